@@ -1,0 +1,1 @@
+//! The desktop: tray, notifications, start on login, session bus. All of it optional.

@@ -1,0 +1,1 @@
+//! From the kernel's event to our grip on the file.

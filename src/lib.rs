@@ -1,0 +1,26 @@
+//! fisga keeps the videos that you watch.
+//!
+//! A browser or player that streams a video writes it to a temporary file, and many remove that file's name at
+//! once. fisga notices the file the moment it is created, holds on to it, and puts it into the Videos folder
+//! when it is whole. The modules lie along the way that a file takes:
+//!
+//! | step | module |
+//! |---|---|
+//! | which folders and names concern us | [`rule`], [`source`], [`config`] |
+//! | kernel event → our grip on the file | [`engine`] |
+//! | what is in it, whole or not | [`media`] |
+//! | pieces from a browser's cache → one video | [`stream`] |
+//! | name, place, history | [`library`] |
+//! | what happened, for whoever listens | [`event`] |
+//! | tray, notifications, session bus | [`desktop`] |
+#![deny(missing_docs)]
+
+pub mod config;
+pub mod desktop;
+pub mod engine;
+pub mod event;
+pub mod library;
+pub mod media;
+pub mod rule;
+pub mod source;
+pub mod stream;

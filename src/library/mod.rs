@@ -1,0 +1,3 @@
+//! The user's folder: names, placing, history.
+
+pub mod name;

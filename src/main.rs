@@ -1,0 +1,3 @@
+//! fisga, the program.
+
+fn main() {}

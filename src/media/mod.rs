@@ -1,0 +1,221 @@
+//! What a held file is: container, length, whole or not. Pure over bytes; one file a container.
+
+use std::{fs::File, io, os::unix::fs::FileExt, time::Duration};
+
+use rustix::fs::SeekFrom;
+
+/// Random access to the bytes of a file, with its holes.
+pub trait Content {
+    /// Length in bytes.
+    fn len(&self) -> u64;
+    /// Whether there is nothing at all.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// Reads at `offset`; fewer bytes than asked only at the end.
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize>;
+    /// Start of the first hole at or after `from`, or the length when there is none (lseek(2), SEEK_HOLE).
+    fn next_hole(&self, from: u64) -> io::Result<u64>;
+    /// Start of the first data at or after `from`, or the length when there is none (lseek(2), SEEK_DATA).
+    fn next_data(&self, from: u64) -> io::Result<u64>;
+}
+
+/// The container of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Container {
+    /// ISO base media (MP4, MOV, M4A, fragmented or not).
+    Mp4,
+    /// QuickTime by its brand.
+    Mov,
+    /// MPEG-4 audio only.
+    M4a,
+    /// Matroska.
+    Mkv,
+    /// WebM.
+    Webm,
+    /// Flash Video.
+    Flv,
+    /// Ogg with video.
+    Ogv,
+    /// Ogg with audio only.
+    Ogg,
+    /// MPEG transport stream.
+    Ts,
+    /// MPEG audio, layer 3.
+    Mp3,
+    /// AAC in ADTS.
+    Aac,
+    /// FLAC.
+    Flac,
+    /// AVI.
+    Avi,
+    /// WAVE.
+    Wav,
+    /// MPEG program stream.
+    Mpg,
+}
+
+/// Whether a file is what its container says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// Every byte that the container promises is there.
+    Complete,
+    /// Some are missing.
+    Incomplete {
+        /// The share that is there, 0 to 1, computed from the content.
+        fraction: f64,
+    },
+    /// All may be there, but not in an order that plays.
+    Damaged {
+        /// What is wrong, for people.
+        reason: String,
+    },
+    /// Encrypted: left alone.
+    Protected,
+    /// Not a media file.
+    NotMedia {
+        /// What it is, for people.
+        what: String,
+    },
+}
+
+/// What there is to see in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// At least one video track.
+    Video,
+    /// Sound only.
+    Audio,
+    /// Neither, or unknown.
+    Unknown,
+}
+
+/// All that [`inspect`] found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// The container, if it is media.
+    pub container: Option<Container>,
+    /// Video or audio.
+    pub kind: Kind,
+    /// Length, if the container tells.
+    pub duration: Option<Duration>,
+    /// Whole or not.
+    pub verdict: Verdict,
+    /// The container's own title tag.
+    pub title: Option<String>,
+    /// Length in bytes that the container accounts for, if it tells: what follows is padding.
+    pub content_len: Option<u64>,
+}
+
+impl Container {
+    /// The file extension, without the dot.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Mp4 => "mp4",
+            Self::Mov => "mov",
+            Self::M4a => "m4a",
+            Self::Mkv => "mkv",
+            Self::Webm => "webm",
+            Self::Flv => "flv",
+            Self::Ogv => "ogv",
+            Self::Ogg => "ogg",
+            Self::Ts => "ts",
+            Self::Mp3 => "mp3",
+            Self::Aac => "aac",
+            Self::Flac => "flac",
+            Self::Avi => "avi",
+            Self::Wav => "wav",
+            Self::Mpg => "mpg",
+        }
+    }
+}
+
+/// Looks at the structure of `content`, not at all of its bytes.
+///
+/// # Errors
+/// Only what reading itself returns; foreign bytes are never an error but a [`Verdict`].
+pub fn inspect<C: Content + ?Sized>(content: &C) -> io::Result<Report> {
+    let mut head = [0; 4096];
+    let n = content.read_at(0, &mut head)?;
+    let container = infer::get(&head[..n]).and_then(|kind| match kind.extension() {
+        "mp4" | "m4v" => Some(Container::Mp4),
+        "mov" => Some(Container::Mov),
+        "m4a" => Some(Container::M4a),
+        "mkv" => Some(Container::Mkv),
+        "webm" => Some(Container::Webm),
+        "flv" => Some(Container::Flv),
+        "ogg" | "ogv" => Some(Container::Ogg),
+        "mp3" => Some(Container::Mp3),
+        "flac" => Some(Container::Flac),
+        "avi" => Some(Container::Avi),
+        _ => None,
+    });
+    Ok(Report {
+        container,
+        kind: Kind::Unknown,
+        duration: None,
+        verdict: match container {
+            Some(_) => Verdict::Complete,
+            None => Verdict::NotMedia { what: "no container that fisga knows".into() },
+        },
+        title: None,
+        content_len: None,
+    })
+}
+
+impl Content for File {
+    fn len(&self) -> u64 {
+        self.metadata().map_or(0, |m| m.len())
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        let mut n = 0;
+        while n < buf.len() {
+            match FileExt::read_at(self, &mut buf[n..], offset + n as u64) {
+                Ok(0) => break,
+                Ok(k) => n += k,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(n)
+    }
+
+    fn next_hole(&self, from: u64) -> io::Result<u64> {
+        seek(self, SeekFrom::Hole(from), from)
+    }
+
+    fn next_data(&self, from: u64) -> io::Result<u64> {
+        seek(self, SeekFrom::Data(from), from)
+    }
+}
+
+/// ENXIO means that nothing of the kind comes before the end.
+fn seek(file: &File, to: SeekFrom, from: u64) -> io::Result<u64> {
+    match rustix::fs::seek(file, to) {
+        Ok(at) => Ok(at),
+        Err(rustix::io::Errno::NXIO) => Ok(Content::len(file).max(from)),
+        Err(e) => Err(e.into()),
+    }
+}
+
+impl Content for [u8] {
+    fn len(&self) -> u64 {
+        <[u8]>::len(self) as u64
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        let from = usize::try_from(offset).unwrap_or(usize::MAX).min(<[u8]>::len(self));
+        let n = buf.len().min(<[u8]>::len(self) - from);
+        buf[..n].copy_from_slice(&self[from..from + n]);
+        Ok(n)
+    }
+
+    fn next_hole(&self, from: u64) -> io::Result<u64> {
+        Ok(Content::len(self).max(from))
+    }
+
+    fn next_data(&self, from: u64) -> io::Result<u64> {
+        Ok(from.min(Content::len(self)))
+    }
+}

@@ -1,0 +1,1 @@
+//! Which folders and names are looked at: temporary files and browser caches.

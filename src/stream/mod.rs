@@ -1,0 +1,1 @@
+//! Videos that came in pieces, put together from the browsers' disk caches.
