@@ -1,1 +1,141 @@
 //! Videos that came in pieces, put together from the browsers' disk caches.
+//!
+//! Most sites send a video as a playlist and many segments, or as ranges of one address. A browser's HTTP cache
+//! keeps every answer as a file of its own, so what was watched can be put together without downloading a byte.
+//!
+//! A playlist becomes an [`Assembly`]: which bytes of which address fill which stretch of time. The writer takes
+//! an assembly and [`Pieces`] and knows nothing of caches, files in them, or browsers.
+
+use std::{ops::Range, sync::Arc, time::Duration};
+
+pub mod body;
+
+pub use body::{Body, Grip, OpenBody, Opened};
+
+/// One answer that a browser stored: a playlist, a segment, ranges of a file, or a whole file.
+#[derive(Clone, Debug)]
+pub struct Piece {
+    /// The address that it came from, absolute, with its query.
+    pub url: String,
+    /// Who may see it: the browser's partition, as the browser writes it. Compared, never parsed for meaning.
+    pub partition: String,
+    /// HTTP status: 200 or 206.
+    pub status: u16,
+    /// The `Content-Type` header, lower case, without parameters.
+    pub content_type: Option<String>,
+    /// The `Content-Encoding` header, lower case.
+    pub encoding: Option<String>,
+    /// The `ETag` header, or `Last-Modified` where there is none: ranges with different ones don't mix.
+    pub validator: Option<String>,
+    /// The bytes.
+    pub body: Body,
+}
+
+/// Bytes of an address: all of them, or a range.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Ref {
+    /// Absolute address.
+    pub url: String,
+    /// First byte and the one after the last; the whole body when absent.
+    pub range: Option<Range<u64>>,
+}
+
+/// What was held of one browser, profile and partition.
+pub trait Pieces {
+    /// The piece that has every byte of `of`: by its exact address, else by the address without the query. Where
+    /// several have, the newest. `range` is relative to the start of [`Piece::body`].
+    fn get(&self, of: &Ref) -> Option<&Piece>;
+}
+
+/// A playlist that was stored, in every version: a live one is replaced as its window slides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Document {
+    /// Absolute address.
+    pub url: String,
+    /// Decoded texts, the oldest first.
+    pub versions: Vec<Arc<str>>,
+}
+
+/// A video as its playlist tells it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Assembly {
+    /// Address of the playlist, the outermost one; of the first segment when there was none.
+    pub url: String,
+    /// Pictures (with or without sound in the same segments), sound, subtitles.
+    pub tracks: Vec<Track>,
+    /// Whether nothing more can come: `EXT-X-ENDLIST`, a static MPD. Without it the true end is unknown.
+    pub ended: bool,
+    /// Why it can't be had ("AES-128", "DRM"): such a stream is left alone.
+    pub protected: Option<String>,
+    /// The playlist's own title, if it has one.
+    pub title: Option<String>,
+}
+
+/// What a track is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TrackKind {
+    /// Pictures, perhaps with sound in the same segments.
+    Video,
+    /// Sound only.
+    Audio,
+    /// WebVTT.
+    Subtitles,
+}
+
+/// One thing to be seen or heard, in one or more qualities.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Track {
+    /// What it is.
+    pub kind: TrackKind,
+    /// Language tag (RFC 5646), if told.
+    pub language: Option<String>,
+    /// The same content in different qualities, the best first.
+    pub variants: Vec<Variant>,
+}
+
+/// One quality of a track.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Variant {
+    /// Bits per second, 0 if not told.
+    pub bandwidth: u64,
+    /// Picture height in pixels, if told.
+    pub height: Option<u32>,
+    /// In order of time, without overlap.
+    pub slots: Vec<Slot>,
+}
+
+/// A stretch of time and the bytes that fill it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Slot {
+    /// The segment.
+    pub of: Ref,
+    /// Its initialisation segment (`EXT-X-MAP`, `Initialization`), for fMP4.
+    pub init: Option<Ref>,
+    /// Start on the video's own time line, from 0.
+    pub start: Duration,
+    /// How long it lasts.
+    pub duration: Duration,
+    /// Counts the discontinuities before it (DASH: the period): where it changes, time stamps and codecs may.
+    pub discontinuity: u32,
+}
+
+impl Ref {
+    /// All bytes of an address.
+    pub fn whole(url: impl Into<String>) -> Self {
+        Self { url: url.into(), range: None }
+    }
+}
+
+impl Assembly {
+    /// Every address that it needs: segments and initialisation segments of every variant.
+    pub fn refs(&self) -> impl Iterator<Item = &Ref> {
+        let slots = self.tracks.iter().flat_map(|t| &t.variants).flat_map(|v| &v.slots);
+        slots.flat_map(|s| s.init.iter().chain([&s.of]))
+    }
+
+    /// How long it is: the end of the last slot of the longest track.
+    pub fn duration(&self) -> Duration {
+        let slots = self.tracks.iter().flat_map(|t| &t.variants).filter_map(|v| v.slots.last());
+        slots.map(|s| s.start.saturating_add(s.duration)).max().unwrap_or_default()
+    }
+}
