@@ -1,5 +1,553 @@
 //! Pure: what a file in the library is called.
+//!
+//! A [`Template`] is the configuration's `name`. Its fields:
+//!
+//! | field | what it becomes |
+//! |---|---|
+//! | `{title}` | the title, "Video" until there is one |
+//! | `{program}` | the program that wrote the file (`firefox-esr`), or nothing |
+//! | `{date}` | `2026-11-21`, or by a strftime format after a colon: `{date:%d.%m.%Y}` |
+//! | `{time}` | `14.30.05`, or by a strftime format: `{time:%H:%M}` |
+//! | `{rule}` | the rule that matched |
+//! | `{container}` | the container, as an extension (`mp4`) |
+//! | `{length}` | `45s`, `3m25s`, `1h02m03s`, or nothing when it is not known |
+//! | `{number}` | 1, and the next free one where the name is taken; without this field a taken name gets " (2)" |
+//!
+//! `{{` and `}}` are braces. The extension is added to what the template says.
+//!
+//! What must not be in a name, because some system's file manager refuses it (Microsoft, "Naming Files, Paths, and
+//! Namespaces"), is replaced in everything that comes from outside (titles above all). In the template itself it is an
+//! error, with one exception: a colon that the user put there stays, so that the names of the original script,
+//! `video-{time:%H:%M:%S}-{date:%d-%m-%Y}-{number}`, can be had.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use chrono::{
+    DateTime, Local,
+    format::{Item, StrftimeItems},
+};
+use unicode_segmentation::UnicodeSegmentation;
+
+/// Longest file name that Linux file systems take, in bytes (`NAME_MAX`, limits.h(0p)).
+pub const NAME_MAX: usize = 255;
+
+/// Bytes set aside for " (4294967295)" or a number field, and for the "_" after a reserved name.
+const RESERVE: usize = 14;
+
+/// Stands for the number in a [`Name`]; no field can bring it, control characters are replaced.
+const NUMBER: char = '\0';
+
+const FIELDS: &str = "{title}, {program}, {date}, {time}, {rule}, {container}, {length}, {number}";
 
 /// The configuration's `name`, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Template(pub String);
+pub struct Template {
+    source: String,
+    parts: Vec<Part>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    Text(String),
+    Title,
+    Program,
+    /// A strftime format; both `{date}` and `{time}`.
+    At(String),
+    Rule,
+    Container,
+    Length,
+    Number,
+}
+
+/// Why a template is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TemplateError {
+    /// A field that does not exist.
+    #[error("unknown field {{{0}}}: allowed are {FIELDS}")]
+    UnknownField(String),
+    /// A format after a field that takes none.
+    #[error("{{{0}}} takes no format: only {{date:…}} and {{time:…}} do")]
+    NoFormat(String),
+    /// A format that strftime does not know.
+    #[error("{{{field}:{format}}}: not a strftime format (for example %Y-%m-%d or %H.%M.%S)")]
+    Format {
+        /// "date" or "time".
+        field: String,
+        /// The format.
+        format: String,
+    },
+    /// `{` without `}` or the other way round.
+    #[error("a brace without its partner: {{field}} is a field, {{{{ and }}}} are braces")]
+    Brace,
+    /// A character that not every system takes in a file name.
+    #[error("{0:?} can't be in a file name: not allowed are control characters and / \\ * ? \" < > |")]
+    Character(char),
+    /// Nothing at all.
+    #[error("the name is empty: allowed are text and {FIELDS}")]
+    Empty,
+}
+
+/// What a template can speak of.
+#[derive(Clone, Debug)]
+pub struct Fields {
+    /// Title, if there is one; white space alone is none.
+    pub title: Option<String>,
+    /// The program that wrote the file.
+    pub program: Option<String>,
+    /// The rule that matched.
+    pub rule: String,
+    /// Container, as an extension without the dot; also the extension of the name.
+    pub container: String,
+    /// Length of the video.
+    pub length: Option<Duration>,
+    /// When the file was held.
+    pub at: DateTime<Local>,
+    /// The share that is there, 0 to 1, of a video that is not whole: becomes "45 %" after the title.
+    pub share: Option<f64>,
+}
+
+/// A file name that is complete but for its number: see [`Name::attempt`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name {
+    /// Holds [`NUMBER`] where the template has a number field.
+    stem: String,
+    extension: String,
+}
+
+impl Template {
+    /// Checks a template.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it, and what is allowed.
+    pub fn parse(source: &str) -> Result<Self, TemplateError> {
+        let mut parts = Vec::new();
+        let mut text = String::new();
+        let mut chars = source.chars().peekable();
+        while let Some(c) = chars.next() {
+            match c {
+                '{' | '}' if chars.next_if_eq(&c).is_some() => text.push(c),
+                '{' => {
+                    let mut field = String::new();
+                    loop {
+                        match chars.next() {
+                            Some('}') => break,
+                            None | Some('{') => return Err(TemplateError::Brace),
+                            Some(c) => field.push(c),
+                        }
+                    }
+                    if !text.is_empty() {
+                        parts.push(Part::Text(std::mem::take(&mut text)));
+                    }
+                    parts.push(Part::parse(&field)?);
+                }
+                '}' => return Err(TemplateError::Brace),
+                c if is_refused(c) && c != ':' => return Err(TemplateError::Character(c)),
+                c => text.push(c),
+            }
+        }
+        if !text.is_empty() {
+            parts.push(Part::Text(text));
+        }
+        if parts.is_empty() {
+            return Err(TemplateError::Empty);
+        }
+        Ok(Self { source: source.to_owned(), parts })
+    }
+
+    /// The template as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.source
+    }
+
+    /// The name of one file. A title that makes it too long is cut, so that date and time stay.
+    pub fn name(&self, fields: &Fields) -> Name {
+        let extension: String =
+            fields.container.chars().filter(char::is_ascii_alphanumeric).take(16).collect();
+        let room = NAME_MAX - RESERVE - 1 - extension.len();
+        let share = fields.share.map(|share| format!(" {}", percent(share))).unwrap_or_default();
+        let title = match clean(fields.title.as_deref().unwrap_or_default()) {
+            title if title.is_empty() => "Video".to_owned(),
+            title => title,
+        };
+
+        let titles = self.parts.iter().filter(|part| **part == Part::Title).count();
+        let rest = self.render(fields, "").len() + share.len() * titles.max(1);
+        let title = cut(&title, room.saturating_sub(rest) / titles.max(1)).trim_end();
+
+        let mut stem = self.render(fields, &format!("{title}{share}"));
+        if titles == 0 {
+            stem.truncate(cut(&stem, room.saturating_sub(share.len())).len());
+            stem.push_str(&share);
+        }
+        let stem = stem.split_whitespace().collect::<Vec<_>>().join(" ");
+        Name { stem: cut(&stem, room).to_owned(), extension }
+    }
+
+    fn render(&self, fields: &Fields, title: &str) -> String {
+        let mut out = String::new();
+        for part in &self.parts {
+            match part {
+                Part::Text(text) => out.push_str(text),
+                Part::Title => out.push_str(title),
+                Part::Program => out.push_str(&clean(fields.program.as_deref().unwrap_or_default())),
+                Part::At(format) => out.extend(
+                    fields
+                        .at
+                        .format(format)
+                        .to_string()
+                        .chars()
+                        .map(|c| if c == ':' { c } else { replace(c) }),
+                ),
+                Part::Rule => out.push_str(&clean(&fields.rule)),
+                Part::Container => out.push_str(&clean(&fields.container)),
+                Part::Length => out.push_str(&fields.length.map(length).unwrap_or_default()),
+                Part::Number => out.push(NUMBER),
+            }
+        }
+        out
+    }
+}
+
+impl Default for Template {
+    fn default() -> Self {
+        let date_and_time = ["%Y-%m-%d", "%H.%M.%S"].map(|format| Part::At(format.to_owned()));
+        let [date, time] = date_and_time;
+        let space = || Part::Text(" ".to_owned());
+        Self {
+            source: "{title} {date} {time}".to_owned(),
+            parts: vec![Part::Title, space(), date, space(), time],
+        }
+    }
+}
+
+impl FromStr for Template {
+    type Err = TemplateError;
+
+    fn from_str(source: &str) -> Result<Self, TemplateError> {
+        Self::parse(source)
+    }
+}
+
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.source)
+    }
+}
+
+impl Part {
+    fn parse(field: &str) -> Result<Self, TemplateError> {
+        let (field, format) = match field.split_once(':') {
+            Some((field, format)) => (field, Some(format)),
+            None => (field, None),
+        };
+        let at = |default: &str| {
+            let format = format.unwrap_or(default);
+            if format.is_empty() || StrftimeItems::new(format).any(|item| item == Item::Error) {
+                return Err(TemplateError::Format { field: field.to_owned(), format: format.to_owned() });
+            }
+            Ok(Self::At(format.to_owned()))
+        };
+        let part = match field {
+            "date" => return at("%Y-%m-%d"),
+            "time" => return at("%H.%M.%S"),
+            "title" => Self::Title,
+            "program" => Self::Program,
+            "rule" => Self::Rule,
+            "container" => Self::Container,
+            "length" => Self::Length,
+            "number" => Self::Number,
+            _ => return Err(TemplateError::UnknownField(field.to_owned())),
+        };
+        match format {
+            Some(_) => Err(TemplateError::NoFormat(field.to_owned())),
+            None => Ok(part),
+        }
+    }
+}
+
+impl Name {
+    /// A name of a given stem, for a file that no template names. What no name can hold is replaced.
+    pub fn plain(stem: &str, extension: &str) -> Self {
+        let extension: String = extension.chars().filter(char::is_ascii_alphanumeric).take(16).collect();
+        Self { stem: cut(&clean(stem), NAME_MAX - RESERVE - 1 - extension.len()).to_owned(), extension }
+    }
+
+    /// The name to try at the `n`-th attempt, from 1: the number field filled in, or " (2)" and so on from the second.
+    ///
+    /// At most [`NAME_MAX`] bytes, never empty, hidden, an option to a command, or a device of another system.
+    pub fn attempt(&self, n: u32) -> String {
+        let numbered = self.stem.contains(NUMBER);
+        let stem = self.stem.replace(NUMBER, &n.to_string());
+        let stem = cut(&stem, NAME_MAX - RESERVE - 1 - self.extension.len() + if numbered { 10 } else { 0 });
+        let stem = stem.trim_start_matches(['.', '-', ' ']).trim_end_matches(['.', ' ']);
+        let mut name = if stem.is_empty() { "Video".to_owned() } else { stem.to_owned() };
+        let first = name.find('.').unwrap_or(name.len());
+        if is_device(name[..first].trim_end()) {
+            name.insert(first, '_');
+        }
+        if !numbered && n > 1 {
+            name.push_str(&format!(" ({n})"));
+        }
+        if !self.extension.is_empty() {
+            name.push('.');
+            name.push_str(&self.extension);
+        }
+        name
+    }
+}
+
+/// A share as a name and the history's reader see it: "45 %", and never "100 %" of something that is not whole.
+pub fn percent(share: f64) -> String {
+    format!("{} %", (share.clamp(0.0, 0.99) * 100.0).floor())
+}
+
+/// A length as in a name: `45s`, `3m25s`, `1h02m03s`.
+fn length(length: Duration) -> String {
+    let s = length.as_secs_f64().round() as u64;
+    match (s / 3600, s / 60 % 60, s % 60) {
+        (0, 0, s) => format!("{s}s"),
+        (0, m, s) => format!("{m}m{s:02}s"),
+        (h, m, s) => format!("{h}h{m:02}m{s:02}s"),
+    }
+}
+
+/// Text from outside, fit for a name: one line, single spaces, nothing that a system refuses or that makes a name
+/// read as another one. Text that runs from right to left stays; composed characters are left as they are.
+fn clean(text: &str) -> String {
+    let text: String = text.chars().filter(|&c| !is_invisible(c)).map(replace).collect();
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn replace(c: char) -> char {
+    match c {
+        '"' => '\'',
+        '<' => '(',
+        '>' => ')',
+        '*' | '?' => ' ',
+        c if c.is_control() || is_invisible(c) => ' ',
+        c if is_refused(c) => '-',
+        c => c,
+    }
+}
+
+/// What is refused somewhere: by POSIX `/` and NUL, by Windows the others, by us what hides or turns the text.
+fn is_refused(c: char) -> bool {
+    matches!(c, '/' | '\\' | ':' | '*' | '?' | '"' | '<' | '>' | '|') || c.is_control() || is_invisible(c)
+}
+
+/// Overrides, embeddings and isolates of direction (Unicode UAX #9), which can make `gpj.exe` read as `exe.jpg`, and
+/// characters without width that join nothing. The joiners of emoji and Indic scripts (U+200C, U+200D) and the marks
+/// that right-to-left text is written with (U+200E, U+200F, U+061C) stay.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200b}' | '\u{2060}' | '\u{feff}')
+}
+
+/// Names that Windows keeps for devices, whatever extension follows.
+fn is_device(stem: &str) -> bool {
+    let stem = stem.to_uppercase();
+    let port = |rest: &str| {
+        matches!(rest, "¹" | "²" | "³") || rest.len() == 1 && rest.as_bytes()[0].is_ascii_digit()
+    };
+    matches!(stem.as_str(), "CON" | "PRN" | "AUX" | "NUL" | "CONIN$" | "CONOUT$")
+        || stem.strip_prefix("COM").is_some_and(port)
+        || stem.strip_prefix("LPT").is_some_and(port)
+}
+
+/// The longest beginning of at most `max` bytes that ends between two characters as people see them; between two code
+/// points where the first of them alone is longer.
+fn cut(text: &str, max: usize) -> &str {
+    if text.len() <= max {
+        return text;
+    }
+    match text.grapheme_indices(true).map(|(at, _)| at).take_while(|&at| at <= max).last() {
+        Some(0) | None => &text[..text.floor_char_boundary(max)],
+        Some(end) => &text[..end],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeZone;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn fields(title: &str) -> Fields {
+        Fields {
+            title: Some(title.to_owned()),
+            program: Some("firefox-esr".to_owned()),
+            rule: "firefox".to_owned(),
+            container: "mp4".to_owned(),
+            length: Some(Duration::from_secs(3723)),
+            at: Local.with_ymd_and_hms(2026, 11, 21, 14, 30, 5).unwrap(),
+            share: None,
+        }
+    }
+
+    fn named(template: &str, title: &str) -> String {
+        Template::parse(template).unwrap().name(&fields(title)).attempt(1)
+    }
+
+    #[test]
+    fn templates() {
+        for (template, name) in [
+            ("{title} {date} {time}", "A film 2026-11-21 14.30.05.mp4"),
+            ("video-{time:%H:%M:%S}-{date:%d-%m-%Y}-{number}", "video-14:30:05-21-11-2026-1.mp4"),
+            ("{program} - {rule} - {length}", "firefox-esr - firefox - 1h02m03s.mp4"),
+            ("{title}.{container}", "A film.mp4.mp4"),
+            ("{{{title}}}", "{A film}.mp4"),
+            ("{date:%D}", "11-21-26.mp4"),
+            ("plain", "plain.mp4"),
+            ("12:30 {title}", "12:30 A film.mp4"),
+            ("{title}{title}", "A filmA film.mp4"),
+            (" ..{title}. ", "A film.mp4"),
+        ] {
+            assert_eq!(named(template, "A film"), name, "{template}");
+        }
+        let default = Template::default();
+        assert_eq!(Ok(default.clone()), Template::parse(default.as_str()));
+    }
+
+    #[test]
+    fn wrong_templates() {
+        for (template, error, says) in [
+            ("", TemplateError::Empty, "allowed"),
+            ("{name}", TemplateError::UnknownField("name".into()), "{length}, {number}"),
+            ("{}", TemplateError::UnknownField(String::new()), "{title}"),
+            ("{title", TemplateError::Brace, "brace"),
+            ("title}", TemplateError::Brace, "brace"),
+            ("{a{title}", TemplateError::Brace, "brace"),
+            ("{title:%H}", TemplateError::NoFormat("title".into()), "{date:…}"),
+            ("{date:%&}", TemplateError::Format { field: "date".into(), format: "%&".into() }, "%Y-%m-%d"),
+            ("{time:}", TemplateError::Format { field: "time".into(), format: String::new() }, "%H.%M.%S"),
+            ("a/{title}", TemplateError::Character('/'), "'/'"),
+            ("a\n{title}", TemplateError::Character('\n'), "'\\n'"),
+            ("what? {title}", TemplateError::Character('?'), "'?'"),
+        ] {
+            let found = Template::parse(template).unwrap_err();
+            assert_eq!(found, error, "{template}");
+            assert!(found.to_string().contains(says), "{found}");
+        }
+    }
+
+    #[test]
+    fn titles() {
+        for (title, name) in [
+            ("A film", "A film.mp4"),
+            ("", "Video.mp4"),
+            (" \n\t\u{200b} ", "Video.mp4"),
+            ("...", "Video.mp4"),
+            ("AC/DC: live", "AC-DC- live.mp4"),
+            ("a\\b|c", "a-b-c.mp4"),
+            ("Who? \"Me\" <you>*", "Who 'Me' (you).mp4"),
+            ("line\nbreak\r\n\u{2028}and\ttab", "line break and tab.mp4"),
+            ("nul\0and\u{1b}[31mred\u{85}", "nul and [31mred.mp4"),
+            (".hidden", "hidden.mp4"),
+            ("--help", "help.mp4"),
+            ("- . -dash", "dash.mp4"),
+            ("ends. . .", "ends.mp4"),
+            ("con", "con_.mp4"),
+            ("NUL.txt", "NUL_.txt.mp4"),
+            ("Com1 .x", "Com1 _.x.mp4"),
+            ("lpt³", "lpt³_.mp4"),
+            ("COM", "COM.mp4"),
+            ("company", "company.mp4"),
+            ("Ünïcödé 日本語 🎬", "Ünïcödé 日本語 🎬.mp4"),
+            ("e\u{301}", "e\u{301}.mp4"),
+            ("שלום עולם", "שלום עולם.mp4"),
+            ("evil \u{202e}4pm.exe\u{202c}", "evil 4pm.exe.mp4"),
+            ("\u{2066}a\u{2069}b", "ab.mp4"),
+            ("👩\u{200d}👩\u{200d}👧", "👩\u{200d}👩\u{200d}👧.mp4"),
+            ("{title} {number}", "{title} {number}.mp4"),
+        ] {
+            assert_eq!(named("{title}", title), name, "{title:?}");
+        }
+    }
+
+    #[test]
+    fn a_long_title_is_cut_and_the_date_stays() {
+        for title in ["x".repeat(300), "é".repeat(300), "👩\u{200d}👩\u{200d}👧".repeat(30)] {
+            let name = named("{title} {date} {time}", &title);
+            assert!(name.len() <= NAME_MAX && name.len() > 210, "{} bytes", name.len());
+            assert!(name.ends_with(" 2026-11-21 14.30.05.mp4"), "{name}");
+        }
+        let family = "👩\u{200d}👩\u{200d}👧";
+        let name = named("{title}", &family.repeat(30));
+        assert_eq!(name.trim_end_matches(".mp4").replace(family, ""), "", "cut between whole emoji");
+        assert_eq!(named(&"t".repeat(400), "").len(), NAME_MAX - RESERVE);
+    }
+
+    #[test]
+    fn numbers() {
+        let name = Template::default().name(&fields("A film"));
+        assert_eq!(name.attempt(2), "A film 2026-11-21 14.30.05 (2).mp4");
+        let name = Template::parse("{title}-{number}").unwrap().name(&fields("A film"));
+        assert_eq!(name.attempt(1), "A film-1.mp4");
+        assert_eq!(name.attempt(17), "A film-17.mp4");
+        let name = Template::parse("com{number}").unwrap().name(&fields(""));
+        assert_eq!(name.attempt(1), "com1_.mp4");
+        assert_eq!(Name::plain("a/b", "").attempt(3), "a-b (3)");
+    }
+
+    #[test]
+    fn a_share_follows_the_title() {
+        for (template, share, name) in [
+            ("{title} {time}", 0.4567, "A film 45 % 14.30.05.mp4"),
+            ("{time}", 0.4567, "14.30.05 45 %.mp4"),
+            ("{title}", 0.999, "A film 99 %.mp4"),
+            ("{title}", 1.0, "A film 99 %.mp4"),
+            ("{title}", 0.0, "A film 0 %.mp4"),
+        ] {
+            let fields = Fields { share: Some(share), ..fields("A film") };
+            assert_eq!(Template::parse(template).unwrap().name(&fields).attempt(1), name);
+        }
+        let fields = Fields { share: Some(0.5), ..fields(&"x".repeat(300)) };
+        assert!(Template::default().name(&fields).attempt(1).contains("xxx 50 % 2026-11-21"));
+    }
+
+    #[test]
+    fn lengths() {
+        for (s, text) in [(0.4, "0s"), (45.0, "45s"), (205.2, "3m25s"), (59.9, "1m00s"), (3723.0, "1h02m03s")]
+        {
+            assert_eq!(length(Duration::from_secs_f64(s)), text);
+        }
+    }
+
+    proptest! {
+        /// Whatever a page calls itself, the name can be made on every system.
+        #[test]
+        fn every_name_is_fit(
+            title in any::<Option<String>>(),
+            program in any::<Option<String>>(),
+            container in "\\PC{0,20}",
+            share in proptest::option::of(0.0..1.0f64),
+            n in 1u32..,
+            template in prop::sample::select(&[
+                "{title} {date} {time}", "{title}", "{number}", "{program}{title}{number}{title}",
+                "video-{time:%H:%M:%S}-{number}", "{title}{container}{rule}{length}",
+            ][..]),
+        ) {
+            let fields = Fields { title, program, container, share, ..fields("") };
+            let name = Template::parse(template).unwrap().name(&fields).attempt(n);
+            prop_assert!(!name.is_empty() && name.len() <= NAME_MAX, "{} bytes", name.len());
+            prop_assert!(!name.starts_with(['.', '-', ' ']) && !name.ends_with(['.', ' ']), "{name:?}");
+            prop_assert!(!name.chars().any(|c| is_refused(c) && c != ':'), "{name:?}");
+            prop_assert!(template.contains("%H") || !name.contains(':'), "{name:?}");
+            prop_assert!(!is_device(name.split('.').next().unwrap().trim_end()), "{name:?}");
+        }
+
+        /// Two attempts never give the same name, or saving would not end.
+        #[test]
+        fn attempts_differ(title in any::<String>(), n in 1u32..1000) {
+            let name = Template::default().name(&fields(&title));
+            prop_assert_ne!(name.attempt(n), name.attempt(n + 1));
+        }
+
+        #[test]
+        fn templates_never_panic(source in any::<String>()) {
+            if let Ok(template) = Template::parse(&source) {
+                let _ = template.name(&fields("A film")).attempt(1);
+            }
+        }
+    }
+}
