@@ -167,7 +167,7 @@ how_to_get_rust() {
 }
 
 if ! command -v cargo >/dev/null || ! command -v rustc >/dev/null; then
-    [ ! -x "${HOME-}/.cargo/bin/cargo" ] || fail 'cargo is not in the PATH; try: . "$HOME/.cargo/env"'
+    [ ! -x "${HOME-}/.cargo/bin/cargo" ] || fail 'cargo is not in the PATH; try: . ~/.cargo/env'
     how_to_get_rust >&2
     fail 'cargo or rustc is missing'
 fi
