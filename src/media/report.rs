@@ -1,0 +1,119 @@
+//! What [`inspect`](super::inspect) answers.
+
+use std::time::Duration;
+
+/// The container of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Container {
+    /// ISO base media (MP4, MOV, M4A, fragmented or not).
+    Mp4,
+    /// QuickTime by its brand.
+    Mov,
+    /// MPEG-4 audio only.
+    M4a,
+    /// Matroska.
+    Mkv,
+    /// WebM.
+    Webm,
+    /// Flash Video.
+    Flv,
+    /// Ogg with video.
+    Ogv,
+    /// Ogg with audio only.
+    Ogg,
+    /// MPEG transport stream.
+    Ts,
+    /// MPEG audio, layer 3.
+    Mp3,
+    /// AAC in ADTS.
+    Aac,
+    /// FLAC.
+    Flac,
+    /// AVI.
+    Avi,
+    /// WAVE.
+    Wav,
+    /// MPEG program stream.
+    Mpg,
+}
+
+/// Whether a file is what its container says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// Every byte that the container promises is there.
+    Complete,
+    /// Some are missing.
+    Incomplete {
+        /// The share that is there, from 0 to less than 1: bytes present of the bytes that the container promises.
+        /// Where [`Report::open_ended`] is set, it is an upper bound.
+        fraction: f64,
+    },
+    /// All may be there, but not in an order that plays.
+    Damaged {
+        /// What is wrong, for people.
+        reason: String,
+    },
+    /// Encrypted: left alone.
+    Protected,
+    /// Not a media file.
+    NotMedia {
+        /// What it is, for people.
+        what: String,
+    },
+}
+
+/// What there is to see in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// At least one video track.
+    Video,
+    /// Sound only.
+    Audio,
+    /// Neither, or unknown.
+    Unknown,
+}
+
+/// All that [`inspect`] found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// The container, if it is media.
+    pub container: Option<Container>,
+    /// Video or audio.
+    pub kind: Kind,
+    /// Length, if the container tells.
+    pub duration: Option<Duration>,
+    /// Whole or not.
+    pub verdict: Verdict,
+    /// The container's own title tag.
+    pub title: Option<String>,
+    /// Length in bytes that the container accounts for, if it tells: what follows is padding.
+    pub content_len: Option<u64>,
+    /// The format promises no total length (a transport stream, MP3 without a Xing header, live WebM …): `Complete` then
+    /// says only that it ends between two packets, and more may follow while someone is still writing.
+    pub open_ended: bool,
+    /// What is missing, wrong or remarkable, for people.
+    pub detail: Option<String>,
+}
+
+impl Container {
+    /// The file extension, without the dot.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Mp4 => "mp4",
+            Self::Mov => "mov",
+            Self::M4a => "m4a",
+            Self::Mkv => "mkv",
+            Self::Webm => "webm",
+            Self::Flv => "flv",
+            Self::Ogv => "ogv",
+            Self::Ogg => "ogg",
+            Self::Ts => "ts",
+            Self::Mp3 => "mp3",
+            Self::Aac => "aac",
+            Self::Flac => "flac",
+            Self::Avi => "avi",
+            Self::Wav => "wav",
+            Self::Mpg => "mpg",
+        }
+    }
+}
