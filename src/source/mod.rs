@@ -1,1 +1,19 @@
 //! Which folders and names are looked at: temporary files and browser caches.
+
+pub mod temporary;
+
+use crate::{config::Environment, rule::Rule};
+
+/// A rule, and whether it is in force.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listed {
+    /// The rule.
+    pub rule: Rule,
+    /// Whether it is in force.
+    pub enabled: bool,
+}
+
+/// The rules that fisga ships with, for a user with these surroundings.
+pub fn shipped(env: &Environment) -> Vec<Listed> {
+    temporary::rules(env)
+}
