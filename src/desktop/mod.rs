@@ -1,1 +1,32 @@
 //! The desktop: tray, notifications, start on login, session bus. All of it optional.
+//!
+//! ```text
+//! engine ── Event ──▶ state ── view ──▶ tray                 menu, click ──┐
+//!                       │                                    popup ────────┼─▶ Action ─▶ the program
+//!                       └── popups ──▶ notification server   session bus ──┘
+//! ```
+//!
+//! [`state`], [`menu`], [`popups`] and [`autostart`]'s entry are pure: they know no clock, thread, bus or toolkit.
+//! The edges ([`tray`], [`notify`], [`bus`], [`show`], [`alarm`]) don't know each other; [`ui`] joins them, and
+//! [`event_loop`] runs it on tao, or on a plain channel where there is no display. Whatever wakes the loop is one
+//! [`Wake`]; whatever the user asks for, by whichever way, is one [`Action`].
+//!
+//! Each part may be missing, come late, restart or hang. The tray and the notifications are threads of their own,
+//! so that a server that hangs holds up neither the loop nor, ever, the engine.
+
+pub mod alarm;
+pub mod autostart;
+pub mod instance;
+
+#[cfg(feature = "tray")]
+mod action;
+#[cfg(feature = "tray")]
+pub mod menu;
+#[cfg(feature = "tray")]
+pub mod state;
+
+#[cfg(feature = "tray")]
+pub use action::{Action, BusChange, Pause, Reply, Wake, Waker};
+
+/// Application id, bus name, desktop entry and icon name in one.
+pub const APP_ID: &str = "io.github.fisga.Fisga";

@@ -1,0 +1,346 @@
+//! What the interface knows: fed with events, read by the menu, the icon and `fisga status`. No clock, no bus.
+
+use std::{
+    collections::VecDeque,
+    path::{Path, PathBuf},
+};
+
+use chrono::{DateTime, Local, NaiveDate};
+use serde::Serialize;
+
+use super::action::{BusChange, next_midnight};
+use crate::event::{self, Event};
+
+/// How many saved files are remembered.
+pub const RECENT: usize = 10;
+
+/// What the interface knows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct State {
+    /// Where videos go.
+    pub library: PathBuf,
+    /// Set while nothing is held.
+    pub paused: Option<Paused>,
+    /// The copy that goes on, if one does.
+    pub saving: Option<Saving>,
+    /// What the user should know and do something about.
+    pub problem: Option<String>,
+    /// The last files saved, newest first, at most [`RECENT`].
+    pub recent: VecDeque<Recent>,
+    /// Whether popups are wanted.
+    pub notifications: bool,
+    /// Whether the autostart entry is there.
+    pub autostart: bool,
+    /// What the desktop offers.
+    pub present: Present,
+    saved: (Option<NaiveDate>, u32),
+}
+
+/// A pause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Paused {
+    /// When it ends by itself.
+    pub until: Option<DateTime<Local>>,
+}
+
+/// A copy that goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Saving {
+    /// Where the producer created it; tells one copy from another.
+    pub source: String,
+    /// Its title, as far as it is known.
+    pub title: String,
+    /// 0 to 100.
+    pub percent: u8,
+}
+
+/// A file that was saved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Recent {
+    /// Its title.
+    pub title: String,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// Where it is.
+    #[serde(serialize_with = "shown")]
+    pub path: PathBuf,
+}
+
+fn shown<S: serde::Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&event::display(path))
+}
+
+/// What the desktop offers now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Present {
+    /// A display to draw on.
+    pub display: bool,
+    /// A session bus.
+    pub session_bus: bool,
+    /// Someone who shows tray icons.
+    pub tray_host: bool,
+    /// Someone who shows notifications.
+    pub notifications: bool,
+}
+
+/// Which of the four icons says it best. The more urgent wins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Face {
+    /// All is well, and nothing to do.
+    Watching,
+    /// A copy goes on.
+    Saving,
+    /// Nothing is held.
+    Paused,
+    /// The user should look.
+    Attention,
+}
+
+impl State {
+    /// What is known before anything has happened.
+    pub fn new(library: PathBuf, notifications: bool) -> Self {
+        Self {
+            library,
+            paused: None,
+            saving: None,
+            problem: None,
+            recent: VecDeque::with_capacity(RECENT),
+            notifications,
+            autostart: false,
+            present: Present::default(),
+            saved: (None, 0),
+        }
+    }
+
+    /// Takes in what happened at `now`.
+    pub fn apply(&mut self, event: &Event, now: DateTime<Local>) {
+        match event {
+            Event::Progress { source, title, done, total } => {
+                let percent =
+                    (u128::from(*done) * 100).checked_div(u128::from(*total)).unwrap_or(0).min(100) as u8;
+                self.saving = Some(Saving { source: source.clone(), title: title.clone(), percent });
+            }
+            Event::Saved(saved) => {
+                self.finished(&saved.source);
+                self.problem = None;
+                let count = self.saved_today(now) + 1;
+                self.saved = (Some(now.date_naive()), count);
+                let path = self.real_path(&saved.path);
+                self.recent.retain(|r| r.path != path);
+                self.recent.push_front(Recent { title: saved.title.clone(), bytes: saved.bytes, path });
+                self.recent.truncate(RECENT);
+            }
+            Event::Dropped { source, .. } | Event::Lost { source, .. } => self.finished(source),
+            Event::Paused { until } => {
+                let until = until.as_deref().and_then(|t| DateTime::parse_from_rfc3339(t).ok());
+                self.paused = Some(Paused { until: until.map(|t| t.with_timezone(&Local)) });
+            }
+            Event::Resumed => self.paused = None,
+            Event::Error { message } => self.problem = Some(message.clone()),
+            Event::Ready { .. } => self.problem = None,
+            Event::Held { .. } | Event::Overflow { .. } => {}
+        }
+    }
+
+    /// Takes in what came or went on the bus.
+    pub fn present(&mut self, change: BusChange) {
+        match change {
+            BusChange::Session(is) => {
+                self.present =
+                    Present { display: self.present.display, session_bus: is, ..Present::default() }
+            }
+            BusChange::TrayHost(is) => self.present.tray_host = is,
+            BusChange::Notifications(is) => self.present.notifications = is,
+            BusChange::NameTaken => {}
+        }
+    }
+
+    /// A file that is no longer in the library is no longer recent.
+    pub fn forget(&mut self, path: &Path) {
+        self.recent.retain(|r| r.path != path);
+    }
+
+    /// The icon.
+    pub fn face(&self) -> Face {
+        match self {
+            State { problem: Some(_), .. } => Face::Attention,
+            State { paused: Some(_), .. } => Face::Paused,
+            State { saving: Some(_), .. } => Face::Saving,
+            _ => Face::Watching,
+        }
+    }
+
+    /// One line for people: what goes on, or what is wrong.
+    pub fn status(&self, now: DateTime<Local>) -> String {
+        if let Some(problem) = &self.problem {
+            return problem.clone();
+        }
+        match (&self.paused, &self.saving) {
+            (Some(Paused { until: None }), _) => "Paused".into(),
+            (Some(Paused { until: Some(until) }), _) => format!("Paused until {}", clock(*until, now)),
+            (None, Some(saving)) => format!("Saving {}, {} %", saving.title, saving.percent),
+            (None, None) => match self.saved_today(now) {
+                0 => "Watching".into(),
+                n => format!("Watching · {n} saved today"),
+            },
+        }
+    }
+
+    /// How many files were saved on the day of `now`, by this process.
+    pub fn saved_today(&self, now: DateTime<Local>) -> u32 {
+        if self.saved.0 == Some(now.date_naive()) { self.saved.1 } else { 0 }
+    }
+
+    /// When the state, or what is shown of it, changes though nothing happens: the end of a pause, or of the day
+    /// whose count is shown.
+    pub fn next_change(&self, now: DateTime<Local>) -> Option<DateTime<Local>> {
+        let pause = self.paused.and_then(|p| p.until);
+        let day = (self.saved_today(now) > 0 || pause.is_some()).then(|| next_midnight(now));
+        pause.into_iter().chain(day).min()
+    }
+
+    /// Whether the pause is over at `now`.
+    pub fn pause_is_over(&self, now: DateTime<Local>) -> bool {
+        self.paused.and_then(|p| p.until).is_some_and(|until| until <= now)
+    }
+
+    fn finished(&mut self, source: &str) {
+        self.saving.take_if(|s| s.source == source);
+    }
+
+    /// An event shows a path as text. The library's own bytes may be none; the names below it are ours, and are.
+    fn real_path(&self, shown: &str) -> PathBuf {
+        match shown.strip_prefix(&event::display(&self.library)) {
+            Some(below) => self.library.join(below.trim_start_matches('/')),
+            None => PathBuf::from(shown),
+        }
+    }
+}
+
+/// A moment as people say it on the day of `now`.
+fn clock(at: DateTime<Local>, now: DateTime<Local>) -> String {
+    let days = (at.date_naive() - now.date_naive()).num_days();
+    match days {
+        0 => at.format("%H:%M").to_string(),
+        1 if at == next_midnight(now) => "tomorrow".into(),
+        1 => at.format("tomorrow, %H:%M").to_string(),
+        _ => at.format("%-d %B, %H:%M").to_string(),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use chrono::TimeZone;
+
+    use super::*;
+    use crate::event::{How, Saved};
+
+    pub(crate) fn noon() -> DateTime<Local> {
+        Local.with_ymd_and_hms(2026, 11, 21, 12, 0, 0).unwrap()
+    }
+
+    pub(crate) fn state() -> State {
+        State::new("/v".into(), true)
+    }
+
+    pub(crate) fn saved(title: &str) -> Event {
+        Event::Saved(Saved {
+            path: format!("/v/{title}.mp4"),
+            source: format!("/tmp/{title}"),
+            rule: "r".into(),
+            how: How::Link,
+            bytes: 1_500_000,
+            container: "mp4".into(),
+            verdict: "complete".into(),
+            fraction: 1.0,
+            duration_s: Some(61.0),
+            title: title.into(),
+            producer: Some("firefox".into()),
+            ms: 5,
+        })
+    }
+
+    fn progress(title: &str, done: u64, total: u64) -> Event {
+        Event::Progress { source: format!("/tmp/{title}"), title: title.into(), done, total }
+    }
+
+    fn paused(until: Option<DateTime<Local>>) -> Event {
+        Event::Paused { until: until.map(event::timestamp) }
+    }
+
+    fn error(message: &str) -> Event {
+        Event::Error { message: message.into() }
+    }
+
+    #[test]
+    fn status_line_and_face() {
+        let evening = Local.with_ymd_and_hms(2026, 11, 21, 14, 30, 0).unwrap();
+        let cases: &[(&[Event], &str, Face)] = &[
+            (&[], "Watching", Face::Watching),
+            (&[saved("a"), saved("b"), saved("c")], "Watching · 3 saved today", Face::Watching),
+            (&[progress("Big Buck Bunny", 45, 100)], "Saving Big Buck Bunny, 45 %", Face::Saving),
+            (&[progress("x", 0, 0)], "Saving x, 0 %", Face::Saving),
+            (&[progress("x", 7, 5)], "Saving x, 100 %", Face::Saving),
+            (&[progress("a", 1, 2), saved("a")], "Watching · 1 saved today", Face::Watching),
+            (&[progress("a", 1, 2), saved("b")], "Saving a, 50 %", Face::Saving),
+            (&[paused(None)], "Paused", Face::Paused),
+            (&[paused(Some(evening))], "Paused until 14:30", Face::Paused),
+            (&[paused(Some(next_midnight(noon())))], "Paused until tomorrow", Face::Paused),
+            (&[paused(None), Event::Resumed], "Watching", Face::Watching),
+            (&[error("The disk is full"), paused(None)], "The disk is full", Face::Attention),
+            (&[error("The disk is full"), saved("a")], "Watching · 1 saved today", Face::Watching),
+        ];
+        for (events, line, face) in cases {
+            let mut state = state();
+            events.iter().for_each(|e| state.apply(e, noon()));
+            assert_eq!((state.status(noon()).as_str(), state.face()), (*line, *face), "{events:?}");
+        }
+    }
+
+    #[test]
+    fn the_count_is_for_one_day_and_the_change_is_announced() {
+        let mut state = state();
+        assert_eq!(state.next_change(noon()), None);
+        state.apply(&saved("a"), noon());
+        let midnight = state.next_change(noon()).unwrap();
+        assert_eq!(midnight, next_midnight(noon()));
+        assert_eq!(state.status(midnight), "Watching");
+        assert_eq!(state.next_change(midnight), None);
+        let soon = noon() + chrono::TimeDelta::minutes(1);
+        state.apply(&paused(Some(soon)), noon());
+        assert_eq!(state.next_change(noon()), Some(soon));
+        assert!(!state.pause_is_over(noon()) && state.pause_is_over(soon));
+    }
+
+    #[test]
+    fn recent_keeps_the_last_ten_once_each() {
+        let mut state = state();
+        (0..12).for_each(|n| state.apply(&saved(&n.to_string()), noon()));
+        state.apply(&saved("5"), noon());
+        let titles: Vec<_> = state.recent.iter().map(|r| r.title.as_str()).collect();
+        assert_eq!(titles, ["5", "11", "10", "9", "8", "7", "6", "4", "3", "2"]);
+        state.forget(Path::new("/v/11.mp4"));
+        assert_eq!(state.recent.len(), 9);
+    }
+
+    #[test]
+    fn a_library_that_is_no_text_is_found_again() {
+        use std::os::unix::ffi::OsStringExt;
+        let library = PathBuf::from(std::ffi::OsString::from_vec(b"/v\xff".into()));
+        let state = State::new(library.clone(), true);
+        assert_eq!(state.real_path("/v\u{fffd}/Incomplete/a.mp4"), library.join("Incomplete/a.mp4"));
+        assert_eq!(state.real_path("/elsewhere/a.mp4"), Path::new("/elsewhere/a.mp4"));
+    }
+
+    #[test]
+    fn a_bus_that_goes_takes_its_servers_along() {
+        let mut state = state();
+        for change in [BusChange::Session(true), BusChange::TrayHost(true), BusChange::Notifications(true)] {
+            state.present(change);
+        }
+        assert!(state.present.tray_host && state.present.notifications);
+        state.present(BusChange::Session(false));
+        assert_eq!(state.present, Present::default());
+    }
+}
