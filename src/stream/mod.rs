@@ -9,6 +9,10 @@
 use std::{ops::Range, sync::Arc, time::Duration};
 
 pub mod body;
+pub mod chromium;
+pub mod decode;
+pub mod entry;
+pub mod firefox;
 
 pub use body::{Body, Grip, OpenBody, Opened};
 
