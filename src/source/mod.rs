@@ -1,5 +1,6 @@
 //! Which folders and names are looked at: temporary files and browser caches.
 
+pub mod cache;
 pub mod temporary;
 
 use crate::{config::Environment, rule::Rule};
@@ -15,5 +16,7 @@ pub struct Listed {
 
 /// The rules that fisga ships with, for a user with these surroundings.
 pub fn shipped(env: &Environment) -> Vec<Listed> {
-    temporary::rules(env)
+    let mut rules = temporary::rules(env);
+    rules.extend(cache::rules(env));
+    rules
 }

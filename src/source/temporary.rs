@@ -133,12 +133,16 @@ pub fn rules(env: &Environment) -> Vec<Listed> {
         .collect()
 }
 
-fn folders(env: &Environment, patterns: &[&str]) -> Vec<String> {
+/// Patterns with their variables filled in; those of variables that are not set are left out.
+pub(super) fn folders<P: AsRef<str>>(env: &Environment, patterns: &[P]) -> Vec<String> {
     let mut folders = Vec::with_capacity(patterns.len());
     for pattern in patterns {
         // A path that is not UTF-8 can't stand in a pattern.
-        let folder =
-            env.expand(pattern).ok().flatten().and_then(|path| path.into_os_string().into_string().ok());
+        let folder = env
+            .expand(pattern.as_ref())
+            .ok()
+            .flatten()
+            .and_then(|path| path.into_os_string().into_string().ok());
         if let Some(folder) = folder.filter(|folder| !folders.contains(folder)) {
             folders.push(folder);
         }

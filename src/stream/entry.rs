@@ -177,6 +177,7 @@ pub(crate) fn read_vec(content: &(impl Content + ?Sized), at: u64, len: usize) -
 }
 
 #[cfg(test)]
+#[allow(clippy::single_range_in_vec_init)]
 mod tests {
     use super::*;
 
