@@ -12,9 +12,12 @@
 //! | pieces from a browser's cache → one video | [`stream`] |
 //! | name, place, history | [`library`] |
 //! | what happened, for whoever listens | [`event`] |
+//! | commands, flags and their answers | [`cli`], [`commands`] |
 //! | tray, notifications, session bus | [`desktop`] |
 #![deny(missing_docs)]
 
+pub mod cli;
+pub mod commands;
 pub mod config;
 pub mod desktop;
 pub mod engine;

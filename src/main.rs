@@ -1,3 +1,77 @@
-//! fisga, the program.
+//! fisga, the program: parses, runs, shows what went wrong on one line, and ends with the status that the contract names.
 
-fn main() {}
+use std::{
+    io::{self, IsTerminal, Write},
+    process::ExitCode,
+};
+
+use clap::Parser;
+use fisga::{
+    cli::{self, Cli, Command},
+    commands::{self, Outcome, text},
+    config::{ConfigError, Environment},
+};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // --help and --version are not errors, and go to stdout.
+        Err(e) if !e.use_stderr() => {
+            return ExitCode::from(if e.print().is_ok() { cli::DONE } else { cli::FAILED });
+        }
+        Err(e) => return fail(cli::USAGE, &cli::usage_error(&e)),
+    };
+    log(&cli);
+    match run(cli) {
+        Ok(Outcome::Good) => ExitCode::from(cli::DONE),
+        Ok(Outcome::Bad) => ExitCode::from(cli::FAILED),
+        // Who reads us has seen enough: `fisga history | head`.
+        Err(e) if is_broken_pipe(&e) => ExitCode::from(cli::DONE),
+        Err(e) => fail(status(&e), &format!("{e:#}")),
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<Outcome> {
+    let mut out = io::stdout().lock();
+    let env = Environment::current().ok_or(ConfigError::NoHome)?;
+    match cli.command {
+        Some(Command::Config(which)) => commands::config::run(which, &cli.global, &env, &mut out),
+        Some(Command::Check(check)) => commands::check::run(&check.files, &mut out),
+        Some(Command::Completions { shell }) => {
+            commands::manual::completions(shell, &mut out)?;
+            Ok(Outcome::Good)
+        }
+        Some(Command::Man) => {
+            commands::manual::page(&mut out)?;
+            Ok(Outcome::Good)
+        }
+        _ => anyhow::bail!("this version of fisga has no such command yet"),
+    }
+}
+
+/// The exit status for an error.
+fn status(error: &anyhow::Error) -> u8 {
+    if error.is::<ConfigError>() { cli::USAGE } else { cli::FAILED }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+}
+
+fn fail(status: u8, message: &str) -> ExitCode {
+    // Without a stderr there is nobody to tell.
+    let _ = writeln!(io::stderr(), "fisga: {}", text::one_line(message));
+    ExitCode::from(status)
+}
+
+/// The log goes to stderr: `RUST_LOG`, else what -v and -q ask for.
+fn log(cli: &Cli) {
+    let filter =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(cli.global.log_filter()));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .init();
+}

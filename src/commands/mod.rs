@@ -1,0 +1,16 @@
+//! The commands that print and end. Each writes its results to `out`; what goes wrong is the caller's to show.
+
+pub mod check;
+pub mod config;
+pub mod manual;
+pub mod text;
+
+/// Whether a command that ran through found what the user hoped for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Outcome {
+    /// Exit status 0.
+    Good,
+    /// Exit status 1, though nothing went wrong with the command itself.
+    Bad,
+}
