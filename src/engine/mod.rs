@@ -1,1 +1,225 @@
 //! From the kernel's event to our grip on the file.
+//!
+//! One thread sleeps in poll(2) on inotify, a wake-up descriptor and the mount table. It links what a rule matches at
+//! once and does nothing slow: scans of `/proc` run on a thread of their own ([`rescue`]), everything after a file
+//! has settled on the caller's. The caller gets [`Notice`]s and gives [`Command`]s.
+
+pub mod hold;
+pub mod lease;
+pub mod rescue;
+pub mod settle;
+pub mod staging;
+mod thread;
+pub mod watch;
+
+use std::{
+    io,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        mpsc::{self, Sender},
+    },
+    thread::JoinHandle,
+};
+
+pub use hold::{Hold, HoldId, Inode, Producer};
+use rustix::event::{EventfdFlags, eventfd};
+pub use watch::{Trip, Unwatched};
+
+use crate::rule::Rule;
+
+/// What the engine tells. It is called on the engine's thread and must not block.
+#[derive(Debug)]
+pub enum Notice {
+    /// Watches are in place.
+    Ready,
+    /// A folder can't be watched.
+    Unwatched(Unwatched),
+    /// We have a grip on a candidate.
+    Held(Arc<Hold>),
+    /// A held file can be judged: it is finished, or it is still open but has stopped growing. It stays held until
+    /// [`Command::Done`] says what became of it.
+    Settled {
+        /// The file.
+        hold: Arc<Hold>,
+        /// Whether nobody writes to it any more.
+        finished: bool,
+    },
+    /// A held file was let go after [`Command::Done`].
+    Released(HoldId),
+    /// A candidate was seen and could not be held.
+    Lost {
+        /// Where it was created.
+        source: PathBuf,
+        /// The rule that matched.
+        rule: Arc<Rule>,
+        /// Why, for people.
+        reason: String,
+    },
+    /// The kernel dropped events; so many candidates were found by looking again.
+    Overflow {
+        /// How many.
+        recovered: u64,
+    },
+    /// A look for files that are open already is done; so many were new.
+    Grabbed(u64),
+    /// The configuration file or the library folder appeared or changed.
+    Tripped(Trip),
+    /// Something was created in a watched folder (with [`Options::trace`]).
+    Created(PathBuf),
+    /// Something was removed from a watched folder (with [`Options::trace`]).
+    Removed(PathBuf),
+    /// The thread can't go on.
+    Failed(EngineError),
+}
+
+/// What the engine is asked to do.
+#[derive(Debug)]
+pub enum Command {
+    /// Holds nothing new until told otherwise.
+    Pause,
+    /// Holds again.
+    Resume,
+    /// Holds what is open already.
+    Grab,
+    /// Watches for other rules.
+    Configure {
+        /// All rules from now on.
+        rules: Vec<Rule>,
+        /// The library from now on.
+        library: PathBuf,
+    },
+    /// A settled file was dealt with.
+    Done {
+        /// Which.
+        id: HoldId,
+        /// Keep it, and tell again when it changes or is closed; else let it go.
+        keep: bool,
+    },
+    /// Ends the thread; what is staged stays for the next start.
+    Stop,
+}
+
+/// What to watch, at the start.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The rules in force.
+    pub rules: Vec<Rule>,
+    /// Where finished files go: staging is put beside it where that saves a copy.
+    pub library: PathBuf,
+    /// The configuration file, to tell when it changes.
+    pub configuration: Option<PathBuf>,
+    /// Tell every creation and removal.
+    pub trace: bool,
+}
+
+/// Why the engine can't run.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// A rule's glob doesn't parse.
+    #[error("a rule's pattern")]
+    Pattern(#[from] globset::Error),
+    /// No inotify instance could be had.
+    #[error("inotify can't be used (sysctl fs.inotify.max_user_instances limits how many programs may)")]
+    Inotify(#[source] io::Error),
+    /// A system call that can't fail in health did.
+    #[error("{call}")]
+    System {
+        /// Which call.
+        call: &'static str,
+        /// What it returned.
+        source: io::Error,
+    },
+}
+
+/// The running engine.
+#[derive(Debug)]
+pub struct Engine {
+    handle: Handle,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// Gives commands to the engine; as many as you like.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    inbox: Sender<thread::Message>,
+    wake: Arc<OwnedFd>,
+}
+
+impl Engine {
+    /// Starts both threads. `notice` is called on the engine's thread and must not block.
+    ///
+    /// # Errors
+    /// When a pattern doesn't parse or the kernel refuses inotify or a descriptor.
+    pub fn start(options: Options, notice: impl Fn(Notice) + Send + 'static) -> Result<Self, EngineError> {
+        lease::ignore_breaks().map_err(|source| EngineError::System { call: "sigaction", source })?;
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+            .map_err(|e| EngineError::System { call: "eventfd", source: e.into() })?;
+        let (inbox, messages) = mpsc::channel();
+        let handle = Handle { inbox, wake: Arc::new(wake) };
+        let (requests, asked) = mpsc::channel();
+        let core = thread::Core::new(options, requests, messages, handle.wake.clone(), notice)?;
+        let answers = handle.clone();
+        let scanner = spawn("rescue", move || {
+            rescue::run(&asked, |answer| answers.post(thread::Message::Answer(answer)));
+        })?;
+        let engine = spawn("engine", move || core.run())?;
+        Ok(Self { handle, threads: vec![engine, scanner] })
+    }
+
+    /// A handle for commands.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Ends both threads and waits for them.
+    pub fn shutdown(self) {
+        self.handle.send(Command::Stop);
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the engine panicked");
+            }
+        }
+    }
+}
+
+impl Handle {
+    /// Gives a command; without effect when the engine has ended.
+    pub fn send(&self, command: Command) {
+        self.post(thread::Message::Command(command));
+    }
+
+    fn post(&self, message: thread::Message) {
+        if self.inbox.send(message).is_ok() {
+            let _ = rustix::io::write(&*self.wake, &1_u64.to_ne_bytes());
+        }
+    }
+}
+
+fn spawn(name: &'static str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, EngineError> {
+    std::thread::Builder::new()
+        .name(name.into())
+        .spawn(body)
+        .map_err(|source| EngineError::System { call: "pthread_create", source })
+}
+
+/// Raises the soft limit of open descriptors to the hard one: each held file takes one (getrlimit(2)).
+pub fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        limit.current = limit.maximum;
+        if let Err(e) = setrlimit(Resource::Nofile, limit) {
+            tracing::info!("the limit of open files stays as it is: {e}");
+        }
+    }
+}
+
+/// Whether two folders lie on one mount, so that a hard link between them is possible.
+///
+/// # Errors
+/// What statx(2) returns.
+pub fn same_mount(a: &Path, b: &Path) -> io::Result<bool> {
+    Ok(staging::mount_id(rustix::fs::CWD, a)? == staging::mount_id(rustix::fs::CWD, b)?)
+}

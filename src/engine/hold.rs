@@ -1,0 +1,170 @@
+//! Our grip on a candidate: a descriptor, and where it could be had a hard link in staging.
+
+use std::{
+    ffi::OsStr,
+    fs::File,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    path::PathBuf,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::SystemTime,
+};
+
+use rustix::{
+    fs::{CWD, FileType, Mode, OFlags, fstat, openat},
+    io::Errno,
+};
+
+use super::staging::Staged;
+use crate::{event::How, rule::Rule};
+
+/// Tells holds of one run apart.
+pub type HoldId = u64;
+
+/// Device and inode number: what a file is, whatever its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Inode {
+    /// `st_dev`.
+    pub dev: u64,
+    /// `st_ino`.
+    pub ino: u64,
+}
+
+/// The process that wrote a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Producer {
+    /// Its process id.
+    pub pid: u32,
+    /// Its name (proc(5), `/proc/PID/comm`).
+    pub name: String,
+}
+
+/// A held file: as long as this lives, the content does.
+#[derive(Debug)]
+pub struct Hold {
+    /// Number within this run.
+    pub id: HoldId,
+    /// The file, open for reading.
+    pub file: File,
+    /// Which file it is.
+    pub inode: Inode,
+    /// Our hard link to it, if there is one.
+    pub staged: Option<Staged>,
+    /// Where the producer created it.
+    pub source: PathBuf,
+    /// The rule that matched.
+    pub rule: Arc<Rule>,
+    /// By which means.
+    pub how: How,
+    /// Since when.
+    pub at: SystemTime,
+    /// The process that had it open, once it is known.
+    pub producer: OnceLock<Producer>,
+    released: AtomicBool,
+}
+
+impl Hold {
+    /// Takes a grip on `file`.
+    pub(crate) fn new(
+        id: HoldId,
+        grip: (File, Option<Staged>),
+        inode: Inode,
+        source: PathBuf,
+        rule: Arc<Rule>,
+        how: How,
+        at: SystemTime,
+    ) -> Self {
+        let (file, staged) = grip;
+        let (producer, released) = (OnceLock::new(), AtomicBool::new(false));
+        Self { id, file, inode, staged, source, rule, how, at, producer, released }
+    }
+
+    /// How many names of the file are ours.
+    pub fn own_links(&self) -> u64 {
+        u64::from(self.staged.is_some() && !self.released.load(Ordering::Relaxed))
+    }
+
+    /// Removes our staged name: the file is in the library, or nobody wants it.
+    pub fn release(&self) {
+        if let Some(staged) = &self.staged
+            && !self.released.swap(true, Ordering::Relaxed)
+        {
+            match staged.staging.remove(&staged.name) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(e) => tracing::warn!("{}: {e}", staged.staging.path().join(&staged.name).display()),
+            }
+        }
+    }
+}
+
+/// `/proc/self/fd/N`: a path to an open file, for calls that take no descriptor (proc(5)).
+pub(crate) fn fd_path(file: &impl AsFd) -> PathBuf {
+    format!("/proc/self/fd/{}", file.as_fd().as_raw_fd()).into()
+}
+
+/// Opens a file for reading if it is a regular file of our own user: looked at through O_PATH first, so that a
+/// FIFO can't block us, a device isn't touched, and a symbolic link isn't followed (open(2)).
+///
+/// # Errors
+/// EPERM when it is anything else, or what openat(2) returns.
+pub(crate) fn open_regular(dir: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<File> {
+    let path = openat(dir, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    reopen(path)
+}
+
+/// As [`open_regular`], for a magic link such as `/proc/PID/fd/N`, which is followed.
+///
+/// # Errors
+/// EPERM when it isn't a regular file of ours, or what openat(2) returns.
+pub(crate) fn open_magic(dir: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<(File, Inode)> {
+    let path = openat(dir, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let file = reopen(path)?;
+    let inode = inode(&file)?;
+    Ok((file, inode))
+}
+
+fn reopen(path: OwnedFd) -> rustix::io::Result<File> {
+    let stat = fstat(&path)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile
+        || stat.st_uid != rustix::process::getuid().as_raw()
+    {
+        return Err(Errno::PERM);
+    }
+    Ok(openat(CWD, fd_path(&path), OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?
+        .into())
+}
+
+/// Which file this is.
+///
+/// # Errors
+/// What fstat(2) returns.
+pub(crate) fn inode(file: &impl AsFd) -> rustix::io::Result<Inode> {
+    let stat = fstat(file)?;
+    Ok(Inode { dev: stat.st_dev, ino: stat.st_ino })
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::{FileType, mknodat};
+
+    use super::*;
+
+    #[test]
+    fn only_regular_files_of_ours_are_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = File::open(dir.path()).unwrap();
+        std::fs::write(dir.path().join("regular"), "x").unwrap();
+        mknodat(&at, "fifo", FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        std::os::unix::fs::symlink("regular", dir.path().join("link")).unwrap();
+        std::fs::create_dir(dir.path().join("folder")).unwrap();
+        let socket = std::os::unix::net::UnixListener::bind(dir.path().join("socket")).unwrap();
+        assert!(open_regular(at.as_fd(), OsStr::new("regular")).is_ok());
+        for name in ["fifo", "link", "folder", "socket"] {
+            let got = open_regular(at.as_fd(), OsStr::new(name)).map(drop);
+            assert_eq!(got, Err(Errno::PERM), "{name}");
+        }
+        drop(socket);
+    }
+}

@@ -1,0 +1,185 @@
+//! Pure: when is a held file finished? Time is an argument; events only say when to look.
+//!
+//! A look tells whether anyone has the file open for writing ([`Writers`], from the lease), whether it still has a
+//! name outside staging, and a [`Stamp`] that changes with the content. The answer is a [`Step`].
+
+use std::time::{Duration, Instant};
+
+/// A file that still has a name may be opened again: so long after the last change nobody did.
+pub const GRACE: Duration = Duration::from_secs(1);
+/// An empty file with a name: its producer may yet come back to it (Firefox closes once before writing a byte).
+pub const EMPTY: Duration = Duration::from_secs(60);
+/// A file that is open for writing and has not changed for so long is worth a look inside.
+pub const QUIET: Duration = Duration::from_secs(2);
+/// Where the lease can't tell, so long without a change before `/proc` is asked who writes.
+pub const UNSURE: Duration = Duration::from_secs(10);
+
+/// Who has the file open for writing (writable mappings included).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writers {
+    /// Nobody.
+    None,
+    /// At least one descriptor or mapping.
+    Some,
+    /// The file system has no leases.
+    Unknown,
+}
+
+/// Changes whenever the content does: size in bytes and modification time (seconds, nanoseconds).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stamp {
+    /// Size in bytes.
+    pub size: u64,
+    /// Modification time: seconds and nanoseconds since the epoch.
+    pub modified: (i64, u32),
+}
+
+/// What one look at a held file found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// Who writes.
+    pub writers: Writers,
+    /// Whether a name other than ours leads to it.
+    pub named: bool,
+    /// State of the content.
+    pub stamp: Stamp,
+}
+
+/// What to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Look again then, at the latest; until then changes need not be reported.
+    LookAt(Instant),
+    /// Nothing is due: look when the file changes or is closed.
+    Sleep,
+    /// It is open, but has stopped growing: judge its content, then sleep.
+    Quiet,
+    /// The lease can't tell and nothing moves: ask `/proc` who writes.
+    Ask,
+    /// Nobody writes, and nobody is going to.
+    Finished,
+}
+
+/// The state of one held file.
+#[derive(Clone, Debug)]
+pub struct Settle {
+    stamp: Stamp,
+    changed: Instant,
+    /// The content at `stamp` was reported as quiet already.
+    judged: bool,
+}
+
+impl Settle {
+    /// A file held at `now` with this content.
+    pub fn new(stamp: Stamp, now: Instant) -> Self {
+        Self { stamp, changed: now, judged: false }
+    }
+
+    /// The next step, after a look at `now`.
+    pub fn step(&mut self, look: Look, now: Instant) -> Step {
+        if look.stamp != self.stamp {
+            self.stamp = look.stamp;
+            self.changed = now;
+            self.judged = false;
+        }
+        let empty = look.stamp.size == 0;
+        match look.writers {
+            Writers::None if !look.named => Step::Finished,
+            Writers::None => self.after(if empty { EMPTY } else { GRACE }, now, Step::Finished),
+            Writers::Some if empty || self.judged => Step::Sleep,
+            Writers::Some => {
+                let step = self.after(QUIET, now, Step::Quiet);
+                self.judged = step == Step::Quiet;
+                step
+            }
+            Writers::Unknown => self.after(UNSURE, now, Step::Ask),
+        }
+    }
+
+    fn after(&self, patience: Duration, now: Instant, then: Step) -> Step {
+        let due = self.changed + patience;
+        if now >= due { then } else { Step::LookAt(due) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NONE: Writers = Writers::None;
+    const SOME: Writers = Writers::Some;
+
+    /// Each case: the story, then looks as (seconds, writers, named, size) with the step expected.
+    #[test]
+    fn stories() {
+        use Writers::Unknown;
+        let s = |secs: f64| Duration::from_secs_f64(secs);
+        #[derive(Debug, PartialEq)]
+        enum Want {
+            At(f64),
+            Sleep,
+            Quiet,
+            Ask,
+            Finished,
+        }
+        use Want::*;
+        type Story = (&'static str, &'static [(f64, Writers, bool, u64, Want)]);
+        let stories: &[Story] = &[
+            ("hidden, written, closed", &[(0.0, SOME, false, 0, Sleep), (3.0, NONE, false, 9, Finished)]),
+            (
+                "closed once before a byte was written, then written",
+                &[
+                    (0.0, NONE, true, 0, At(60.0)),
+                    (0.2, SOME, false, 0, Sleep),
+                    (5.0, NONE, false, 9, Finished),
+                ],
+            ),
+            (
+                "closed by a producer that keeps the name",
+                &[(0.0, NONE, true, 9, At(1.0)), (1.0, NONE, true, 9, Finished)],
+            ),
+            (
+                "reopened within the grace and appended to",
+                &[
+                    (0.0, NONE, true, 9, At(1.0)),
+                    (0.5, SOME, true, 9, At(2.0)),
+                    (0.9, NONE, true, 12, At(1.9)),
+                    (1.9, NONE, true, 12, Finished),
+                ],
+            ),
+            (
+                "kept open long after the last byte, then more, then closed",
+                &[
+                    (0.0, SOME, false, 9, At(2.0)),
+                    (2.0, SOME, false, 30, At(4.0)),
+                    (4.0, SOME, false, 30, Quiet),
+                    (4.1, SOME, false, 30, Sleep),
+                    (60.0, SOME, false, 31, At(62.0)),
+                    (62.0, SOME, false, 31, Quiet),
+                    (99.0, NONE, false, 31, Finished),
+                ],
+            ),
+            ("empty and left behind", &[(0.0, NONE, true, 0, At(60.0)), (60.0, NONE, true, 0, Finished)]),
+            (
+                "no leases on this file system",
+                &[(0.0, Unknown, true, 9, At(10.0)), (10.0, Unknown, true, 9, Ask)],
+            ),
+        ];
+        for (story, looks) in stories {
+            let start = Instant::now();
+            let mut settle = Settle::new(Stamp { size: looks[0].3, modified: (0, 0) }, start);
+            for (i, (at, writers, named, size, want)) in looks.iter().enumerate() {
+                let stamp = Stamp { size: *size, modified: (0, 0) };
+                let got = match settle.step(Look { writers: *writers, named: *named, stamp }, start + s(*at))
+                {
+                    Step::LookAt(t) => At(((t - start).as_secs_f64() * 1000.0).round() / 1000.0),
+                    Step::Sleep => Sleep,
+                    Step::Quiet => Quiet,
+                    Step::Ask => Ask,
+                    Step::Finished => Finished,
+                };
+                assert_eq!(&got, want, "{story}, look {i}");
+            }
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! Staging: a folder of ours on the candidate's own mount, where hard links to held files lie.
+//!
+//! A link works within one mount only: even a bind mount of the same file system gives EXDEV (link(2)), so folders
+//! are kept by mount id (statx(2), STATX_MNT_ID). The name of a staged file says where it came from, so that the
+//! next start knows what a crash left behind without a second file that could be out of step:
+//! `MILLISECONDS-COUNT@RULE@NAME`.
+
+use std::{
+    collections::HashMap,
+    ffi::{OsStr, OsString},
+    fmt::Write as _,
+    fs::File,
+    io,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::ffi::{OsStrExt, OsStringExt},
+    },
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use rustix::{
+    fs::{
+        AtFlags, CWD, Dir, FileType, Mode, OFlags, StatxFlags, fstat, linkat, mkdirat, openat, statx,
+        unlinkat,
+    },
+    io::Errno,
+};
+
+/// What every staging folder's name begins with; no rule looks into such folders.
+pub const PREFIX: &str = ".fisga-";
+
+/// Longest file name (NAME_MAX, limits.h).
+const NAME_MAX: usize = 255;
+
+/// Why a folder can't have a staging folder.
+#[derive(Debug, thiserror::Error)]
+#[error("no staging folder in {path}")]
+pub struct StagingError {
+    path: PathBuf,
+    source: io::Error,
+}
+
+/// One staging folder, open.
+#[derive(Debug)]
+pub struct Staging {
+    dir: OwnedFd,
+    path: PathBuf,
+}
+
+/// A held file's name in staging.
+#[derive(Clone, Debug)]
+pub struct Staged {
+    /// The folder.
+    pub staging: Arc<Staging>,
+    /// The name in it.
+    pub name: OsString,
+}
+
+/// What a staged name tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// When it was held.
+    pub at: SystemTime,
+    /// The rule that matched.
+    pub rule: String,
+    /// The producer's name for it, possibly cut at its end.
+    pub name: OsString,
+}
+
+impl Staging {
+    /// Opens the staging folder in `parent`, making it if need be: a real folder, ours, closed to others.
+    /// In a folder that others may write to, somebody may sit on the name: then the next one is tried.
+    ///
+    /// # Errors
+    /// With the folder's path, when it can't be made or opened.
+    pub fn open(parent: &Path) -> Result<Self, StagingError> {
+        let uid = rustix::process::getuid().as_raw();
+        let mut last = Errno::EXIST;
+        for attempt in 0..8 {
+            let mut name = format!("{PREFIX}{uid}");
+            if attempt > 0 {
+                let _ = write!(name, ".{attempt}");
+            }
+            let path = parent.join(name);
+            match mkdirat(CWD, &path, Mode::RWXU) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(e) => return Err(StagingError { path: parent.into(), source: e.into() }),
+            }
+            match open_own(&path, uid) {
+                Ok(dir) => return Ok(Self { dir, path }),
+                Err(e) => last = e,
+            }
+        }
+        Err(StagingError { path: parent.into(), source: last.into() })
+    }
+
+    /// Hard-links `name` in `from` as `staged`: the fast path, one system call.
+    ///
+    /// # Errors
+    /// What linkat(2) returns: ENOENT when the name is gone already.
+    pub fn link(&self, from: BorrowedFd<'_>, name: &OsStr, staged: &OsStr) -> rustix::io::Result<()> {
+        linkat(from, name, &self.dir, staged, AtFlags::empty())
+    }
+
+    /// Hard-links an open file, if it has a name left or was made with O_TMPFILE (open(2)).
+    ///
+    /// # Errors
+    /// What linkat(2) returns: ENOENT for a nameless file, EXDEV on another mount.
+    pub fn link_open(&self, file: &File, staged: &OsStr) -> rustix::io::Result<()> {
+        linkat(CWD, super::hold::fd_path(file), &self.dir, staged, AtFlags::SYMLINK_FOLLOW)
+    }
+
+    /// Opens a staged file for reading; whatever isn't a regular file of ours is refused with EPERM.
+    ///
+    /// # Errors
+    /// What openat(2) and fstat(2) return.
+    pub fn read(&self, staged: &OsStr) -> rustix::io::Result<File> {
+        super::hold::open_regular(self.dir.as_fd(), staged)
+    }
+
+    /// Removes a staged name.
+    ///
+    /// # Errors
+    /// What unlinkat(2) returns.
+    pub fn remove(&self, staged: &OsStr) -> rustix::io::Result<()> {
+        unlinkat(&self.dir, staged, AtFlags::empty())
+    }
+
+    /// Names of all staged files, for the start after a crash.
+    ///
+    /// # Errors
+    /// What getdents64(2) returns.
+    pub fn names(&self) -> rustix::io::Result<Vec<OsString>> {
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&self.dir)? {
+            let name = OsStr::from_bytes(entry?.file_name().to_bytes()).to_owned();
+            if Origin::parse(&name).is_some() {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    /// The folder's path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl AsFd for Staging {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+}
+
+fn open_own(path: &Path, uid: u32) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let dir = openat(CWD, path, flags, Mode::empty())?;
+    let stat = fstat(&dir)?;
+    let own = stat.st_uid == uid && FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+    if own && stat.st_mode & 0o077 == 0 { Ok(dir) } else { Err(Errno::PERM) }
+}
+
+impl Origin {
+    /// The staged name; `count` keeps names of the same millisecond apart.
+    pub fn encode(&self, count: u64) -> OsString {
+        let millis = self.at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let mut bytes = format!("{millis}-{count}@").into_bytes();
+        bytes.extend(
+            self.rule.bytes().map(|b| if b == b'/' || b == b'@' || b == 0 { b'_' } else { b }).take(64),
+        );
+        bytes.push(b'@');
+        let room = NAME_MAX - bytes.len();
+        bytes.extend(self.name.as_bytes().iter().take(room));
+        OsString::from_vec(bytes)
+    }
+
+    /// Reads a staged name back; nothing for a file that isn't a staged one.
+    pub fn parse(staged: &OsStr) -> Option<Self> {
+        let mut parts = staged.as_bytes().splitn(3, |&b| b == b'@');
+        let (stamp, rule, name) = (parts.next()?, parts.next()?, parts.next()?);
+        let (millis, _) = std::str::from_utf8(stamp).ok()?.split_once('-')?;
+        let at = UNIX_EPOCH.checked_add(Duration::from_millis(millis.parse().ok()?))?;
+        Some(Self {
+            at,
+            rule: String::from_utf8_lossy(rule).into_owned(),
+            name: OsStr::from_bytes(name).to_owned(),
+        })
+    }
+}
+
+/// The staging folders in use, one a mount.
+#[derive(Debug, Default)]
+pub struct Stagings {
+    by_mount: HashMap<u64, Arc<Staging>>,
+}
+
+impl Stagings {
+    /// The staging folder for files in `folder` (open, at `path`): the library's when it is on the same mount, so
+    /// that a finished file needs no copy; else in the nearest folder above that outlives `folder`.
+    ///
+    /// # Errors
+    /// When none can be made there.
+    pub fn for_folder(
+        &mut self,
+        folder: BorrowedFd<'_>,
+        path: &Path,
+        library: &Path,
+    ) -> Result<Arc<Staging>, StagingError> {
+        let mount = mount_id(folder, "").map_err(|e| StagingError { path: path.into(), source: e.into() })?;
+        if let Some(staging) = self.by_mount.get(&mount) {
+            return Ok(staging.clone());
+        }
+        let parent =
+            if mount_id(CWD, library).is_ok_and(|m| m == mount) { library } else { enduring(path, mount) };
+        let staging = Arc::new(Staging::open(parent).or_else(|_| Staging::open(path))?);
+        self.by_mount.insert(mount, staging.clone());
+        Ok(staging)
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Staging>> {
+        self.by_mount.values()
+    }
+
+    /// Removes the folders that are empty; the others wait for the next start.
+    pub fn tidy(&self) {
+        for staging in self.by_mount.values() {
+            let _ = unlinkat(CWD, &staging.path, AtFlags::REMOVEDIR);
+        }
+    }
+}
+
+/// The mount id of a path below `dir` (statx(2), STATX_MNT_ID).
+///
+/// # Errors
+/// What statx(2) returns.
+pub fn mount_id<P: AsRef<Path>>(dir: BorrowedFd<'_>, path: P) -> rustix::io::Result<u64> {
+    let flags = if path.as_ref().as_os_str().is_empty() { AtFlags::EMPTY_PATH } else { AtFlags::empty() };
+    Ok(statx(dir, path.as_ref(), flags, StatxFlags::MNT_ID)?.stx_mnt_id)
+}
+
+/// A player may remove its own folder with all that is in it. The nearest folder above on the same mount that is
+/// shared (sticky) or the start of a user's tree (a cache, a home) stays.
+fn enduring(path: &Path, mount: u64) -> &Path {
+    let uid = rustix::process::getuid().as_raw();
+    let mut best = path;
+    for above in path.ancestors() {
+        let Ok(stat) = rustix::fs::stat(above) else { break };
+        let sticky = stat.st_mode & 0o1000 != 0;
+        let same = mount_id(CWD, above).is_ok_and(|m| m == mount);
+        if !same || above.parent().is_none() || (stat.st_uid != uid && !sticky) {
+            break;
+        }
+        best = above;
+        if sticky || above.file_name() == Some(OsStr::new(".cache")) {
+            break;
+        }
+    }
+    best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_staged_name_says_where_it_came_from() {
+        let at = UNIX_EPOCH + Duration::from_millis(1_795_000_000_123);
+        for name in [&b"Flash7"[..], b"a@b@c", b"-rf\n\xff", &[b'x'; 255]] {
+            let origin = Origin { at, rule: "my/rule@x".into(), name: OsStr::from_bytes(name).to_owned() };
+            let staged = origin.encode(42);
+            assert!(staged.len() <= NAME_MAX);
+            let back = Origin::parse(&staged).unwrap();
+            assert_eq!((back.at, back.rule.as_str()), (at, "my_rule_x"));
+            assert!(name.starts_with(back.name.as_bytes()));
+        }
+        for foreign in ["", "copy-1", "x-1@r@n", "12@r@n", "12-3@r"] {
+            assert_eq!(Origin::parse(OsStr::new(foreign)), None, "{foreign}");
+        }
+    }
+
+    #[test]
+    fn nobody_can_sit_on_the_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let uid = rustix::process::getuid().as_raw();
+        let target = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(target.path(), dir.path().join(format!("{PREFIX}{uid}"))).unwrap();
+        let staging = Staging::open(dir.path()).unwrap();
+        assert_eq!(staging.path(), dir.path().join(format!("{PREFIX}{uid}.1")));
+    }
+}

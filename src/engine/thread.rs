@@ -1,0 +1,723 @@
+//! The engine's thread: events in, holds out.
+//!
+//! A batch of events is gone through twice: first every link is made, since microseconds count; then all the rest.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    ffi::{OsStr, OsString},
+    fs::File,
+    io,
+    os::fd::{AsFd, OwnedFd},
+    path::{Path, PathBuf},
+    sync::{Arc, mpsc::Receiver},
+    time::{Instant, SystemTime},
+};
+
+use inotify::{EventMask, WatchDescriptor};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fs::{AtFlags, StatxFlags, statat, statx},
+    io::Errno,
+};
+
+use super::{
+    Command, EngineError, Notice, Options, Trip,
+    hold::{Hold, HoldId, Inode, Producer, inode, open_regular},
+    lease,
+    rescue::{Answer, Caught, Request, Requests, Wanted},
+    settle::{Look, Settle, Stamp, Step, Writers},
+    staging::{Origin, Staged, Staging},
+    watch::{Plan, Target, Watches},
+};
+use crate::{
+    event::How,
+    rule::{Rule, Source},
+};
+
+/// What wakes the thread beside the kernel.
+#[derive(Debug)]
+pub(super) enum Message {
+    Command(Command),
+    Answer(Answer),
+}
+
+/// A candidate of which the first pass made, or failed to make, a link.
+struct Seized {
+    node: i32,
+    name: OsString,
+    rule: Arc<Rule>,
+    staging: Option<Arc<Staging>>,
+    staged: OsString,
+    link: rustix::io::Result<()>,
+}
+
+/// What the second pass has to look at.
+enum Rest {
+    Seized(Seized),
+    /// A name that may be new to us was closed after writing.
+    Closed {
+        node: i32,
+        name: OsString,
+    },
+    /// A nameless file was opened (`#INODE`).
+    Nameless {
+        node: i32,
+        name: OsString,
+    },
+    Folder {
+        node: i32,
+        name: OsString,
+    },
+    Ended {
+        node: i32,
+    },
+    File {
+        descriptor: i32,
+        ended: bool,
+    },
+}
+
+struct Tracked {
+    hold: Arc<Hold>,
+    settle: Settle,
+    watch: Option<WatchDescriptor>,
+    deadline: Option<Instant>,
+    /// The content that was handed over, until [`Command::Done`].
+    handed: Option<Stamp>,
+}
+
+struct Pending {
+    source: PathBuf,
+    rule: Arc<Rule>,
+    staging: Option<Arc<Staging>>,
+}
+
+pub(super) struct Core<N> {
+    watches: Watches,
+    requests: Requests,
+    messages: Receiver<Message>,
+    wake: Arc<OwnedFd>,
+    notice: N,
+    mounts: Option<File>,
+    configuration: Option<PathBuf>,
+    trace: bool,
+    paused: bool,
+    count: u64,
+    holds: HashMap<HoldId, Tracked>,
+    by_inode: HashMap<Inode, HoldId>,
+    by_watch: HashMap<i32, HoldId>,
+    deadlines: BTreeSet<(Instant, HoldId)>,
+    pending: HashMap<u64, Pending>,
+    /// When the queue was last read to its end: what was born after it may have been missed.
+    drained: SystemTime,
+    /// Found by looks for open files that are under way.
+    grabbed: u64,
+    overflowed: Option<u64>,
+}
+
+impl<N: Fn(Notice)> Core<N> {
+    pub(super) fn new(
+        options: Options,
+        requests: Requests,
+        messages: Receiver<Message>,
+        wake: Arc<OwnedFd>,
+        notice: N,
+    ) -> Result<Self, EngineError> {
+        let plan = Plan::new(&options.rules, &options.library, options.configuration.as_deref())?;
+        Ok(Self {
+            watches: Watches::new(plan, options.trace).map_err(EngineError::Inotify)?,
+            requests,
+            messages,
+            wake,
+            notice,
+            mounts: File::open("/proc/self/mountinfo").ok(),
+            configuration: options.configuration,
+            trace: options.trace,
+            paused: false,
+            count: 0,
+            holds: HashMap::new(),
+            by_inode: HashMap::new(),
+            by_watch: HashMap::new(),
+            deadlines: BTreeSet::new(),
+            pending: HashMap::new(),
+            drained: SystemTime::now(),
+            grabbed: 0,
+            overflowed: None,
+        })
+    }
+
+    pub(super) fn run(mut self) {
+        self.watches.rebuild();
+        self.after_walk();
+        (self.notice)(Notice::Ready);
+        self.recover();
+        self.look_for_open();
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            match self.turn(&mut buffer) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(e) => {
+                    (self.notice)(Notice::Failed(e));
+                    break;
+                }
+            }
+        }
+        self.watches.stagings.tidy();
+    }
+
+    /// Sleeps until something happens, and deals with it. False ends the thread.
+    fn turn(&mut self, buffer: &mut [u8]) -> Result<bool, EngineError> {
+        let system = |call| move |e: Errno| EngineError::System { call, source: e.into() };
+        let timeout = self.deadlines.first().map(|(due, _)| {
+            let left = due.saturating_duration_since(Instant::now());
+            Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) }
+        });
+        let (events, woken, mounts) = {
+            let mut fds = vec![
+                PollFd::new(&self.watches.inotify, PollFlags::IN),
+                PollFd::new(&*self.wake, PollFlags::IN),
+            ];
+            // A changed mount table shows as an exceptional condition (proc(5), /proc/PID/mounts).
+            fds.extend(self.mounts.as_ref().map(|mounts| PollFd::new(mounts, PollFlags::PRI)));
+            match poll(&mut fds, timeout.as_ref()) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(e) => return Err(system("poll")(e)),
+            }
+            let ready = |i: usize| fds.get(i).is_some_and(|fd| !fd.revents().is_empty());
+            (ready(0), ready(1), ready(2))
+        };
+        if events {
+            self.events(buffer)?;
+        }
+        if mounts {
+            self.watches.rebuild();
+            self.after_walk();
+            (self.notice)(Notice::Tripped(Trip::Library));
+        }
+        if woken {
+            let _ = rustix::io::read(&*self.wake, &mut [0_u8; 8]);
+            while let Ok(message) = self.messages.try_recv() {
+                match message {
+                    Message::Command(Command::Stop) => return Ok(false),
+                    Message::Command(command) => self.command(command),
+                    Message::Answer(answer) => self.answer(answer),
+                }
+            }
+        }
+        self.due(Instant::now());
+        Ok(true)
+    }
+
+    /// Reads one batch of events: all links first.
+    fn events(&mut self, buffer: &mut [u8]) -> Result<(), EngineError> {
+        let mut rest = Vec::new();
+        let mut overflow = false;
+        let events = match self.watches.inotify.read_events(buffer) {
+            Ok(events) => events,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock || e.kind() == io::ErrorKind::Interrupted => {
+                return Ok(());
+            }
+            Err(e) => return Err(EngineError::Inotify(e)),
+        };
+        for event in events {
+            let (descriptor, mask) = (event.wd.get_watch_descriptor_id(), event.mask);
+            if mask.contains(EventMask::Q_OVERFLOW) {
+                overflow = true;
+                continue;
+            }
+            let Some(node) = self.watches.get(descriptor) else {
+                rest.push(Rest::File { descriptor, ended: mask.contains(EventMask::IGNORED) });
+                continue;
+            };
+            let Some(name) = event.name else {
+                if Watches::is_end(mask) {
+                    rest.push(Rest::Ended { node: descriptor });
+                }
+                continue;
+            };
+            let created = mask.intersects(EventMask::CREATE | EventMask::MOVED_TO);
+            if self.trace && node.is_leaf() {
+                if created {
+                    (self.notice)(Notice::Created(node.path().join(name)));
+                } else if mask.intersects(EventMask::DELETE | EventMask::MOVED_FROM) {
+                    (self.notice)(Notice::Removed(node.path().join(name)));
+                }
+            }
+            if mask.contains(EventMask::ISDIR) {
+                if created {
+                    rest.push(Rest::Folder { node: descriptor, name: name.into() });
+                }
+                continue;
+            }
+            match node.target(name) {
+                None => {}
+                Some(Target::Trip(trip)) => self.watches_tripped(*trip, mask),
+                Some(Target::Rule(_)) if self.paused => {}
+                Some(Target::Rule(rule)) if created => {
+                    self.count += 1;
+                    rest.push(Rest::Seized(seize(node, descriptor, name, rule, self.count)));
+                }
+                Some(Target::Rule(_)) if mask.contains(EventMask::CLOSE_WRITE) => {
+                    rest.push(Rest::Closed { node: descriptor, name: name.into() });
+                }
+                Some(Target::Rule(_)) if mask.contains(EventMask::OPEN) => {
+                    rest.push(Rest::Nameless { node: descriptor, name: name.into() });
+                }
+                Some(Target::Rule(_)) => {}
+            }
+        }
+        for rest in rest {
+            self.rest(rest);
+        }
+        if overflow {
+            self.overflow();
+        }
+        self.drained = SystemTime::now();
+        Ok(())
+    }
+
+    /// A configuration file is read when it is whole: closed, or moved there.
+    fn watches_tripped(&self, trip: Trip, mask: EventMask) {
+        if trip == Trip::Library || mask.intersects(EventMask::CLOSE_WRITE | EventMask::MOVED_TO) {
+            (self.notice)(Notice::Tripped(trip));
+        }
+    }
+
+    fn rest(&mut self, rest: Rest) {
+        match rest {
+            Rest::Seized(seized) => self.seized(seized),
+            Rest::Closed { node, name } => {
+                self.consider(node, &name);
+            }
+            Rest::Nameless { node, name } => self.wanted(node, name),
+            Rest::Folder { node, name } => {
+                self.watches.appeared(node, &name);
+                self.after_walk();
+            }
+            Rest::Ended { node } => self.watches.gone(node),
+            Rest::File { descriptor, ended } => {
+                let Some(&id) = self.by_watch.get(&descriptor) else { return };
+                if ended {
+                    self.by_watch.remove(&descriptor);
+                } else {
+                    self.look(id, Instant::now());
+                }
+            }
+        }
+    }
+
+    /// A file that is there, found by its close or by reading the folder: held unless it is already.
+    fn consider(&mut self, descriptor: i32, name: &OsStr) -> bool {
+        let Some(node) = self.watches.get(descriptor) else { return false };
+        let Some(Target::Rule(rule)) = node.target(name) else { return false };
+        let Ok(stat) = statat(node.dir(), name, AtFlags::SYMLINK_NOFOLLOW) else { return false };
+        if self.by_inode.contains_key(&Inode { dev: stat.st_dev, ino: stat.st_ino }) {
+            return false;
+        }
+        self.count += 1;
+        let seized = seize(node, descriptor, name, rule, self.count);
+        let before = self.holds.len();
+        self.seized(seized);
+        self.holds.len() > before
+    }
+
+    /// Second pass over a candidate: the link becomes a hold, or somebody else's descriptor is asked for.
+    fn seized(&mut self, seized: Seized) {
+        let Seized { node, name, rule, staging, staged, link } = seized;
+        let Some(folder) = self.watches.get(node) else { return };
+        let source = folder.path().join(&name);
+        let now = SystemTime::now();
+        match (link, staging) {
+            (Ok(()), Some(staging)) => match staging.read(&staged) {
+                Ok(file) => self.hold(
+                    file,
+                    Some(Staged { staging, name: staged }),
+                    source,
+                    rule,
+                    How::Link,
+                    None,
+                    now,
+                ),
+                Err(e) => {
+                    let _ = staging.remove(&staged);
+                    if e != Errno::PERM {
+                        self.lost(source, rule, format!("it can't be read: {e}"));
+                    }
+                }
+            },
+            (Err(Errno::NOENT), _) => self.wanted(node, name),
+            // No link to be had here: another mount, a file system without links, a full one. The name still leads
+            // to the file.
+            (Err(_), _) | (Ok(()), None) => match open_regular(folder.dir(), &name) {
+                Ok(file) => self.hold(file, None, source, rule, How::Rescue, None, now),
+                Err(Errno::NOENT) => self.wanted(node, name),
+                Err(Errno::PERM) => {}
+                Err(e) => self.lost(source, rule, format!("it can't be read: {e}")),
+            },
+        }
+    }
+
+    /// The name is gone already: whoever has the file open is asked for it.
+    fn wanted(&mut self, descriptor: i32, name: OsString) {
+        let Some(node) = self.watches.get(descriptor) else { return };
+        let Some(Target::Rule(rule)) = node.target(&name) else { return };
+        self.count += 1;
+        let ticket = self.count;
+        let (source, rule) = (node.path().join(&name), rule.clone());
+        let wanted = Wanted { ticket, folder: node.path().into(), name, dev: node.dev };
+        self.pending.insert(ticket, Pending { source, rule, staging: node.staging.clone() });
+        self.ask(Request::Lost(wanted));
+    }
+
+    fn ask(&self, request: Request) {
+        if self.requests.send(request).is_err() {
+            tracing::error!("the rescue thread has ended");
+        }
+    }
+
+    /// From now on the content can't get lost.
+    #[allow(clippy::too_many_arguments)]
+    fn hold(
+        &mut self,
+        file: File,
+        staged: Option<Staged>,
+        source: PathBuf,
+        rule: Arc<Rule>,
+        how: How,
+        producer: Option<Producer>,
+        at: SystemTime,
+    ) {
+        let discard = |staged: &Option<Staged>| {
+            if let Some(staged) = staged {
+                let _ = staged.staging.remove(&staged.name);
+            }
+        };
+        let inode = match inode(&file) {
+            Ok(inode) if !self.by_inode.contains_key(&inode) => inode,
+            _ => return discard(&staged),
+        };
+        self.count += 1;
+        let id = self.count;
+        let hold = Arc::new(Hold::new(id, (file, staged), inode, source, rule, how, at));
+        let watch = match self.watches.watch_file(&hold.file, false) {
+            Ok(watch) => {
+                self.by_watch.insert(watch.get_watch_descriptor_id(), id);
+                Some(watch)
+            }
+            Err(e) => {
+                tracing::warn!("{}: changes are not told: {e}", hold.source.display());
+                None
+            }
+        };
+        let now = Instant::now();
+        let stamp = lease::look(&hold.file, hold.own_links()).map(|look| look.stamp).unwrap_or_default();
+        self.by_inode.insert(inode, id);
+        match producer {
+            Some(producer) => drop(hold.producer.set(producer)),
+            None if hold.rule.source == Source::Temporary => {
+                let name = hold.source.file_name().unwrap_or_default().to_owned();
+                self.ask(Request::Who { ticket: id, name, inode });
+            }
+            None => {}
+        }
+        let tracked = Tracked {
+            hold: hold.clone(),
+            settle: Settle::new(stamp, now),
+            watch,
+            deadline: None,
+            handed: None,
+        };
+        self.holds.insert(id, tracked);
+        (self.notice)(Notice::Held(hold));
+        self.look(id, now);
+    }
+
+    fn lost(&self, source: PathBuf, rule: Arc<Rule>, reason: String) {
+        (self.notice)(Notice::Lost { source, rule, reason });
+    }
+
+    /// Looks at a held file and does what the settle machine says.
+    fn look(&mut self, id: HoldId, now: Instant) {
+        let Some(tracked) = self.holds.get_mut(&id) else { return };
+        if tracked.handed.is_some() {
+            return;
+        }
+        match lease::look(&tracked.hold.file, tracked.hold.own_links()) {
+            Ok(look) => self.step(id, look, now),
+            Err(e) => tracing::warn!("{}: {e}", tracked.hold.source.display()),
+        }
+    }
+
+    fn step(&mut self, id: HoldId, look: Look, now: Instant) {
+        let Some(tracked) = self.holds.get_mut(&id) else { return };
+        let step = tracked.settle.step(look, now);
+        let due = match step {
+            Step::LookAt(due) => Some(due),
+            _ => None,
+        };
+        if let Some(old) = std::mem::replace(&mut tracked.deadline, due) {
+            self.deadlines.remove(&(old, id));
+        }
+        self.deadlines.extend(due.map(|due| (due, id)));
+        // While a file grows, a look now and then costs less than an event for each write.
+        let changes = matches!(step, Step::Sleep | Step::Quiet);
+        if let Ok(watch) = self.watches.watch_file(&tracked.hold.file, changes) {
+            self.by_watch.insert(watch.get_watch_descriptor_id(), id);
+            tracked.watch = Some(watch);
+        }
+        match step {
+            Step::LookAt(_) => {}
+            Step::Sleep => {
+                // What changed between the look and the watch raised no event.
+                let again = lease::look(&tracked.hold.file, tracked.hold.own_links());
+                if let Ok(again) = again
+                    && again != look
+                {
+                    self.step(id, again, now);
+                }
+            }
+            Step::Ask => {
+                let name = tracked.hold.source.file_name().unwrap_or_default().to_owned();
+                let inode = tracked.hold.inode;
+                self.ask(Request::Who { ticket: id, name, inode });
+            }
+            Step::Quiet | Step::Finished => {
+                tracked.handed = Some(look.stamp);
+                let (hold, finished) = (tracked.hold.clone(), step == Step::Finished);
+                (self.notice)(Notice::Settled { hold, finished });
+            }
+        }
+    }
+
+    /// Looks at everything whose time has come.
+    fn due(&mut self, now: Instant) {
+        while let Some(&(due, id)) = self.deadlines.first()
+            && due <= now
+        {
+            self.deadlines.pop_first();
+            if let Some(tracked) = self.holds.get_mut(&id) {
+                tracked.deadline = None;
+            }
+            self.look(id, now);
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Pause => self.paused = true,
+            Command::Resume => self.paused = false,
+            Command::Grab => self.look_for_open(),
+            Command::Configure { rules, library } => {
+                match Plan::new(&rules, &library, self.configuration.as_deref()) {
+                    Ok(plan) => {
+                        self.watches.set_plan(plan);
+                        self.after_walk();
+                    }
+                    Err(e) => (self.notice)(Notice::Failed(e.into())),
+                }
+            }
+            Command::Done { id, keep } => self.done(id, keep),
+            Command::Stop => {}
+        }
+    }
+
+    /// The caller has dealt with a file. If it changed meanwhile, the story goes on.
+    fn done(&mut self, id: HoldId, keep: bool) {
+        let Some(tracked) = self.holds.get_mut(&id) else { return };
+        let handed = tracked.handed.take();
+        let now = lease::look(&tracked.hold.file, tracked.hold.own_links());
+        let changed = now.is_ok_and(|look| Some(look.stamp) != handed);
+        if keep || changed {
+            return self.look(id, Instant::now());
+        }
+        let Some(tracked) = self.holds.remove(&id) else { return };
+        self.by_inode.remove(&tracked.hold.inode);
+        if let Some(watch) = tracked.watch {
+            self.by_watch.remove(&watch.get_watch_descriptor_id());
+            let _ = self.watches.inotify.watches().remove(watch);
+        }
+        if let Some(due) = tracked.deadline {
+            self.deadlines.remove(&(due, id));
+        }
+        tracked.hold.release();
+        (self.notice)(Notice::Released(id));
+    }
+
+    fn answer(&mut self, answer: Answer) {
+        match answer {
+            Answer::Found { ticket, caught } => {
+                let Some(pending) = self.pending.remove(&ticket) else { return };
+                for caught in caught {
+                    let (source, staging) = (pending.source.clone(), pending.staging.clone());
+                    self.caught(caught, source, pending.rule.clone(), staging, How::Rescue);
+                }
+            }
+            Answer::Gone { ticket, unreadable } => {
+                let Some(pending) = self.pending.remove(&ticket) else { return };
+                let mut reason = String::from("its name was removed, and no process has it open any more");
+                if unreadable > 0 {
+                    reason.push_str(&format!(" ({unreadable} could not be looked into)"));
+                }
+                self.lost(pending.source, pending.rule, reason);
+            }
+            Answer::Who { ticket, producer, written } => {
+                let Some(tracked) = self.holds.get(&ticket) else { return };
+                if let Some(producer) = producer {
+                    let _ = tracked.hold.producer.set(producer);
+                }
+                let look = lease::look(&tracked.hold.file, tracked.hold.own_links());
+                if let Ok(mut look) = look
+                    && look.writers == Writers::Unknown
+                    && tracked.handed.is_none()
+                {
+                    look.writers = if written { Writers::Some } else { Writers::None };
+                    self.step(ticket, look, Instant::now());
+                }
+            }
+            Answer::Open { folder, name, caught } => {
+                let node = self.watches.nodes().find(|(_, node)| node.path() == folder && node.is_leaf());
+                let Some((_, node)) = node else { return };
+                let Some(Target::Rule(rule)) = node.target(&name) else { return };
+                let (rule, staging) = (rule.clone(), node.staging.clone());
+                let before = self.holds.len();
+                self.caught(caught, folder.join(&name), rule, staging, How::Attach);
+                self.grabbed += (self.holds.len() - before) as u64;
+            }
+            Answer::OpenDone => {
+                let grabbed = std::mem::take(&mut self.grabbed);
+                match self.overflowed.take() {
+                    Some(listed) => (self.notice)(Notice::Overflow { recovered: listed + grabbed }),
+                    None => (self.notice)(Notice::Grabbed(grabbed)),
+                }
+            }
+            Answer::Sandbox { dir, root } => {
+                self.watches.enter_private(dir, &root);
+                self.after_walk();
+            }
+        }
+    }
+
+    /// A file taken from a process; with a link of our own where it still has a name, or never had one (O_TMPFILE).
+    fn caught(
+        &mut self,
+        caught: Caught,
+        source: PathBuf,
+        rule: Arc<Rule>,
+        staging: Option<Arc<Staging>>,
+        how: How,
+    ) {
+        if self.by_inode.contains_key(&caught.inode) {
+            return;
+        }
+        self.count += 1;
+        let at = SystemTime::now();
+        let staged = staging.and_then(|staging| {
+            let name = source.file_name().unwrap_or_default().to_owned();
+            let name = Origin { at, rule: rule.name.clone(), name }.encode(self.count);
+            staging.link_open(&caught.file, &name).ok()?;
+            Some(Staged { staging, name })
+        });
+        self.hold(caught.file, staged, source, rule, how, Some(caught.producer), at);
+    }
+
+    /// Files that are open already, named or not, wherever a rule looks.
+    fn look_for_open(&self) {
+        let plan: HashMap<PathBuf, Vec<_>> = self
+            .watches
+            .nodes()
+            .filter(|(_, node)| node.is_leaf())
+            .map(|(_, node)| (node.path().to_owned(), node.matchers()))
+            .collect();
+        let concerns = move |folder: &Path, name: &OsStr| {
+            plan.get(folder).is_some_and(|all| all.iter().any(|matcher| matcher.matches(name)))
+        };
+        self.ask(Request::Sandboxes);
+        self.ask(Request::Open(Arc::new(concerns)));
+    }
+
+    /// What a crash, or the last end, left in staging.
+    fn recover(&mut self) {
+        let stagings: Vec<_> = self.watches.stagings.iter().cloned().collect();
+        for staging in stagings {
+            for name in staging.names().unwrap_or_default() {
+                let (Some(origin), Ok(file)) = (Origin::parse(&name), staging.read(&name)) else { continue };
+                let known = self.watches.plan().rules.iter().find(|rule| rule.name == origin.rule);
+                let rule = known.cloned().unwrap_or_else(|| {
+                    let (folders, files) = (Vec::new(), Vec::new());
+                    let source = Source::Temporary;
+                    Arc::new(Rule { name: origin.rule.clone(), folders, files, recursive: false, source })
+                });
+                let folder =
+                    rule.folders.first().filter(|folder| !folder.contains('*')).cloned().unwrap_or_default();
+                let source = Path::new(&folder).join(&origin.name);
+                let staged = Some(Staged { staging: staging.clone(), name });
+                self.hold(file, staged, source, rule, How::Link, None, origin.at);
+            }
+        }
+    }
+
+    /// Events were lost: everything is looked at again (inotify(7), IN_Q_OVERFLOW).
+    fn overflow(&mut self) {
+        self.watches.rebuild();
+        self.watches.list_leaves();
+        let since = self.drained;
+        let found = std::mem::take(&mut self.watches.found);
+        let mut recovered = 0;
+        for found in found {
+            if self.born_after(found.node, &found.name, since) && self.consider(found.node, &found.name) {
+                recovered += 1;
+            }
+        }
+        self.after_walk();
+        self.overflowed = Some(self.overflowed.unwrap_or_default() + recovered);
+        self.look_for_open();
+    }
+
+    fn born_after(&self, node: i32, name: &OsStr, since: SystemTime) -> bool {
+        let Some(node) = self.watches.get(node) else { return false };
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        let Ok(stat) = statx(node.dir().as_fd(), name, flags, StatxFlags::BTIME | StatxFlags::CTIME) else {
+            return false;
+        };
+        // A file system without birth times tells the last change of status, which is never earlier.
+        let born =
+            if stat.stx_mask & StatxFlags::BTIME.bits() == 0 { stat.stx_ctime } else { stat.stx_btime };
+        let since = since.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        u64::try_from(born.tv_sec).unwrap_or_default() >= since
+    }
+
+    /// What walking the folders brought to light.
+    fn after_walk(&mut self) {
+        for unwatched in std::mem::take(&mut self.watches.unwatched) {
+            (self.notice)(Notice::Unwatched(unwatched));
+        }
+        for trip in std::mem::take(&mut self.watches.tripped) {
+            (self.notice)(Notice::Tripped(trip));
+        }
+        let found = std::mem::take(&mut self.watches.found);
+        if !self.paused {
+            for found in found {
+                self.consider(found.node, &found.name);
+            }
+        }
+    }
+}
+
+/// The fast path: one link, at once.
+fn seize(node: &super::watch::Node, descriptor: i32, name: &OsStr, rule: &Arc<Rule>, count: u64) -> Seized {
+    let staged =
+        Origin { at: SystemTime::now(), rule: rule.name.clone(), name: name.to_owned() }.encode(count);
+    let link = match &node.staging {
+        Some(staging) => staging.link(node.dir(), name, &staged),
+        None => Err(Errno::XDEV),
+    };
+    Seized {
+        node: descriptor,
+        name: name.to_owned(),
+        rule: rule.clone(),
+        staging: node.staging.clone(),
+        staged,
+        link,
+    }
+}
