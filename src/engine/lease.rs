@@ -3,9 +3,11 @@
 use std::{
     fs::File,
     io,
-    os::fd::{AsRawFd, BorrowedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd},
     sync::{Arc, atomic::AtomicBool},
 };
+
+use rustix::fs::{AtFlags, StatxFlags, statx};
 
 use super::settle::{Look, Stamp, Writers};
 
@@ -33,16 +35,14 @@ pub fn writers(file: BorrowedFd<'_>) -> Writers {
 /// One look at a held file; `ours` is the number of links that we made ourselves.
 ///
 /// # Errors
-/// What fstat(2) returns.
+/// What statx(2) returns.
 pub fn look(file: &File, ours: u64) -> io::Result<Look> {
-    let stat = rustix::fs::fstat(file)?;
+    let wanted = StatxFlags::NLINK | StatxFlags::SIZE | StatxFlags::MTIME;
+    let stat = statx(file, "", AtFlags::EMPTY_PATH, wanted)?;
     Ok(Look {
-        writers: writers(std::os::fd::AsFd::as_fd(file)),
-        named: u64::from(stat.st_nlink) > ours,
-        stamp: Stamp {
-            size: stat.st_size.max(0) as u64,
-            modified: (stat.st_mtime, stat.st_mtime_nsec as u32),
-        },
+        writers: writers(file.as_fd()),
+        named: u64::from(stat.stx_nlink) > ours,
+        stamp: Stamp { size: stat.stx_size, modified: (stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec) },
     })
 }
 
@@ -57,7 +57,7 @@ fn set(file: BorrowedFd<'_>, lease: i32) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs::OpenOptions, io::Write, os::fd::AsFd};
+    use std::{fs::OpenOptions, io::Write};
 
     use super::*;
 

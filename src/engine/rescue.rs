@@ -370,7 +370,7 @@ mod tests {
 
     #[test]
     fn what_a_link_says() {
-        let cases: [(&str, Option<(&str, &str, bool)>); 6] = [
+        let cases = [
             ("/tmp/Flash1 (deleted)", Some(("/tmp", "Flash1", true))),
             ("/tmp/Flash1", Some(("/tmp", "Flash1", false))),
             ("/x", Some(("/", "x", false))),
