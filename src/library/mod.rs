@@ -1,3 +1,8 @@
 //! The user's folder: names, placing, history.
 
+mod copy;
+mod draft;
 pub mod name;
+pub mod place;
+
+pub use copy::Means;
