@@ -244,12 +244,12 @@ mod tests {
 
     /// Both kinds of draft: the nameless one, and the one for file systems without such files.
     fn both(test: impl Fn(&Folder, &dyn Fn() -> Draft<'static>)) {
-        let makers: [fn(&'static Folder) -> Result<Draft<'static>, Error>; 2] = [Draft::new, Draft::named];
-        for make in makers {
+        for nameless in [true, false] {
             let dir = tempfile::tempdir().unwrap();
             let folder: &'static Folder = Box::leak(Box::new(Folder::open(dir.path()).unwrap()));
             test(folder, &|| {
-                let mut draft = make(folder).unwrap();
+                let draft = if nameless { Draft::new(folder) } else { Draft::named(folder) };
+                let mut draft = draft.unwrap();
                 draft.file_mut().write_all(b"content").unwrap();
                 draft
             });

@@ -2,6 +2,7 @@
 
 mod copy;
 mod draft;
+pub mod history;
 pub mod name;
 pub mod place;
 
