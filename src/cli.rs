@@ -9,6 +9,7 @@ use crate::config::{
     Overrides,
     units::{SPAN_FORM, Span},
 };
+use crate::terminal::Output;
 
 /// Exit status: done.
 pub const DONE: u8 = 0;
@@ -123,6 +124,17 @@ pub struct Watch {
     /// Print "Create: PATH" and "Remove: PATH" for all that happens in the watched folders
     #[arg(long, conflicts_with = "json")]
     pub events: bool,
+}
+
+impl Watch {
+    /// What goes to stdout.
+    pub fn output(self) -> Output {
+        match (self.json, self.events) {
+            (true, _) => Output::Json,
+            (_, true) => Output::Events,
+            _ => Output::Plain,
+        }
+    }
 }
 
 /// For people or for programs.

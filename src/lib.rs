@@ -16,14 +16,18 @@
 //! | tray, notifications, session bus | [`desktop`] |
 #![deny(missing_docs)]
 
+pub mod app;
 pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod desktop;
 pub mod engine;
 pub mod event;
+pub mod fate;
 pub mod library;
 pub mod media;
 pub mod rule;
 pub mod source;
 pub mod stream;
+pub mod terminal;
+pub mod worker;

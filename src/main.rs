@@ -7,9 +7,11 @@ use std::{
 
 use clap::Parser;
 use fisga::{
+    app::{Start, StartError},
     cli::{self, Cli, Command},
     commands::{self, Outcome, text},
     config::{ConfigError, Environment},
+    terminal::{self, TerminalError},
 };
 use tracing_subscriber::EnvFilter;
 
@@ -36,6 +38,12 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
     let mut out = io::stdout().lock();
     let env = Environment::current().ok_or(ConfigError::NoHome)?;
     match cli.command {
+        Some(Command::Watch(watch)) => {
+            let (config, overrides) = (cli.global.config.clone(), cli.global.overrides());
+            let start = Start { env, config, overrides, trace: watch.events };
+            terminal::run(start, watch.output(), &mut out)?;
+            Ok(Outcome::Good)
+        }
         Some(Command::Config(which)) => commands::config::run(which, &cli.global, &env, &mut out),
         Some(Command::Check(check)) => commands::check::run(&check.files, &mut out),
         Some(Command::Completions { shell }) => {
@@ -52,7 +60,8 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
 
 /// The exit status for an error.
 fn status(error: &anyhow::Error) -> u8 {
-    if error.is::<ConfigError>() { cli::USAGE } else { cli::FAILED }
+    let at_start = matches!(error.downcast_ref(), Some(TerminalError::Start(StartError::Config(_))));
+    if at_start || error.is::<ConfigError>() { cli::USAGE } else { cli::FAILED }
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -1,5 +1,7 @@
 //! The engine against the real kernel: real inotify, real files, on the temporary file system and on the build's.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::{
     fs::{self, File, OpenOptions},
     io::{Read, Write},

@@ -1,0 +1,192 @@
+//! Composes: settings, engine and worker behind one face, be it the terminal or the tray.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, mpsc},
+    time::Instant,
+};
+
+use crate::{
+    config::{self, ConfigError, Environment, Overrides, Settings},
+    engine::{self, Command, Engine, EngineError, Notice, Options, Trip},
+    event::{Event, display},
+    library::{
+        history::{self, History},
+        place,
+    },
+    rule::Source,
+    worker::{self, Work, Worker},
+};
+
+/// What the watcher tells its face. It comes from several threads and must not block them.
+#[derive(Debug)]
+pub enum Told {
+    /// Something of the contract happened.
+    Event(Event),
+    /// Something was created in a watched folder (`watch --events`).
+    Created(PathBuf),
+    /// Something was removed from a watched folder (`watch --events`).
+    Removed(PathBuf),
+    /// The configuration file changed.
+    Configuration,
+    /// The engine can't go on.
+    Failed(EngineError),
+}
+
+/// How to start.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// The environment.
+    pub env: Environment,
+    /// `--config FILE`.
+    pub config: Option<PathBuf>,
+    /// What the command line sets.
+    pub overrides: Overrides,
+    /// Tell every creation and removal.
+    pub trace: bool,
+}
+
+/// Why fisga can't watch.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration can't be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The kernel refuses what the engine needs.
+    #[error("can't watch")]
+    Engine(#[from] EngineError),
+    /// The history can't be written.
+    #[error(transparent)]
+    History(#[from] history::Error),
+    /// The system gives no thread.
+    #[error("can't start a thread")]
+    Thread(#[source] std::io::Error),
+}
+
+/// Watching: the engine and the worker, and the settings that they go by.
+#[derive(Debug)]
+pub struct Watcher {
+    start: Start,
+    settings: Arc<Settings>,
+    engine: Engine,
+    worker: Worker,
+}
+
+impl Watcher {
+    /// Reads the configuration and starts to watch. `tell` is called on several threads and must not block.
+    ///
+    /// # Errors
+    /// When the configuration can't be used, or the system refuses what is needed.
+    pub fn start(start: Start, tell: impl Fn(Told) + Clone + Send + 'static) -> Result<Self, StartError> {
+        let settings = Arc::new(config::load(start.config.as_deref(), &start.overrides, &start.env)?);
+        engine::raise_descriptor_limit();
+        if let Err(e) = place::prepare(&settings.library) {
+            tell(Told::Event(Event::Error { message: worker::chain(&e) }));
+        }
+        let history = History::open(&start.env.state_dir().join("fisga/history.jsonl"))?;
+        let (inbox, works) = mpsc::channel();
+        let options = Options {
+            rules: settings.rules.clone(),
+            library: settings.library.clone(),
+            configuration: Some(configuration(&start)),
+            trace: start.trace,
+        };
+        let notice = translate(inbox.clone(), ready(&settings), tell.clone());
+        let engine = Engine::start(options, notice)?;
+        let sink = Box::new(move |event| tell(Told::Event(event)));
+        let worker = Worker::start(settings.clone(), history, engine.handle(), (inbox, works), sink)
+            .map_err(StartError::Thread)?;
+        Ok(Self { start, settings, engine, worker })
+    }
+
+    /// What is in force.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Holds nothing new until [`Self::resume`].
+    pub fn pause(&self) {
+        self.engine.handle().send(Command::Pause);
+    }
+
+    /// Holds again.
+    pub fn resume(&self) {
+        self.engine.handle().send(Command::Resume);
+    }
+
+    /// Holds what is open already.
+    pub fn grab(&self) {
+        self.engine.handle().send(Command::Grab);
+    }
+
+    /// Reads the configuration again; the last good one stays in force when it can't be used.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn reload(&mut self) -> Result<(), ConfigError> {
+        let settings = config::load(self.start.config.as_deref(), &self.start.overrides, &self.start.env)?;
+        if settings == *self.settings {
+            return Ok(());
+        }
+        self.settings = Arc::new(settings);
+        let (rules, library) = (self.settings.rules.clone(), self.settings.library.clone());
+        self.engine.handle().send(Command::Configure { rules, library });
+        self.worker.send(Work::Settings(self.settings.clone()));
+        Ok(())
+    }
+
+    /// Ends both: the engine first, so that nothing new comes; what is not saved yet stays in staging.
+    pub fn shutdown(self) {
+        self.engine.shutdown();
+        self.worker.shutdown();
+    }
+}
+
+/// The configuration file that is read, whether it is there or not.
+fn configuration(start: &Start) -> PathBuf {
+    let path = start.config.clone().unwrap_or_else(|| config::default_path(&start.env));
+    std::path::absolute(&path).unwrap_or(path)
+}
+
+fn ready(settings: &Settings) -> Event {
+    Event::Ready {
+        pid: std::process::id(),
+        library: display(&settings.library),
+        rules: settings.rules.iter().map(|rule| rule.name.clone()).collect(),
+    }
+}
+
+/// What the engine says, sorted: events for the face, work for the worker.
+fn translate(
+    worker: mpsc::Sender<Work>,
+    ready: Event,
+    tell: impl Fn(Told) + Send + 'static,
+) -> impl Fn(Notice) + Send + 'static {
+    move |notice| {
+        let work = |work| drop(worker.send(work));
+        match notice {
+            Notice::Ready => tell(Told::Event(ready.clone())),
+            Notice::Unwatched(unwatched) => tell(Told::Event(Event::Error { message: unwatched.advice() })),
+            // A piece from a browser's cache is nothing that the user has heard of.
+            Notice::Held(hold) if hold.rule.source != Source::Temporary => {}
+            Notice::Lost { rule, .. } if rule.source != Source::Temporary => {}
+            Notice::Held(hold) => tell(Told::Event(Event::Held {
+                path: display(&hold.source),
+                how: hold.how,
+                rule: hold.rule.name.clone(),
+                dev: hold.inode.dev,
+                ino: hold.inode.ino,
+            })),
+            Notice::Settled { hold, finished } => work(Work::Settled { hold, finished, at: Instant::now() }),
+            Notice::Released(id) => work(Work::Released(id)),
+            Notice::Lost { source, rule, reason } => work(Work::Lost { source, rule, reason }),
+            Notice::Overflow { recovered } => tell(Told::Event(Event::Overflow { recovered })),
+            Notice::Grabbed(_) => {}
+            Notice::Tripped(Trip::Library) => work(Work::Retry),
+            Notice::Tripped(Trip::Configuration) => tell(Told::Configuration),
+            Notice::Created(path) => tell(Told::Created(path)),
+            Notice::Removed(path) => tell(Told::Removed(path)),
+            Notice::Failed(error) => tell(Told::Failed(error)),
+        }
+    }
+}
