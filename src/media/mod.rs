@@ -1,12 +1,32 @@
 //! What a held file is: container, length, whole or not. Pure over bytes; one file a container.
+//!
+//! The readers here are fisga's own. `mp4-atom`, `matroska-demuxer` and `symphonia` decode good files and stop with an error at
+//! the first thing that is cut; they load tables (and `mdat`) into memory and follow sizes without a bound. A verdict needs the
+//! opposite: how far does the structure reach, where does it break, and how much did it promise, in bounded memory and time
+//! whatever the bytes are.
 
+mod amf;
+mod ebml;
+mod flv;
+mod gaps;
+mod matroska;
+pub mod mp4;
+mod ogg;
+mod reader;
 mod report;
+mod text;
+mod vorbis;
 
 use std::{fs::File, io, os::unix::fs::FileExt};
 
 use rustix::fs::SeekFrom;
 
+use gaps::Gaps;
+use reader::{Halt, Reader, Step};
 pub use report::{Container, Kind, Report, Verdict};
+
+/// Enough of the beginning to tell every container.
+const HEAD: usize = 4096;
 
 /// Random access to the bytes of a file, with its holes.
 pub trait Content {
@@ -29,34 +49,52 @@ pub trait Content {
 /// # Errors
 /// Only what reading itself returns; foreign bytes are never an error but a [`Verdict`].
 pub fn inspect<C: Content + ?Sized>(content: &C) -> io::Result<Report> {
-    let mut head = [0; 4096];
-    let n = content.read_at(0, &mut head)?;
-    let container = infer::get(&head[..n]).and_then(|kind| match kind.extension() {
-        "mp4" | "m4v" => Some(Container::Mp4),
-        "mov" => Some(Container::Mov),
-        "m4a" => Some(Container::M4a),
-        "mkv" => Some(Container::Mkv),
-        "webm" => Some(Container::Webm),
-        "flv" => Some(Container::Flv),
-        "ogg" | "ogv" => Some(Container::Ogg),
-        "mp3" => Some(Container::Mp3),
-        "flac" => Some(Container::Flac),
-        "avi" => Some(Container::Avi),
-        _ => None,
-    });
-    Ok(Report {
-        container,
-        kind: Kind::Unknown,
-        duration: None,
-        verdict: match container {
-            Some(_) => Verdict::Complete,
-            None => Verdict::NotMedia { what: "no container that fisga knows".into() },
-        },
-        title: None,
-        content_len: None,
-        open_ended: false,
-        detail: None,
-    })
+    let mut reader = Reader::new(&content);
+    match judge(&mut reader) {
+        Ok(report) => Ok(report),
+        Err(Halt::Io(e)) => Err(e),
+        Err(Halt::Spent) => {
+            Ok(Report::not_media("bytes that lead in circles: their structure is larger than any video's"))
+        }
+    }
+}
+
+fn judge(reader: &mut Reader) -> Step<Report> {
+    let head = reader.bytes(0, HEAD)?.to_vec();
+    let gaps = Gaps::find(reader)?;
+    if mp4::begins(&head) {
+        return mp4::inspect(reader, &gaps);
+    }
+    if matroska::begins(&head)
+        && let Some(report) = matroska::inspect(reader, &gaps)?
+    {
+        return Ok(report);
+    }
+    if flv::begins(&head) {
+        return flv::inspect(reader, &gaps);
+    }
+    if ogg::begins(&head) {
+        return ogg::inspect(reader, &gaps);
+    }
+    Ok(Report::not_media("no container that fisga knows"))
+}
+
+impl<C: Content + ?Sized> Content for &C {
+    fn len(&self) -> u64 {
+        (**self).len()
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        (**self).read_at(offset, buf)
+    }
+
+    fn next_hole(&self, from: u64) -> io::Result<u64> {
+        (**self).next_hole(from)
+    }
+
+    fn next_data(&self, from: u64) -> io::Result<u64> {
+        (**self).next_data(from)
+    }
 }
 
 impl Content for File {

@@ -117,3 +117,52 @@ impl Container {
         }
     }
 }
+
+impl Report {
+    /// A whole file of which nothing else is known yet.
+    pub(crate) fn of(container: Container) -> Self {
+        Self {
+            container: Some(container),
+            kind: Kind::Unknown,
+            duration: None,
+            verdict: Verdict::Complete,
+            title: None,
+            content_len: None,
+            open_ended: false,
+            detail: None,
+        }
+    }
+
+    /// Nothing that plays.
+    pub(crate) fn not_media(what: impl Into<String>) -> Self {
+        let verdict = Verdict::NotMedia { what: what.into() };
+        Self { container: None, verdict, ..Self::of(Container::Mp4) }
+    }
+
+    /// Makes it incomplete: `present` bytes (or seconds) of the `promised`.
+    pub(crate) fn lacks(&mut self, present: f64, promised: f64, detail: impl Into<String>) {
+        // Something is missing, however little: never a whole 1.
+        let fraction = if promised > 0.0 { (present / promised).clamp(0.0, 0.9999) } else { 0.0 };
+        self.verdict = Verdict::Incomplete { fraction };
+        self.detail = Some(detail.into());
+    }
+
+    /// Makes it damaged.
+    pub(crate) fn damaged(&mut self, reason: impl Into<String>) {
+        self.verdict = Verdict::Damaged { reason: reason.into() };
+    }
+
+    /// Makes it protected.
+    pub(crate) fn protected(&mut self) {
+        self.verdict = Verdict::Protected;
+        self.detail = Some("encrypted: only the player that has the key can open it".into());
+    }
+
+    /// Takes `seconds` as the length if it is one that a video can have.
+    pub(crate) fn set_seconds(&mut self, seconds: f64) {
+        const LONGEST: f64 = 10.0 * 365.0 * 86_400.0;
+        if seconds > 0.0 && seconds < LONGEST {
+            self.duration = Some(Duration::from_secs_f64(seconds));
+        }
+    }
+}

@@ -1,0 +1,372 @@
+//! Matroska and WebM (RFC 9559).
+//!
+//! The elements of the segment are walked from head to head: clusters of a known size are hopped over, in those of
+//! unknown size (live WebM) every block is. The segment's size says how much there should be. A live one has no size: then
+//! only an index that is announced and not there, a duration that isn't reached, or a block that is cut show that
+//! something is missing, and the report is open-ended.
+
+use super::{
+    ebml::{self, Element},
+    gaps::Gaps,
+    reader::{Reader, Step},
+    report::{Container, Kind, Report},
+    text,
+};
+
+/// Identifiers (RFC 9559, 5.1, and RFC 8794, 11).
+mod id {
+    pub(super) const EBML: u32 = 0x1A45_DFA3;
+    pub(super) const DOC_TYPE: u32 = 0x4282;
+    pub(super) const SEGMENT: u32 = 0x1853_8067;
+    pub(super) const SEEK_HEAD: u32 = 0x114D_9B74;
+    pub(super) const SEEK: u32 = 0x4DBB;
+    pub(super) const SEEK_POSITION: u32 = 0x53AC;
+    pub(super) const INFO: u32 = 0x1549_A966;
+    pub(super) const TIMESTAMP_SCALE: u32 = 0x2AD7B1;
+    pub(super) const DURATION: u32 = 0x4489;
+    pub(super) const TITLE: u32 = 0x7BA9;
+    pub(super) const TRACKS: u32 = 0x1654_AE6B;
+    pub(super) const TRACK_ENTRY: u32 = 0xAE;
+    pub(super) const TRACK_TYPE: u32 = 0x83;
+    pub(super) const CODEC: u32 = 0x86;
+    pub(super) const ENCODINGS: u32 = 0x6D80;
+    pub(super) const ENCODING: u32 = 0x6240;
+    pub(super) const ENCODING_TYPE: u32 = 0x5033;
+    pub(super) const ENCRYPTION: u32 = 0x5035;
+    pub(super) const CLUSTER: u32 = 0x1F43_B675;
+    pub(super) const TIMESTAMP: u32 = 0xE7;
+    pub(super) const SIMPLE_BLOCK: u32 = 0xA3;
+    pub(super) const BLOCK_GROUP: u32 = 0xA0;
+    pub(super) const BLOCK: u32 = 0xA1;
+    pub(super) const CUES: u32 = 0x1C53_BB6B;
+    pub(super) const CHAPTERS: u32 = 0x1043_A770;
+    pub(super) const TAGS: u32 = 0x1254_C367;
+    pub(super) const ATTACHMENTS: u32 = 0x1941_A469;
+    pub(super) const VOID: u32 = 0xEC;
+    pub(super) const CRC: u32 = 0xBF;
+
+    /// What may lie directly in a segment, and so ends a cluster of unknown size.
+    pub(super) fn is_top(id: u32) -> bool {
+        [SEEK_HEAD, INFO, TRACKS, CLUSTER, CUES, CHAPTERS, TAGS, ATTACHMENTS, SEGMENT, EBML].contains(&id)
+    }
+}
+
+/// Whether the file begins with an EBML head.
+pub(crate) fn begins(head: &[u8]) -> bool {
+    head.starts_with(&id::EBML.to_be_bytes())
+}
+
+/// What was seen of the segment.
+#[derive(Default)]
+struct Segment {
+    /// Its end, if it has a size.
+    end: Option<u64>,
+    /// Where the walk stopped.
+    stop: u64,
+    /// The end of the element that reaches behind the file.
+    cut: Option<u64>,
+    /// No element can begin at `stop`.
+    broken: bool,
+    /// Offset of the last element that the seek head announces.
+    announced: u64,
+    /// Nanoseconds of a tick.
+    scale: u64,
+    /// Ticks, as the head says.
+    duration: f64,
+    title: Option<String>,
+    video: bool,
+    audio: bool,
+    protected: bool,
+    /// No track whose coded data may have long runs of zeros.
+    dense: bool,
+    clusters: u64,
+    first: Option<u64>,
+    last: u64,
+    /// Bytes of gaps in clusters, by holes and with zeros; and outside.
+    cluster_gaps: (u64, u64),
+    other_gaps: u64,
+    /// The last cluster of a known size, whose blocks are not walked yet.
+    unread: Option<Element>,
+}
+
+/// Judges a file that [`begins`] like one; `None` where EBML holds something else than Matroska.
+pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps) -> Step<Option<Report>> {
+    let Some(head) = ebml::element(reader, 0)? else { return Ok(None) };
+    let mut container = Container::Mkv;
+    for child in ebml::children(reader, head.range())? {
+        if child.id == id::DOC_TYPE {
+            match child.bytes(reader)?.split(|&b| b == 0).next() {
+                Some(b"webm") => container = Container::Webm,
+                Some(b"matroska") => {}
+                _ => return Ok(None),
+            }
+        }
+    }
+    let mut report = Report::of(container);
+    let segment = walk(reader, gaps, head.range().end)?;
+    report.kind = match (segment.video, segment.audio) {
+        (true, _) => Kind::Video,
+        (_, true) => Kind::Audio,
+        _ => Kind::Unknown,
+    };
+    let tick = segment.scale as f64 / 1e9;
+    let played = segment.last.saturating_sub(segment.first.unwrap_or(0)) as f64 * tick;
+    report.set_seconds(if segment.duration > 0.0 { segment.duration * tick } else { played });
+    report.title.clone_from(&segment.title);
+    if segment.protected {
+        report.protected();
+    } else {
+        judge(reader, &segment, &mut report)?;
+    }
+    Ok(Some(report))
+}
+
+fn walk(reader: &mut Reader, gaps: &Gaps, from: u64) -> Step<Segment> {
+    let mut found = Segment { scale: 1_000_000, dense: true, stop: from, ..Segment::default() };
+    let len = reader.len();
+    // Void and CRC-32 may stand before the segment.
+    let segment = loop {
+        match ebml::element(reader, found.stop)? {
+            Some(e) if e.id == id::SEGMENT => break e,
+            Some(Element { id: id::VOID | id::CRC, end: Some(end), .. }) if end < len => found.stop = end,
+            _ => return Ok(found),
+        }
+    };
+    (found.stop, found.end) = (segment.body, segment.end);
+    let end = segment.end.unwrap_or(u64::MAX).min(len);
+    while found.stop < end {
+        let Some(element) = ebml::element(reader, found.stop)? else {
+            found.broken = true;
+            break;
+        };
+        // A segment of unknown size ends where another document begins.
+        if matches!(element.id, id::EBML | id::SEGMENT) {
+            break;
+        }
+        top(reader, &element, segment.body, &mut found)?;
+        let stop = match element.end {
+            Some(end) => end,
+            None if element.id == id::CLUSTER => blocks(reader, element.body, &mut found)?,
+            // Only segments and clusters may be of unknown size (RFC 9559, 5.1).
+            None => {
+                found.broken = true;
+                break;
+            }
+        };
+        let range = element.start..stop.min(len);
+        match element.id {
+            id::CLUSTER => {
+                found.cluster_gaps.0 += gaps.holes_in(range.clone());
+                found.cluster_gaps.1 += gaps.all_in(range);
+            }
+            id::VOID => {}
+            _ => found.other_gaps += gaps.holes_in(range),
+        }
+        if stop > len {
+            found.cut = Some(stop);
+        }
+        found.stop = stop.min(len);
+        if found.broken {
+            break;
+        }
+    }
+    if let Some(cluster) = found.unread.take().filter(|_| found.duration == 0.0) {
+        // No duration in the head: the last cluster's blocks tell it.
+        let broken = found.broken;
+        blocks(reader, cluster.body, &mut found)?;
+        found.broken = broken;
+    }
+    Ok(found)
+}
+
+/// Takes what one element of the segment tells.
+fn top(reader: &mut Reader, element: &Element, base: u64, found: &mut Segment) -> Step<()> {
+    match element.id {
+        id::SEEK_HEAD => {
+            for seek in ebml::children(reader, element.range())? {
+                for field in ebml::children(reader, seek.range())? {
+                    if seek.id == id::SEEK && field.id == id::SEEK_POSITION {
+                        found.announced = found.announced.max(base.saturating_add(field.uint(reader)?));
+                    }
+                }
+            }
+        }
+        id::INFO => {
+            for field in ebml::children(reader, element.range())? {
+                match field.id {
+                    id::TIMESTAMP_SCALE => found.scale = field.uint(reader)?,
+                    id::DURATION => found.duration = field.float(reader)?,
+                    id::TITLE => found.title = text::utf8(field.bytes(reader)?),
+                    _ => {}
+                }
+            }
+        }
+        id::TRACKS => {
+            for entry in ebml::children(reader, element.range())? {
+                if entry.id == id::TRACK_ENTRY {
+                    track(reader, &entry, found)?;
+                }
+            }
+        }
+        id::CLUSTER => {
+            found.clusters += 1;
+            let time = timestamp(reader, element)?;
+            found.first = found.first.or(time);
+            found.last = found.last.max(time.unwrap_or(0));
+            found.unread = element.end.is_some().then_some(*element);
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn track(reader: &mut Reader, entry: &Element, found: &mut Segment) -> Step<()> {
+    for field in ebml::children(reader, entry.range())? {
+        match field.id {
+            id::TRACK_TYPE => match field.uint(reader)? {
+                1 => found.video = true,
+                2 => found.audio = true,
+                _ => {}
+            },
+            id::CODEC => {
+                let codec = field.bytes(reader)?;
+                let loose: [&[u8]; 6] =
+                    [b"A_PCM", b"V_UNCOMPRESSED", b"V_MS", b"V_QUICKTIME", b"V_MPEG2", b"V_PRORES"];
+                found.dense &= !loose.iter().any(|name| codec.starts_with(name));
+            }
+            id::ENCODINGS => {
+                for encoding in ebml::children(reader, field.range())? {
+                    for part in ebml::children(reader, encoding.range())? {
+                        found.protected |= encoding.id == id::ENCODING
+                            && (part.id == id::ENCRYPTION
+                                || part.id == id::ENCODING_TYPE && part.uint(reader)? == 1);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// A cluster's own time; it should be its first child, but a CRC or a position may come before it.
+fn timestamp(reader: &mut Reader, cluster: &Element) -> Step<Option<u64>> {
+    let mut at = cluster.body;
+    for _ in 0..4 {
+        let Some(child) = ebml::element(reader, at)? else { break };
+        if child.id == id::TIMESTAMP {
+            return Ok(Some(child.uint(reader)?));
+        }
+        let Some(end) = child.end else { break };
+        at = end;
+    }
+    Ok(None)
+}
+
+/// Walks the blocks of a cluster from `at`, until something that can't be in one; returns where that is.
+fn blocks(reader: &mut Reader, mut at: u64, found: &mut Segment) -> Step<u64> {
+    let mut time = 0;
+    while at < reader.len() {
+        let Some(element) = ebml::element(reader, at)? else {
+            found.broken = true;
+            break;
+        };
+        if id::is_top(element.id) {
+            break;
+        }
+        // Blocks in a group stand behind its head; their relative time is a signed 16-bit number after the track.
+        let block = match element.id {
+            id::SIMPLE_BLOCK => Some(element),
+            id::BLOCK_GROUP => ebml::element(reader, element.body)?.filter(|inner| inner.id == id::BLOCK),
+            _ => None,
+        };
+        if element.id == id::TIMESTAMP {
+            time = element.uint(reader)?;
+        } else if let Some(block) = block
+            && let Some([track, high, low, third]) = reader.array::<4>(block.body)?
+        {
+            let relative = if track & 0x80 != 0 { [high, low] } else { [low, third] };
+            found.last = found.last.max(time.saturating_add_signed(i16::from_be_bytes(relative).into()));
+        }
+        let Some(end) = element.end else {
+            found.broken = true;
+            break;
+        };
+        at = end;
+    }
+    Ok(at)
+}
+
+/// Seconds by which the last block may begin before the announced end: a frame lasts that long at most.
+const TOLERANCE: f64 = 1.5;
+
+fn judge(reader: &mut Reader, segment: &Segment, report: &mut Report) -> Step<()> {
+    let len = reader.len();
+    let gaps =
+        segment.other_gaps + if segment.dense { segment.cluster_gaps.1 } else { segment.cluster_gaps.0 };
+    let tick = segment.scale as f64 / 1e9;
+    let (have, whole) = (segment.last as f64 * tick, segment.duration * tick);
+    let present = len.saturating_sub(gaps) as f64;
+    if let Some(end) = segment.end {
+        report.content_len = Some(end);
+        if end > len {
+            report.lacks(present, end as f64, format!("ends {} bytes early", end - len));
+        } else if gaps > 0 {
+            report.lacks(
+                (end - gaps.min(end)) as f64,
+                end as f64,
+                format!("{gaps} bytes are missing inside"),
+            );
+        } else if segment.broken || segment.cut.is_some() {
+            broken(reader, segment, report)?;
+        } else if segment.clusters == 0 {
+            report.lacks(0.0, 1.0, "it has a head and no content");
+        } else if end < len {
+            let what = if reader.zeros_to_end(end)? { "zeros" } else { "other bytes" };
+            report.detail = Some(format!("{} {what} follow its end", len - end));
+        }
+        return Ok(());
+    }
+    report.open_ended = true;
+    let announced = segment.announced.max(segment.cut.unwrap_or(0));
+    if segment.clusters == 0 {
+        report.lacks(0.0, 1.0, "only its beginning is there");
+    } else if whole > 0.0 && have + TOLERANCE < whole {
+        report.open_ended = false;
+        report.lacks(have * present / len as f64, whole, format!("{have:.1} of {whole:.1} seconds"));
+    } else if announced > len {
+        report.open_ended = segment.announced <= len;
+        report.lacks(present, announced as f64, "ends inside a block or before its index");
+    } else if gaps > 0 {
+        report.lacks(present, len as f64, format!("{gaps} bytes are missing inside"));
+    } else if segment.broken {
+        if len - segment.stop < 12 {
+            report.lacks(present, len as f64 + 1.0, "ends inside the head of an element");
+        } else if reader.zeros_to_end(segment.stop)? {
+            report.content_len = Some(segment.stop);
+            report.detail = Some(format!("{} zeros follow its end", len - segment.stop));
+        } else {
+            broken(reader, segment, report)?;
+        }
+    } else {
+        report.content_len = Some(segment.stop);
+    }
+    Ok(())
+}
+
+/// The walk met what is no element: zeros are a gap, anything else is out of order.
+fn broken(reader: &mut Reader, segment: &Segment, report: &mut Report) -> Step<()> {
+    let len = reader.len();
+    let next = reader.first_nonzero(segment.stop..len)?.unwrap_or(len);
+    if next - segment.stop >= 64 {
+        let missing = next - segment.stop;
+        report.lacks(
+            (len - missing) as f64,
+            len as f64,
+            format!("{missing} bytes are missing at {}", segment.stop),
+        );
+    } else {
+        report.damaged(format!("the bytes at {} are no part of a Matroska file", segment.stop));
+    }
+    Ok(())
+}

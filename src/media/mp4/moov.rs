@@ -1,0 +1,328 @@
+//! `moov`: the tracks of a film, and where each sample lies (ISO/IEC 14496-12, 8.2 to 8.7).
+
+use std::ops::Range;
+
+use super::{
+    boxes::{Head, children},
+    title,
+};
+use crate::media::reader::{Reader, Step};
+
+/// All of `moov` that a verdict needs. The sample tables stay in the file.
+#[derive(Debug, Default)]
+pub(crate) struct Moov {
+    pub(crate) tracks: Vec<Track>,
+    /// Ticks a second of the two durations below.
+    pub(crate) timescale: u32,
+    /// `mvhd`: length of what `moov` itself describes.
+    pub(crate) duration: u64,
+    /// `mvex`: fragments follow.
+    pub(crate) fragmented: bool,
+    /// `mehd`: length with all the fragments.
+    pub(crate) total: Option<u64>,
+    /// `trex`: what a fragment's sample lasts and measures unless it says so itself.
+    pub(crate) defaults: Vec<Defaults>,
+    pub(crate) protected: bool,
+    pub(crate) title: Option<String>,
+}
+
+/// Of one track's samples in fragments.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Defaults {
+    pub(crate) track: u32,
+    pub(crate) duration: u32,
+    pub(crate) size: u32,
+}
+
+/// One `trak`.
+#[derive(Debug, Default)]
+pub(crate) struct Track {
+    pub(crate) id: u32,
+    /// `hdlr`: `vide`, `soun`, `text` …
+    pub(crate) handler: [u8; 4],
+    /// `stsd`: the first sample entry's type.
+    pub(crate) codec: [u8; 4],
+    /// Bytes of a NAL unit's length, for AVC and HEVC.
+    pub(crate) nal_length: Option<u8>,
+    pub(crate) timescale: u32,
+    pub(crate) duration: u64,
+    /// `dref`: its samples lie in another file.
+    pub(crate) elsewhere: bool,
+    pub(crate) sizes: Sizes,
+    pub(crate) offsets: Table,
+    /// `stsc`: which chunk holds how many samples.
+    pub(crate) runs: Table,
+    /// `stts`, kept only to see whether it is there.
+    pub(crate) times: Table,
+}
+
+/// A table in the file: `count` entries of `width` bytes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Table {
+    pub(crate) at: u64,
+    pub(crate) count: u32,
+    pub(crate) width: u64,
+}
+
+impl Table {
+    pub(crate) fn range(&self) -> Range<u64> {
+        self.at..self.at.saturating_add(u64::from(self.count) * self.width)
+    }
+}
+
+/// `stsz` and `stz2`.
+#[derive(Debug, Default)]
+pub(crate) struct Sizes {
+    /// All samples are this long, if it is not 0.
+    pub(crate) constant: u32,
+    /// Bits of an entry.
+    bits: u64,
+    /// One entry a sample (with `constant`, only the count holds).
+    pub(crate) table: Table,
+}
+
+impl Sizes {
+    fn get(&self, reader: &mut Reader, i: u32) -> Step<Option<u32>> {
+        if i >= self.table.count {
+            return Ok(None);
+        }
+        if self.constant != 0 {
+            return Ok(Some(self.constant));
+        }
+        let bit = u64::from(i) * self.bits;
+        let at = self.table.at + bit / 8;
+        Ok(match self.bits {
+            32 => reader.be32(at)?,
+            16 => reader.be16(at)?.map(u32::from),
+            8 => reader.u8(at)?.map(u32::from),
+            _ => reader.u8(at)?.map(|b| u32::from(if bit.is_multiple_of(8) { b >> 4 } else { b & 15 })),
+        })
+    }
+}
+
+impl Track {
+    /// Its samples are coded so tightly that a whole block of zeros is none of them (PCM and fixed-size intra codecs pad).
+    pub(crate) fn is_dense(&self) -> bool {
+        const DENSE: [&[u8; 4]; 17] = [
+            b"avc1", b"avc3", b"hvc1", b"hev1", b"dvh1", b"dvhe", b"vp08", b"vp09", b"av01", b"mp4v",
+            b"s263", b"mp4a", b".mp3", b"Opus", b"fLaC", b"ac-3", b"ec-3",
+        ];
+        DENSE.contains(&&self.codec)
+    }
+
+    /// Seconds, as the media header says.
+    pub(crate) fn seconds(&self) -> f64 {
+        seconds(self.duration, self.timescale)
+    }
+
+    /// Video, but no cover picture or chapter images.
+    pub(crate) fn is_video(&self) -> bool {
+        let still = matches!(&self.codec, b"jpeg" | b"png " | b"mjpa" | b"mjpg");
+        &self.handler == b"vide" && !(still && f64::from(self.sizes.table.count) <= self.seconds().max(1.0))
+    }
+
+    /// Calls `each` with every chunk's extent, its first sample's length, and its number. Stops where a table is cut.
+    ///
+    /// Returns the sum of all extents.
+    pub(crate) fn chunks(
+        &self,
+        reader: &Reader,
+        mut each: impl FnMut(Range<u64>, u32, u32) -> Step<()>,
+    ) -> Step<u64> {
+        let (mut runs, mut sizes, mut offsets) = (reader.fork(), reader.fork(), reader.fork());
+        let (mut sum, mut sample, mut per_chunk) = (0u64, 0u32, 0u32);
+        let mut run = 0;
+        let mut next_run = Some(1);
+        for chunk in 0..self.offsets.count {
+            while next_run.is_some_and(|first| first <= chunk.saturating_add(1)) {
+                let at = self.runs.at + u64::from(run) * 12;
+                let Some(count) = (run < self.runs.count).then(|| runs.be32(at + 4)).transpose()?.flatten()
+                else {
+                    next_run = None;
+                    break;
+                };
+                per_chunk = count;
+                run += 1;
+                next_run = if run < self.runs.count { runs.be32(at + 12)? } else { None };
+            }
+            let at = self.offsets.at + u64::from(chunk) * self.offsets.width;
+            let offset =
+                if self.offsets.width == 8 { offsets.be64(at)? } else { offsets.be32(at)?.map(u64::from) };
+            let (Some(offset), Some(first)) = (offset, self.sizes.get(&mut sizes, sample)?) else { break };
+            let n = per_chunk.min(self.sizes.table.count - sample);
+            let mut length = 0u64;
+            if self.sizes.constant != 0 {
+                length = u64::from(n) * u64::from(self.sizes.constant);
+            } else {
+                for i in sample..sample + n {
+                    length += u64::from(self.sizes.get(&mut sizes, i)?.unwrap_or(0));
+                }
+            }
+            sample += n;
+            sum = sum.saturating_add(length);
+            each(offset..offset.saturating_add(length), first, chunk)?;
+        }
+        Ok(sum)
+    }
+
+    /// Bytes of all samples, by the size table alone: known before the offsets are.
+    pub(crate) fn bytes(&self, reader: &Reader) -> Step<u64> {
+        let mut sizes = reader.fork();
+        if self.sizes.constant != 0 {
+            return Ok(u64::from(self.sizes.table.count) * u64::from(self.sizes.constant));
+        }
+        let mut sum = 0u64;
+        for i in 0..self.sizes.table.count {
+            match self.sizes.get(&mut sizes, i)? {
+                Some(size) => sum += u64::from(size),
+                // Cut here: the rest will be like the first part.
+                None => {
+                    return Ok((sum as f64 / f64::from(i.max(1)) * f64::from(self.sizes.table.count)) as u64);
+                }
+            }
+        }
+        Ok(sum)
+    }
+}
+
+/// `ticks` in seconds.
+pub(crate) fn seconds(ticks: u64, timescale: u32) -> f64 {
+    // All ones: unknown (8.2.2).
+    if timescale == 0 || ticks == u64::MAX || ticks == u64::from(u32::MAX) {
+        return 0.0;
+    }
+    ticks as f64 / f64::from(timescale)
+}
+
+/// Reads what there is of `moov`: one that is cut gives what came before the cut.
+pub(crate) fn read(reader: &mut Reader, moov: &Head) -> Step<Moov> {
+    /// More tracks than any player takes.
+    const MOST_TRACKS: usize = 256;
+    let mut found = Moov::default();
+    for head in children(reader, moov.body())? {
+        match &head.kind {
+            b"mvhd" => (found.timescale, found.duration) = media_time(reader, &head)?,
+            b"trak" if found.tracks.len() < MOST_TRACKS => {
+                let track = trak(reader, &head)?;
+                found.protected |= is_encrypted(&track.codec);
+                found.tracks.push(track);
+            }
+            b"mvex" => mvex(reader, &head, &mut found)?,
+            b"pssh" => found.protected = true,
+            b"udta" | b"meta" if found.title.is_none() => found.title = title::find(reader, &head)?,
+            _ => {}
+        }
+    }
+    Ok(found)
+}
+
+fn is_encrypted(codec: &[u8; 4]) -> bool {
+    // 14496-12, 8.12: encv, enca, enct, encs …; Apple's own: drms, drmi, drmt.
+    codec.starts_with(b"enc") || matches!(codec, b"drms" | b"drmi" | b"drmt")
+}
+
+/// Timescale and duration of `mvhd` and `mdhd`, which begin alike.
+fn media_time(reader: &mut Reader, head: &Head) -> Step<(u32, u64)> {
+    let at = head.body;
+    Ok(match reader.u8(at)? {
+        Some(1) => (reader.be32(at + 20)?.unwrap_or(0), reader.be64(at + 24)?.unwrap_or(0)),
+        _ => (reader.be32(at + 12)?.unwrap_or(0), reader.be32(at + 16)?.unwrap_or(0).into()),
+    })
+}
+
+fn mvex(reader: &mut Reader, head: &Head, found: &mut Moov) -> Step<()> {
+    found.fragmented = true;
+    for head in children(reader, head.body())? {
+        let at = head.body;
+        match &head.kind {
+            b"mehd" if reader.u8(at)? == Some(1) => found.total = reader.be64(at + 4)?,
+            b"mehd" => found.total = reader.be32(at + 4)?.map(u64::from),
+            b"trex" => found.defaults.push(Defaults {
+                track: reader.be32(at + 4)?.unwrap_or(0),
+                duration: reader.be32(at + 12)?.unwrap_or(0),
+                size: reader.be32(at + 16)?.unwrap_or(0),
+            }),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn trak(reader: &mut Reader, head: &Head) -> Step<Track> {
+    let mut track = Track::default();
+    for head in children(reader, head.body())? {
+        match &head.kind {
+            b"tkhd" => {
+                let wide = reader.u8(head.body)? == Some(1);
+                track.id = reader.be32(head.body + if wide { 20 } else { 12 })?.unwrap_or(0);
+            }
+            b"mdia" => mdia(reader, &head, &mut track)?,
+            _ => {}
+        }
+    }
+    Ok(track)
+}
+
+/// `mdia`, `minf`, `dinf` and `stbl`: four levels that only nest.
+fn mdia(reader: &mut Reader, mdia: &Head, track: &mut Track) -> Step<()> {
+    let mut parents = vec![*mdia];
+    while let Some(parent) = parents.pop() {
+        for head in children(reader, parent.body())? {
+            let at = head.body;
+            match (&parent.kind, &head.kind) {
+                (b"mdia", b"minf") | (b"minf", b"dinf" | b"stbl") => parents.push(head),
+                (b"mdia", b"mdhd") => (track.timescale, track.duration) = media_time(reader, &head)?,
+                (b"mdia", b"hdlr") => track.handler = reader.array(at + 8)?.unwrap_or_default(),
+                // One reference; bit 0 of its flags: the samples are in this very file (8.7.2).
+                (b"dinf", b"dref") => track.elsewhere = reader.u8(at + 19)?.is_some_and(|f| f & 1 == 0),
+                (b"stbl", b"stsd") => stsd(reader, &head, track)?,
+                (b"stbl", b"stsc") => track.runs = table(reader, at + 4, 12)?,
+                (b"stbl", b"stts") => track.times = table(reader, at + 4, 8)?,
+                (b"stbl", b"stco") => track.offsets = table(reader, at + 4, 4)?,
+                (b"stbl", b"co64") => track.offsets = table(reader, at + 4, 8)?,
+                (b"stbl", b"stsz") => {
+                    let constant = reader.be32(at + 4)?.unwrap_or(0);
+                    let table = table(reader, at + 8, if constant == 0 { 4 } else { 0 })?;
+                    track.sizes = Sizes { constant, bits: 32, table };
+                }
+                (b"stbl", b"stz2") => {
+                    let bits = u64::from(reader.u8(at + 7)?.unwrap_or(8));
+                    let table = table(reader, at + 8, bits.div_ceil(8))?;
+                    track.sizes = Sizes { constant: 0, bits, table };
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A count at `at`, and the entries behind it.
+fn table(reader: &mut Reader, at: u64, width: u64) -> Step<Table> {
+    Ok(Table { at: at + 4, count: reader.be32(at)?.unwrap_or(0), width })
+}
+
+fn stsd(reader: &mut Reader, head: &Head, track: &mut Track) -> Step<()> {
+    /// `SampleEntry` and `VisualSampleEntry` before the boxes that configure the codec (12.1.3).
+    const VISUAL: u64 = 78;
+    for entry in children(reader, head.body + 8..head.end)? {
+        // Several entries, one of them encrypted: encrypted.
+        if track.codec == [0; 4] || is_encrypted(&entry.kind) {
+            track.codec = entry.kind;
+        }
+        let at = match &entry.kind {
+            b"avc1" | b"avc3" | b"hvc1" | b"hev1" | b"dvh1" | b"dvhe" => entry.body + VISUAL,
+            _ => continue,
+        };
+        for head in children(reader, at..entry.end)? {
+            // ISO/IEC 14496-15, 5.3.3.1 and 8.3.3.1: lengthSizeMinusOne.
+            let place = match &head.kind {
+                b"avcC" => head.body + 4,
+                b"hvcC" => head.body + 21,
+                _ => continue,
+            };
+            track.nal_length = reader.u8(place)?.map(|b| (b & 3) + 1);
+        }
+    }
+    Ok(())
+}
