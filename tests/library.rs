@@ -1,0 +1,419 @@
+//! The library on real file systems: one on disk, one in memory, full ones, read-only ones, and ones that go away.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::{
+    env,
+    ffi::OsStr,
+    fs::{self, File, OpenOptions},
+    io::{BufRead, BufReader, Read, Write},
+    os::{
+        fd::AsFd,
+        unix::{
+            ffi::OsStrExt,
+            fs::{FileExt, MetadataExt, PermissionsExt, symlink},
+        },
+    },
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use fisga::library::{
+    Means,
+    name::Name,
+    place::{self, Error, FileId, Held, Placed, Staged, Work},
+};
+use tempfile::TempDir;
+
+/// A folder on the disk that the project is built on.
+fn on_disk() -> TempDir {
+    TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
+}
+
+/// A folder on another file system.
+fn in_memory() -> TempDir {
+    let dir = TempDir::new_in("/dev/shm").expect("a tmpfs at /dev/shm");
+    assert_ne!(
+        fs::metadata(dir.path()).unwrap().dev(),
+        fs::metadata(env!("CARGO_TARGET_TMPDIR")).unwrap().dev(),
+        "these tests need two file systems: build outside of /dev/shm (CARGO_TARGET_DIR)"
+    );
+    dir
+}
+
+/// Runs the body of the named test in a mount namespace of its own, where it may mount what it likes: `false` in the
+/// test process, `true` in the one that it starts for this.
+fn in_namespace(test: &str) -> bool {
+    if env::var_os("FISGA_TEST_NAMESPACE").is_some() {
+        return true;
+    }
+    let output = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount", "--propagation", "private"])
+        .arg(env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env("FISGA_TEST_NAMESPACE", "1")
+        .output()
+        .expect("unshare (Debian package util-linux)");
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("1 passed"), "in a namespace of its own:\n{text}");
+    false
+}
+
+fn mount(options: &str, at: &Path) {
+    let status = Command::new("mount").args(["-t", "tmpfs", "-o", options, "fisga-test"]).arg(at).status();
+    assert!(status.expect("mount (Debian package mount)").success());
+}
+
+/// A held file: its content in staging, and the descriptor.
+struct Hold {
+    dir: PathBuf,
+    name: &'static OsStr,
+    file: File,
+}
+
+impl Hold {
+    fn new(dir: &Path, content: &[u8]) -> Self {
+        let name = OsStr::from_bytes(b"-held\n\xff");
+        fs::write(dir.join(name), content).unwrap();
+        fs::set_permissions(dir.join(name), fs::Permissions::from_mode(0o600)).unwrap();
+        Self { dir: dir.to_owned(), name, file: File::open(dir.join(name)).unwrap() }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.join(self.name)
+    }
+
+    fn place_as(
+        &self,
+        library: &Path,
+        name: &str,
+        change: impl FnOnce(&mut Held<'_>),
+    ) -> Result<Placed, Error> {
+        let dir = File::open(&self.dir).unwrap();
+        let staged = Some(Staged { dir: dir.as_fd(), name: self.name });
+        let mut held = Held { file: &self.file, staged, writer: false, len: None };
+        change(&mut held);
+        let stop = AtomicBool::new(false);
+        place::place(
+            &held,
+            library,
+            &Name::plain(name, "mp4"),
+            &mut Work { progress: &mut |_, _| (), stop: &stop },
+        )
+    }
+
+    fn place(&self, library: &Path) -> Result<Placed, Error> {
+        self.place_as(library, "A film", |_| ())
+    }
+}
+
+fn library(parent: &Path) -> PathBuf {
+    let library = parent.join(OsStr::from_bytes(b"Videos\n\xfe/Fisga"));
+    place::prepare(&library).unwrap();
+    library
+}
+
+/// All that is in a folder, hidden names too.
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut names: Vec<_> = entries.map(|name| name.to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+/// Something that two halves of are never equal in.
+fn content(len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    blake3::Hasher::new().update(b"content").finalize_xof().fill(&mut bytes);
+    bytes
+}
+
+#[test]
+fn an_inode_that_is_ours_alone_is_linked() {
+    for dir in [on_disk(), in_memory()] {
+        let (hold, library) = (Hold::new(dir.path(), b"content"), library(dir.path()));
+        let placed = hold.place(&library).unwrap();
+        assert_eq!(placed.path, library.join("A film.mp4"));
+        assert_eq!((placed.means, placed.bytes), (Means::Link, 7));
+        let metadata = fs::metadata(&placed.path).unwrap();
+        assert_eq!(FileId::of(&hold.file).unwrap(), placed.id);
+        assert_eq!(metadata.nlink(), 2, "the staged name stays until the history is written");
+
+        let fresh = library.join("fresh");
+        OpenOptions::new().write(true).create_new(true).open(&fresh).unwrap();
+        let umask = 0o666 & !fs::metadata(fresh).unwrap().mode() & 0o777;
+        assert_eq!(metadata.mode() & 0o777, 0o644 & !umask);
+
+        assert_eq!(place::find(&library, &hold.file).unwrap(), Some(placed.path.clone()), "after a crash");
+        fs::remove_file(hold.path()).unwrap();
+        assert_eq!(place::find(&library, &hold.file).unwrap(), None, "nothing to clear up");
+        assert_eq!(fs::read(&placed.path).unwrap(), b"content");
+    }
+}
+
+#[test]
+fn anything_else_is_copied() {
+    type Case = (&'static str, fn(&Hold), fn(&mut Held<'_>), &'static [u8]);
+    let cases: [Case; 7] = [
+        (
+            "another name",
+            |hold| fs::hard_link(hold.path(), hold.dir.join("other")).unwrap(),
+            |_| (),
+            b"content",
+        ),
+        ("a writer", |_| (), |held| held.writer = true, b"content"),
+        ("padding to be cut", |_| (), |held| held.len = Some(4), b"cont"),
+        ("a length beyond the end", |_| (), |held| (held.len, held.writer) = (Some(99), true), b"content"),
+        ("no staged name", |_| (), |held| held.staged = None, b"content"),
+        ("no name at all", |hold| fs::remove_file(hold.path()).unwrap(), |_| (), b"content"),
+        (
+            "a staged name that leads elsewhere",
+            |hold| {
+                fs::rename(hold.path(), hold.dir.join("other")).unwrap();
+                symlink("other", hold.path()).unwrap();
+            },
+            |_| (),
+            b"content",
+        ),
+    ];
+    for dir in [on_disk(), in_memory()] {
+        for (what, before, change, expected) in cases {
+            let staging = TempDir::new_in(dir.path()).unwrap();
+            let (hold, library) = (Hold::new(staging.path(), b"content"), library(staging.path()));
+            before(&hold);
+            let held = (names(staging.path()), hold.file.metadata().unwrap().ctime_nsec());
+            let placed = hold.place_as(&library, "A film", change).unwrap();
+            assert!(matches!(placed.means, Means::Copy | Means::Clone), "{what}: {:?}", placed.means);
+            assert_eq!(fs::read(&placed.path).unwrap(), expected, "{what}");
+            assert_eq!(fs::metadata(&placed.path).unwrap().nlink(), 1, "{what}");
+            assert_ne!(placed.id, FileId::of(&hold.file).unwrap(), "{what}");
+            let after = (names(staging.path()), hold.file.metadata().unwrap().ctime_nsec());
+            assert_eq!(after, held, "{what}: the held file is as it was");
+            assert_eq!(names(&library), ["A film.mp4"]);
+        }
+    }
+}
+
+#[test]
+fn between_file_systems_with_holes() {
+    for (from, to) in [(on_disk(), in_memory()), (in_memory(), on_disk())] {
+        let (hold, library) = (Hold::new(from.path(), &content(3 << 20)), library(to.path()));
+        let writer = OpenOptions::new().write(true).open(hold.path()).unwrap();
+        writer.write_all_at(b"the end", 64 << 20).unwrap();
+        writer.set_len(80 << 20).unwrap();
+        let placed = hold.place(&library).unwrap();
+        assert_eq!(placed.means, Means::Copy);
+        assert!(fs::read(hold.path()).unwrap() == fs::read(&placed.path).unwrap(), "the same bytes");
+        let blocks = fs::metadata(&placed.path).unwrap().blocks();
+        assert!(blocks * 512 < 5 << 20, "{blocks} blocks: the holes are holes");
+    }
+}
+
+#[test]
+fn names_that_are_taken() {
+    let dir = on_disk();
+    let library = library(dir.path());
+    fs::write(library.join("A film.mp4"), "mine").unwrap();
+    symlink("nowhere", library.join("A film (2).mp4")).unwrap();
+    fs::create_dir(library.join("A film (3).mp4")).unwrap();
+    for (n, writer) in [(4, true), (5, false), (6, true)] {
+        let hold = Hold::new(TempDir::new_in(dir.path()).unwrap().keep().as_path(), b"content");
+        let placed = hold.place_as(&library, "A film", |held| held.writer = writer).unwrap();
+        assert_eq!(placed.path, library.join(format!("A film ({n}).mp4")));
+    }
+    assert_eq!(fs::read(library.join("A film.mp4")).unwrap(), b"mine");
+}
+
+#[test]
+fn many_at_once_get_a_name_each() {
+    let (dir, hold_dir) = (on_disk(), on_disk());
+    let (library, hold) = (library(dir.path()), Hold::new(hold_dir.path(), &content(100_000)));
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..10 {
+                    hold.place_as(&library, "A film", |held| held.writer = true).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(names(&library).len(), 80);
+    for name in names(&library) {
+        assert!(fs::read(library.join(&name)).unwrap() == content(100_000), "{name}");
+    }
+}
+
+#[test]
+fn a_stopped_copy_leaves_nothing() {
+    let (from, to) = (in_memory(), on_disk());
+    let (hold, library) = (Hold::new(from.path(), &content(20 << 20)), library(to.path()));
+    let (stop, mut seen) = (AtomicBool::new(false), Vec::new());
+    let mut progress = |done: u64, total: u64| {
+        seen.push((done, total));
+        stop.store(done > 9 << 20, Ordering::Relaxed);
+    };
+    let held = Held { file: &hold.file, staged: None, writer: false, len: None };
+    let work = &mut Work { progress: &mut progress, stop: &stop };
+    let error = place::place(&held, &library, &Name::plain("A film", "mp4"), work).unwrap_err();
+    assert!(matches!(error, Error::Stopped) && error.retry());
+    assert!(
+        !seen.is_empty() && seen.iter().all(|&(done, total)| done < total && total == 20 << 20),
+        "{seen:?}"
+    );
+    assert_eq!(names(&library), [""; 0]);
+    assert!(hold.place(&library).is_ok(), "at the next start");
+}
+
+#[test]
+fn a_killed_copy_leaves_nothing() {
+    if let Some(library) = env::var_os("FISGA_TEST_LIBRARY") {
+        // The process that is killed: it stops half-way through a copy and waits for that.
+        let hold = Hold::new(in_memory().keep().as_path(), &content(20 << 20));
+        println!("staging {}", hold.dir.display());
+        let stop = AtomicBool::new(false);
+        let mut progress = |_: u64, _: u64| {
+            println!("half-way");
+            let _ = std::io::stdin().read(&mut [0]);
+        };
+        let held = Held { file: &hold.file, staged: None, writer: false, len: None };
+        let work = &mut Work { progress: &mut progress, stop: &stop };
+        place::place(&held, Path::new(&library), &Name::plain("A film", "mp4"), work).unwrap();
+        return;
+    }
+    let dir = on_disk();
+    let library = library(dir.path());
+    let mut child = Command::new(env::current_exe().unwrap())
+        .args(["--exact", "a_killed_copy_leaves_nothing", "--nocapture"])
+        .env("FISGA_TEST_LIBRARY", &library)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut staging = None;
+    for line in BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap) {
+        if let Some(at) = line.find("staging ") {
+            staging = Some(line[at + 8..].to_owned());
+        }
+        if line.contains("half-way") {
+            break;
+        }
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    fs::remove_dir_all(staging.expect("the child got that far")).unwrap();
+    assert_eq!(names(&library), [""; 0]);
+    assert_eq!(place::sweep(&library).unwrap(), 0);
+}
+
+#[test]
+fn a_full_disk() {
+    if !in_namespace("a_full_disk") {
+        return;
+    }
+    let (disk, other) = (on_disk(), on_disk());
+    mount("size=1m", disk.path());
+    let library = library(disk.path());
+    let ballast = library.join("ballast");
+    fs::write(&ballast, vec![1; 600 << 10]).unwrap();
+    let hold = Hold::new(other.path(), &content(600 << 10));
+    let error = hold.place(&library).unwrap_err();
+    assert!(matches!(error, Error::NoSpace { .. }) && error.retry(), "{error:?}");
+    assert_eq!(names(&library), ["ballast"]);
+    let too_much = |file: &mut File| file.write_all(&content(600 << 10));
+    let error = place::write_new(&library, &Name::plain("A film", "mp4"), too_much).unwrap_err();
+    assert!(matches!(error, Error::NoSpace { .. }), "{error:?}");
+    assert_eq!(names(&library), ["ballast"]);
+    fs::remove_file(ballast).unwrap();
+    assert!(fs::read(hold.place(&library).unwrap().path).unwrap() == content(600 << 10));
+}
+
+#[test]
+fn a_read_only_disk() {
+    if !in_namespace("a_read_only_disk") {
+        return;
+    }
+    let (disk, other) = (on_disk(), on_disk());
+    mount("size=1m", disk.path());
+    let library = library(disk.path());
+    mount_again("remount,ro", disk.path());
+    let hold = Hold::new(other.path(), b"content");
+    let error = hold.place(&library).unwrap_err();
+    assert!(matches!(error, Error::ReadOnly { .. }) && error.retry(), "{error:?}");
+    mount_again("remount,rw", disk.path());
+    hold.place(&library).unwrap();
+}
+
+fn mount_again(options: &str, at: &Path) {
+    assert!(Command::new("mount").args(["-o", options]).arg(at).status().unwrap().success());
+}
+
+/// Two mounts of one file system have the same device number, and no link crosses them.
+#[test]
+fn a_bind_mount() {
+    if !in_namespace("a_bind_mount") {
+        return;
+    }
+    let dir = on_disk();
+    let (staging, bound) = (dir.path().join("staging"), dir.path().join("bound"));
+    fs::create_dir_all(&staging).unwrap();
+    fs::create_dir_all(&bound).unwrap();
+    assert!(Command::new("mount").arg("--bind").args([&bound, &bound]).status().unwrap().success());
+    let hold = Hold::new(&staging, b"content");
+    let placed = hold.place(&library(&bound)).unwrap();
+    assert_eq!(placed.means, Means::Copy);
+}
+
+#[test]
+fn a_library_that_goes_away() {
+    let dir = on_disk();
+    let (hold, library) = (Hold::new(dir.path(), b"content"), library(dir.path()));
+    fs::remove_dir(&library).unwrap();
+    let error = hold.place(&library).unwrap_err();
+    assert!(matches!(error, Error::Missing { .. }) && error.retry(), "{error:?}");
+    assert!(!library.exists(), "placing makes no second library");
+    fs::write(&library, "a file").unwrap();
+    assert!(matches!(hold.place(&library).unwrap_err(), Error::Missing { .. }));
+    fs::remove_file(&library).unwrap();
+    place::prepare(&library).unwrap();
+    hold.place(&library).unwrap();
+}
+
+#[test]
+fn what_is_replaced_stays_readable() {
+    let dir = on_disk();
+    let (hold, library) = (Hold::new(dir.path(), &content(1000)), library(dir.path()));
+    let saved = hold.place_as(&library, "A film", |held| held.writer = true).unwrap();
+    let mut reader = File::open(&saved.path).unwrap();
+    fs::write(hold.path(), content(5000)).unwrap();
+    let stop = AtomicBool::new(false);
+    let mut work = Work { progress: &mut |_, _| (), stop: &stop };
+    let held = Held { file: &hold.file, staged: None, writer: true, len: None };
+    let newer = place::replace(&saved, &held, &mut work).unwrap();
+    assert_eq!(newer.path, saved.path);
+    assert!(fs::read(&newer.path).unwrap() == content(5000));
+    let mut old = Vec::new();
+    reader.read_to_end(&mut old).unwrap();
+    assert!(old == content(1000), "who plays the old one still has it");
+
+    let mended = place::write_over(&newer, |file| file.write_all(b"mended")).unwrap();
+    assert_eq!(fs::read(&mended.path).unwrap(), b"mended");
+    fs::rename(&mended.path, library.join("mine now")).unwrap();
+    let error = place::replace(&mended, &held, &mut work).unwrap_err();
+    assert!(matches!(error, Error::Gone { .. }) && !error.retry());
+    place::sweep(&library).unwrap();
+    assert_eq!(names(&library), ["mine now"]);
+}
+
+#[test]
+fn what_is_written_fails_as_a_whole() {
+    let dir = on_disk();
+    let name = Name::plain("A film", "mp4");
+    let failed = place::write_new(dir.path(), &name, |file| {
+        file.write_all(b"half")?;
+        Err(std::io::Error::other("the playlist is broken"))
+    });
+    assert!(matches!(failed.unwrap_err(), Error::Other { .. }));
+    assert_eq!(names(dir.path()), [""; 0]);
+    let placed = place::write_new(dir.path(), &name, |file| file.write_all(b"whole")).unwrap();
+    assert_eq!((placed.means, fs::read(&placed.path).unwrap()), (Means::Written, b"whole".to_vec()));
+}
