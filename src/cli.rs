@@ -20,6 +20,9 @@ pub const USAGE: u8 = 2;
 /// Exit status: no running fisga to talk to.
 pub const NOT_RUNNING: u8 = 3;
 
+/// The command that plays a hiding producer for `fisga doctor`; not for people.
+pub const HIDE: &str = "hide-for-doctor";
+
 /// Keeps the videos that you watch.
 ///
 /// A browser or player that streams a video writes it to a temporary file, and many remove that file's name at once.
@@ -113,6 +116,9 @@ pub enum Command {
     },
     /// Print the manual page
     Man,
+    /// Hide files as a browser does, for the doctor
+    #[command(name = HIDE, hide = true)]
+    Hide,
 }
 
 /// `fisga watch`.

@@ -21,6 +21,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod desktop;
+pub mod doctor;
 pub mod engine;
 pub mod event;
 pub mod fate;

@@ -2,15 +2,17 @@
 
 use std::{
     io::{self, IsTerminal, Write},
+    path::Path,
     process::ExitCode,
 };
 
 use clap::Parser;
 use fisga::{
     app::{Start, StartError},
-    cli::{self, Cli, Command},
+    cli::{self, Cli, Command, Json},
     commands::{self, Outcome, text},
-    config::{ConfigError, Environment},
+    config::{self, ConfigError, Environment},
+    doctor,
     terminal::{self, TerminalError},
 };
 use tracing_subscriber::EnvFilter;
@@ -52,6 +54,14 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         }
         Some(Command::Man) => {
             commands::manual::page(&mut out)?;
+            Ok(Outcome::Good)
+        }
+        Some(Command::Doctor(Json { json })) => {
+            let settings = config::load(cli.global.config.as_deref(), &cli.global.overrides(), &env)?;
+            doctor::run(&settings, Path::new("/proc/self/exe"), json, Vec::new(), &mut out)
+        }
+        Some(Command::Hide) => {
+            doctor::child(io::stdin().lock(), &mut out)?;
             Ok(Outcome::Good)
         }
         _ => anyhow::bail!("this version of fisga has no such command yet"),

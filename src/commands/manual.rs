@@ -78,7 +78,7 @@ pub fn page(out: &mut impl Write) -> io::Result<()> {
 
 /// Each command that does something, with what belongs to it alone.
 fn commands(page: &mut Roff, above: &Command) {
-    for command in above.get_subcommands().filter(|command| command.get_name() != "help") {
+    for command in above.get_subcommands().filter(|c| c.get_name() != "help" && !c.is_hide_set()) {
         if command.has_subcommands() {
             commands(page, command);
             continue;

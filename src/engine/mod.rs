@@ -27,6 +27,7 @@ pub use hold::{Hold, HoldId, Inode, Producer};
 use rustix::event::{EventfdFlags, eventfd};
 pub use watch::{Trip, Unwatched};
 
+use self::staging::Stagings;
 use crate::rule::Rule;
 
 /// What the engine tells. It is called on the engine's thread and must not block.
@@ -153,13 +154,30 @@ impl Engine {
     /// # Errors
     /// When a pattern doesn't parse or the kernel refuses inotify or a descriptor.
     pub fn start(options: Options, notice: impl Fn(Notice) + Send + 'static) -> Result<Self, EngineError> {
+        Self::with(options, Stagings::new(""), notice)
+    }
+
+    /// Starts both threads for a trial beside a running fisga: its staging folders are its own, so neither takes
+    /// the other's files for its own of an earlier run.
+    ///
+    /// # Errors
+    /// As [`Engine::start`].
+    pub fn trial(options: Options, notice: impl Fn(Notice) + Send + 'static) -> Result<Self, EngineError> {
+        Self::with(options, Stagings::new("-trial"), notice)
+    }
+
+    fn with(
+        options: Options,
+        stagings: Stagings,
+        notice: impl Fn(Notice) + Send + 'static,
+    ) -> Result<Self, EngineError> {
         lease::ignore_breaks().map_err(|source| EngineError::System { call: "sigaction", source })?;
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(|e| EngineError::System { call: "eventfd", source: e.into() })?;
         let (inbox, messages) = mpsc::channel();
         let handle = Handle { inbox, wake: Arc::new(wake) };
         let (requests, asked) = mpsc::channel();
-        let core = thread::Core::new(options, requests, messages, handle.wake.clone(), notice)?;
+        let core = thread::Core::new(options, stagings, requests, messages, handle.wake.clone(), notice)?;
         let answers = handle.clone();
         let scanner = spawn("rescue", move || {
             rescue::run(&asked, |answer| answers.post(thread::Message::Answer(answer)));

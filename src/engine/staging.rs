@@ -71,15 +71,16 @@ pub struct Origin {
 
 impl Staging {
     /// Opens the staging folder in `parent`, making it if need be: a real folder, ours, closed to others.
-    /// In a folder that others may write to, somebody may sit on the name: then the next one is tried.
+    /// In a folder that others may write to, somebody may sit on the name: then the next one is tried. The `label`
+    /// keeps apart what must not meet; usually it is empty.
     ///
     /// # Errors
     /// With the folder's path, when it can't be made or opened.
-    pub fn open(parent: &Path) -> Result<Self, StagingError> {
+    pub fn open(parent: &Path, label: &str) -> Result<Self, StagingError> {
         let uid = rustix::process::getuid().as_raw();
         let mut last = Errno::EXIST;
         for attempt in 0..8 {
-            let mut name = format!("{PREFIX}{uid}");
+            let mut name = format!("{PREFIX}{uid}{label}");
             if attempt > 0 {
                 let _ = write!(name, ".{attempt}");
             }
@@ -194,10 +195,16 @@ impl Origin {
 /// The staging folders in use, one a mount.
 #[derive(Debug, Default)]
 pub struct Stagings {
+    label: &'static str,
     by_mount: HashMap<u64, Arc<Staging>>,
 }
 
 impl Stagings {
+    /// None yet; `label` is part of all their names.
+    pub fn new(label: &'static str) -> Self {
+        Self { label, by_mount: HashMap::new() }
+    }
+
     /// The staging folder for files in `folder` (open, at `path`): the library's when it is on the same mount, so
     /// that a finished file needs no copy; else in the nearest folder above that outlives `folder`.
     ///
@@ -215,7 +222,8 @@ impl Stagings {
         }
         let parent =
             if mount_id(CWD, library).is_ok_and(|m| m == mount) { library } else { enduring(path, mount) };
-        let staging = Arc::new(Staging::open(parent).or_else(|_| Staging::open(path))?);
+        let staging =
+            Arc::new(Staging::open(parent, self.label).or_else(|_| Staging::open(path, self.label))?);
         self.by_mount.insert(mount, staging.clone());
         Ok(staging)
     }
@@ -288,7 +296,7 @@ mod tests {
         let uid = rustix::process::getuid().as_raw();
         let target = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink(target.path(), dir.path().join(format!("{PREFIX}{uid}"))).unwrap();
-        let staging = Staging::open(dir.path()).unwrap();
+        let staging = Staging::open(dir.path(), "").unwrap();
         assert_eq!(staging.path(), dir.path().join(format!("{PREFIX}{uid}.1")));
     }
 }

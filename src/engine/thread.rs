@@ -26,7 +26,7 @@ use super::{
     lease,
     rescue::{Answer, Caught, Request, Requests, Wanted},
     settle::{Look, Settle, Stamp, Step, Writers},
-    staging::{Origin, Staged, Staging},
+    staging::{Origin, Staged, Staging, Stagings},
     watch::{Plan, Target, Watches},
 };
 use crate::{
@@ -118,6 +118,7 @@ pub(super) struct Core<N> {
 impl<N: Fn(Notice)> Core<N> {
     pub(super) fn new(
         options: Options,
+        stagings: Stagings,
         requests: Requests,
         messages: Receiver<Message>,
         wake: Arc<OwnedFd>,
@@ -125,7 +126,7 @@ impl<N: Fn(Notice)> Core<N> {
     ) -> Result<Self, EngineError> {
         let plan = Plan::new(&options.rules, &options.library, options.configuration.as_deref())?;
         Ok(Self {
-            watches: Watches::new(plan, options.trace).map_err(EngineError::Inotify)?,
+            watches: Watches::new(plan, options.trace, stagings).map_err(EngineError::Inotify)?,
             requests,
             messages,
             wake,

@@ -245,11 +245,11 @@ pub(crate) struct Watches {
 }
 
 impl Watches {
-    pub(crate) fn new(plan: Plan, trace: bool) -> io::Result<Self> {
+    pub(crate) fn new(plan: Plan, trace: bool, stagings: Stagings) -> io::Result<Self> {
         Ok(Self {
             inotify: Inotify::init()?,
             nodes: HashMap::new(),
-            stagings: Stagings::default(),
+            stagings,
             plan,
             trace,
             unwatched: Vec::new(),
