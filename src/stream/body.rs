@@ -220,6 +220,15 @@ impl OpenBody {
         self.extents.get(i).filter(|e| e.range.start <= offset)
     }
 
+    /// The file that the start of `range` lies in, and how much of the range follows there; `None` for bytes in
+    /// memory and for what is missing.
+    pub(crate) fn file_at(&self, range: Range<u64>) -> Option<(&File, Range<u64>)> {
+        let e = self.extent(range.start)?;
+        let Inner::File(file) = &self.files[e.grip].0 else { return None };
+        let from = e.at + (range.start - e.range.start);
+        Some((file, from..from + (range.end.min(e.range.end) - range.start)))
+    }
+
     /// Copies `range` to `out`, 128 KiB at a time.
     ///
     /// # Errors

@@ -8,11 +8,19 @@
 
 use std::{ops::Range, sync::Arc, time::Duration};
 
+mod address;
+mod adts;
 pub mod body;
+pub mod choose;
 pub mod chromium;
 pub mod decode;
 pub mod entry;
 pub mod firefox;
+mod fmp4;
+pub mod hls;
+pub mod join;
+mod ts;
+mod webvtt;
 
 pub use body::{Body, Grip, OpenBody, Opened};
 

@@ -1,0 +1,458 @@
+//! MPEG transport streams (ISO/IEC 13818-1): what the first packets say, and several streams mixed into one.
+
+use std::{
+    collections::HashMap,
+    io::{self, Write},
+    ops::Range,
+};
+
+use super::{Body, OpenBody, adts};
+use crate::media::Content;
+
+/// Bytes of a packet.
+pub(crate) const PACKET: usize = 188;
+/// Ticks of a second in PTS and DTS.
+pub(crate) const CLOCK: u64 = 90_000;
+/// PTS, DTS and the PCR's base have 33 bits.
+const WRAP: i64 = 1 << 33;
+/// How far into a segment its tables and first time stamp are looked for.
+const LOOK: u64 = 1 << 20;
+const NULL_PID: u16 = 0x1fff;
+/// Where the table of what is mixed goes.
+const TABLE_PID: u16 = 0x1000;
+/// PIDs of what is mixed, in its order.
+const FIRST_PID: u16 = 0x100;
+
+/// One 188-byte packet.
+pub(crate) type Packet = [u8; PACKET];
+
+/// One elementary stream of a program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stream {
+    pub(crate) pid: u16,
+    /// `stream_type` (ISO/IEC 13818-1, table 2-34).
+    pub(crate) kind: u8,
+    descriptors: Vec<u8>,
+}
+
+/// A program map.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub(crate) struct Program {
+    pcr: u16,
+    info: Vec<u8>,
+    pub(crate) streams: Vec<Stream>,
+}
+
+/// What the beginning of a segment tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) program: Program,
+    /// The earliest presentation time in it, in ticks of 1/90000 s.
+    pub(crate) time: Option<u64>,
+    /// Packets are scrambled.
+    pub(crate) scrambled: bool,
+}
+
+/// A segment to be mixed.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    pub(crate) body: Body,
+    pub(crate) range: Range<u64>,
+    pub(crate) content: Payload,
+    /// Added to its time stamps.
+    pub(crate) shift: i64,
+}
+
+/// What a segment consists of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Payload {
+    /// Transport stream packets.
+    Packets(Program),
+    /// AAC frames, the first of which is presented at this time.
+    Adts(u64),
+}
+
+impl Program {
+    /// Reads a program map section (2.4.4.9) that lies in one packet.
+    fn parse(section: &[u8]) -> Option<Self> {
+        let len = usize::from(be16(section, 1)? & 0xfff);
+        let section = section.get(..3 + len)?;
+        let end = section.len().checked_sub(4)?; // CRC
+        let info_len = usize::from(be16(section, 10)? & 0xfff);
+        let mut at = 12 + info_len;
+        let mut program = Self {
+            pcr: be16(section, 8)? & 0x1fff,
+            info: section.get(12..at)?.to_vec(),
+            streams: Vec::new(),
+        };
+        while at + 5 <= end {
+            let n = usize::from(be16(section, at + 3)? & 0xfff);
+            program.streams.push(Stream {
+                kind: section[at],
+                pid: be16(section, at + 1)? & 0x1fff,
+                descriptors: section.get(at + 5..at + 5 + n).filter(|_| at + 5 + n <= end)?.to_vec(),
+            });
+            at += 5 + n;
+        }
+        Some(program)
+    }
+
+    /// The PAT and PMT packets that announce it; `None` if the map doesn't fit one packet.
+    fn tables(&self, counter: u8) -> Option<[Packet; 2]> {
+        let mut pat = vec![0, 0xb0, 13, 0, 1, 0xc1, 0, 0, 0, 1];
+        pat.extend_from_slice(&(0xe000 | TABLE_PID).to_be_bytes());
+        let mut pmt = vec![2, 0, 0, 0, 1, 0xc1, 0, 0];
+        pmt.extend_from_slice(&(0xe000 | self.pcr).to_be_bytes());
+        pmt.extend_from_slice(&(0xf000 | self.info.len() as u16).to_be_bytes());
+        pmt.extend_from_slice(&self.info);
+        for stream in &self.streams {
+            pmt.push(stream.kind);
+            pmt.extend_from_slice(&(0xe000 | stream.pid).to_be_bytes());
+            pmt.extend_from_slice(&(0xf000 | stream.descriptors.len() as u16).to_be_bytes());
+            pmt.extend_from_slice(&stream.descriptors);
+        }
+        let len = (pmt.len() + 4 - 3) as u16;
+        pmt[1..3].copy_from_slice(&(0xb000 | len).to_be_bytes());
+        Some([section_packet(0, pat, counter)?, section_packet(TABLE_PID, pmt, counter)?])
+    }
+}
+
+fn section_packet(pid: u16, mut section: Vec<u8>, counter: u8) -> Option<Packet> {
+    section.extend_from_slice(&crc32(&section).to_be_bytes());
+    let mut packet = [0xff; PACKET];
+    packet[0] = 0x47;
+    packet[1..3].copy_from_slice(&(0x4000 | pid).to_be_bytes());
+    packet[3] = 0x10 | (counter & 15);
+    packet[4] = 0;
+    packet.get_mut(5..5 + section.len())?.copy_from_slice(&section);
+    Some(packet)
+}
+
+/// CRC-32 of tables (annex A): polynomial 0x04c11db7, not reflected.
+fn crc32(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(!0, |crc, byte| {
+        (0..8).fold(
+            crc ^ (u32::from(*byte) << 24),
+            |c, _| if c >> 31 == 1 { c << 1 ^ 0x04c1_1db7 } else { c << 1 },
+        )
+    })
+}
+
+fn be16(bytes: &[u8], at: usize) -> Option<u16> {
+    bytes.get(at..at + 2)?.try_into().ok().map(u16::from_be_bytes)
+}
+
+fn pid(packet: &Packet) -> u16 {
+    u16::from_be_bytes([packet[1], packet[2]]) & 0x1fff
+}
+
+/// Where the payload starts, if there is one.
+fn payload(packet: &Packet) -> Option<usize> {
+    let start = if packet[3] & 0x20 > 0 { 5 + usize::from(packet[4]) } else { 4 };
+    (packet[3] & 0x10 > 0 && start < PACKET).then_some(start)
+}
+
+fn starts_unit(packet: &Packet) -> bool {
+    packet[1] & 0x40 > 0
+}
+
+/// Where PTS and DTS of the PES packet that starts here are (2.4.3.6).
+fn stamps(packet: &Packet) -> Option<(usize, Option<usize>)> {
+    let at = payload(packet).filter(|_| starts_unit(packet))?;
+    let head = packet.get(at..at + 14)?;
+    let known = matches!(head[3], 0xbd | 0xc0..=0xef | 0xfa | 0xfd);
+    if !head.starts_with(&[0, 0, 1]) || !known || head[6] & 0xc0 != 0x80 || head[7] & 0x80 == 0 {
+        return None;
+    }
+    let dts = (head[7] & 0x40 > 0 && at + 19 <= PACKET).then_some(at + 14);
+    Some((at + 9, dts))
+}
+
+fn read_stamp(b: &[u8]) -> u64 {
+    let [a, b, c, d, e] = [b[0], b[1], b[2], b[3], b[4]].map(u64::from);
+    (a >> 1 & 7) << 30 | b << 22 | (c >> 1) << 15 | d << 7 | e >> 1
+}
+
+pub(crate) fn write_stamp(b: &mut [u8], prefix: u8, time: u64) {
+    b[0] = prefix << 4 | ((time >> 30 & 7) << 1) as u8 | 1;
+    b[1] = (time >> 22) as u8;
+    b[2] = ((time >> 15) << 1) as u8 | 1;
+    b[3] = (time >> 7) as u8;
+    b[4] = (time << 1) as u8 | 1;
+}
+
+fn shifted(time: u64, shift: i64) -> u64 {
+    (time as i64).wrapping_add(shift).rem_euclid(WRAP) as u64
+}
+
+/// `b - a` on a clock that wraps.
+pub(crate) fn difference(a: u64, b: u64) -> i64 {
+    (b as i64 - a as i64 + WRAP / 2).rem_euclid(WRAP) - WRAP / 2
+}
+
+/// Adds `shift` to PTS, DTS and PCR.
+fn shift_packet(packet: &mut Packet, shift: i64) {
+    if let Some((pts, dts)) = stamps(packet) {
+        for at in [Some(pts), dts].into_iter().flatten() {
+            let time = shifted(read_stamp(&packet[at..at + 5]), shift);
+            let prefix = packet[at] >> 4;
+            write_stamp(&mut packet[at..at + 5], prefix, time);
+        }
+    }
+    let has_pcr = packet[3] & 0x20 > 0 && packet[4] >= 7 && packet[5] & 0x10 > 0;
+    if has_pcr {
+        let b = &mut packet[6..11];
+        let base = [b[0], b[1], b[2], b[3]].iter().fold(0, |n, &x| n << 8 | u64::from(x)) << 1
+            | u64::from(b[4] >> 7);
+        let base = shifted(base, shift);
+        b[..4].copy_from_slice(&((base >> 1) as u32).to_be_bytes());
+        b[4] = b[4] & 0x7f | ((base & 1) as u8) << 7;
+    }
+}
+
+/// Packets of a stretch, one after the other; what is not a packet is passed over.
+struct Packets {
+    body: OpenBody,
+    range: Range<u64>,
+    buffer: Vec<u8>,
+    filled: usize,
+    used: usize,
+}
+
+impl Packets {
+    fn new(body: OpenBody, range: Range<u64>) -> Self {
+        Self { body, range, buffer: vec![0; 512 * PACKET], filled: 0, used: 0 }
+    }
+
+    fn next(&mut self) -> io::Result<Option<Packet>> {
+        loop {
+            if let Some(packet) = self.buffer[self.used..self.filled].first_chunk::<PACKET>() {
+                if packet[0] == 0x47 {
+                    self.used += PACKET;
+                    return Ok(Some(*packet));
+                }
+                self.used += 1;
+                continue;
+            }
+            self.buffer.copy_within(self.used..self.filled, 0);
+            self.filled -= self.used;
+            self.used = 0;
+            let left = usize::try_from(self.range.end.saturating_sub(self.range.start)).unwrap_or(usize::MAX);
+            let want = left.min(self.buffer.len() - self.filled);
+            let n = self.body.read_at(self.range.start, &mut self.buffer[self.filled..self.filled + want])?;
+            if n == 0 {
+                return Ok(None);
+            }
+            self.range.start += n as u64;
+            self.filled += n;
+        }
+    }
+}
+
+/// What the beginning of `range` tells; `None` if it is no transport stream, or its program is not announced.
+pub(crate) fn head(body: &Body, range: Range<u64>) -> io::Result<Option<Head>> {
+    let range = range.start..range.end.min(range.start.saturating_add(LOOK));
+    let open = body.open()?;
+    let mut sync = [0; PACKET + 1];
+    let n = open.read_at(
+        range.start,
+        &mut sync[..usize::try_from(range.end - range.start).unwrap_or(0).min(PACKET + 1)],
+    )?;
+    if n < PACKET || sync[0] != 0x47 || n > PACKET && sync[PACKET] != 0x47 {
+        return Ok(None);
+    }
+    let mut packets = Packets::new(open, range);
+    let (mut table, mut program, mut time, mut scrambled) = (None, None, None::<u64>, false);
+    let mut stamped = HashMap::new();
+    while let Some(packet) = packets.next()? {
+        let id = pid(&packet);
+        scrambled |= id != NULL_PID && packet[3] & 0xc0 > 0;
+        let section = payload(&packet).filter(|_| starts_unit(&packet)).map(|at| &packet[at..]);
+        let section = section.and_then(|s| s.get(1 + usize::from(s[0])..));
+        if id == 0 {
+            table = table.or_else(|| section.and_then(first_program));
+        } else if Some(id) == table && program.is_none() {
+            program = section.and_then(Program::parse);
+        } else if let Some((pts, _)) = stamps(&packet) {
+            let pts = read_stamp(&packet[pts..pts + 5]);
+            if time.is_none_or(|t| difference(t, pts) < 0) {
+                time = Some(pts);
+            }
+            *stamped.entry(id).or_insert(0_u32) += 1;
+        }
+        // Pictures come out of order: a few of one stream tell the earliest.
+        if program.is_some() && stamped.values().any(|&n| n >= 4) {
+            break;
+        }
+    }
+    Ok(program.map(|program| Head { program, time, scrambled }))
+}
+
+/// PID of the first program's map in a program association section (2.4.4.3).
+fn first_program(section: &[u8]) -> Option<u16> {
+    let len = usize::from(be16(section, 1)? & 0xfff);
+    let programs = section.get(8..(3 + len).checked_sub(4)?)?;
+    programs.chunks_exact(4).find(|p| p[..2] != [0, 0]).and_then(|p| be16(p, 2)).map(|p| p & 0x1fff)
+}
+
+/// Mixes lanes of segments, each in order of time, into one stream with new PIDs and counters. Holds two packets and
+/// a buffer for each lane.
+///
+/// # Errors
+/// What reading or writing returns; `InvalidData` when there is nothing that can be announced in one table.
+pub(crate) fn mix(lanes: &[Vec<Part>], out: &mut dyn Write) -> io::Result<u64> {
+    let mut program = Program { pcr: NULL_PID, ..Program::default() };
+    let mut lanes: Vec<Lane<'_>> = lanes.iter().map(|parts| Lane::new(parts, &mut program)).collect();
+    let invalid = || io::Error::new(io::ErrorKind::InvalidData, "its streams don't fit one program map");
+    if program.streams.is_empty() {
+        return Err(invalid());
+    }
+    let mut counters: HashMap<u16, u8> = HashMap::new();
+    let (mut written, mut announced) = (0, None::<u64>);
+    let mut origin = None;
+    for lane in &mut lanes {
+        lane.advance(&mut origin)?;
+    }
+    while let Some(lane) = lanes.iter_mut().filter(|l| l.next.is_some()).min_by_key(|l| l.time) {
+        let Some(mut packet) = lane.next.take() else { break };
+        // Tables every half second of the first lane's time, and at the very start.
+        let now = lane.time.max(0) as u64;
+        if announced.is_none_or(|t| now >= t + CLOCK / 2) {
+            announced = Some(now);
+            let counter = counters.entry(0).or_default();
+            for table in program.tables(*counter).ok_or_else(invalid)? {
+                out.write_all(&table)?;
+                written += PACKET as u64;
+            }
+            *counter = (*counter + 1) & 15;
+        }
+        let counter = counters.entry(pid(&packet)).or_insert(15);
+        if packet[3] & 0x10 > 0 {
+            *counter = (*counter + 1) & 15;
+        }
+        packet[3] = packet[3] & 0xf0 | *counter;
+        out.write_all(&packet)?;
+        written += PACKET as u64;
+        lane.advance(&mut origin)?;
+    }
+    Ok(written)
+}
+
+/// Segments that follow each other.
+struct Lane<'a> {
+    parts: std::slice::Iter<'a, Part>,
+    reader: Option<Reader>,
+    /// New PIDs, by kind of stream and how many of that kind came before.
+    pids: HashMap<(u8, usize), u16>,
+    /// The part's PIDs → new ones.
+    map: HashMap<u16, u16>,
+    /// Where packets with only a PCR go.
+    pcr: u16,
+    shift: i64,
+    next: Option<Packet>,
+    /// Decode time of what is at the front, without wrapping.
+    time: i64,
+}
+
+enum Reader {
+    Packets(Packets),
+    Adts(adts::Packer),
+}
+
+impl<'a> Lane<'a> {
+    /// Takes PIDs in `program` for every stream of its parts.
+    fn new(parts: &'a [Part], program: &mut Program) -> Self {
+        let mut pids = HashMap::new();
+        let mut pcr = NULL_PID;
+        for part in parts {
+            let adts = adts::program();
+            let theirs = match &part.content {
+                Payload::Packets(program) => program,
+                Payload::Adts(_) => &adts,
+            };
+            for (key, stream) in numbered(theirs) {
+                pids.entry(key).or_insert_with(|| {
+                    let pid = FIRST_PID + program.streams.len() as u16;
+                    program.streams.push(Stream { pid, ..stream.clone() });
+                    pid
+                });
+            }
+            let carrier =
+                numbered(theirs).find(|(_, s)| s.pid == theirs.pcr).or_else(|| numbered(theirs).next());
+            if let Some(pid) = carrier.and_then(|(key, _)| pids.get(&key)).filter(|_| pcr == NULL_PID) {
+                pcr = *pid;
+            }
+        }
+        if program.pcr == NULL_PID {
+            program.pcr = pcr;
+        }
+        let map = HashMap::new();
+        Self { parts: parts.iter(), reader: None, pids, map, pcr, shift: 0, next: None, time: i64::MIN }
+    }
+
+    /// Brings the next packet to the front. `origin` is the first time of any lane, from which all are counted.
+    fn advance(&mut self, origin: &mut Option<u64>) -> io::Result<()> {
+        loop {
+            let Some(reader) = &mut self.reader else {
+                if !self.open()? {
+                    return Ok(());
+                }
+                continue;
+            };
+            let packet = match reader {
+                Reader::Packets(packets) => packets.next()?,
+                Reader::Adts(packer) => packer.next()?,
+            };
+            let Some(mut packet) = packet else {
+                self.reader = None;
+                continue;
+            };
+            let Some(&new) = self.map.get(&pid(&packet)) else { continue };
+            let [high, low] = new.to_be_bytes();
+            packet[1] = packet[1] & 0xe0 | high;
+            packet[2] = low;
+            if self.shift != 0 {
+                shift_packet(&mut packet, self.shift);
+            }
+            if let Some((pts, dts)) = stamps(&packet) {
+                let at = dts.unwrap_or(pts);
+                let time = read_stamp(&packet[at..at + 5]);
+                let origin = *origin.get_or_insert(time) as i64;
+                let before = if self.time == i64::MIN { origin } else { self.time };
+                self.time = before + difference(before.rem_euclid(WRAP) as u64, time);
+            }
+            self.next = Some(packet);
+            return Ok(());
+        }
+    }
+
+    fn open(&mut self) -> io::Result<bool> {
+        let Some(part) = self.parts.next() else { return Ok(false) };
+        self.shift = part.shift;
+        let open = part.body.open()?;
+        let adts = adts::program();
+        let (program, reader) = match &part.content {
+            Payload::Packets(program) => (program, Reader::Packets(Packets::new(open, part.range.clone()))),
+            Payload::Adts(time) => (&adts, Reader::Adts(adts::Packer::new(open, part.range.clone(), *time))),
+        };
+        self.map = numbered(program).filter_map(|(key, s)| Some((s.pid, *self.pids.get(&key)?))).collect();
+        if program.pcr != NULL_PID {
+            self.map.entry(program.pcr).or_insert(self.pcr);
+        }
+        self.reader = Some(reader);
+        Ok(true)
+    }
+}
+
+/// Streams with what finds their like in another segment: their kind, and how many of it came before.
+fn numbered(program: &Program) -> impl Iterator<Item = ((u8, usize), &Stream)> {
+    program.streams.iter().enumerate().map(|(i, stream)| {
+        let before = program.streams[..i].iter().filter(|s| s.kind == stream.kind).count();
+        ((stream.kind, before), stream)
+    })
+}
+
+/// A program of one stream.
+pub(crate) fn single(pid: u16, kind: u8) -> Program {
+    Program { pcr: NULL_PID, info: Vec::new(), streams: vec![Stream { pid, kind, descriptors: Vec::new() }] }
+}

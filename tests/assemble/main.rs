@@ -1,0 +1,247 @@
+#![allow(unreachable_pub, reason = "modules of one test")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
+//! Streams that ffmpeg made, put together and decoded: the right number of frames, no error, and where pieces are only
+//! strung together exactly their bytes.
+
+mod inputs;
+mod play;
+
+use std::{fs, path::Path, time::Duration};
+
+use fisga::stream::{
+    Assembly,
+    choose::{Choice, choose},
+    hls,
+    join::{self, Plan},
+};
+use inputs::{Site, media};
+use play::decode;
+
+const MIN: Duration = Duration::from_secs(10);
+
+/// What a playlist of `site` describes.
+fn assembly(site: &Site, playlist: &str) -> Assembly {
+    let load = |url: &str| hls::parse(&site.read(url), url);
+    match load(&site.url(playlist)).unwrap() {
+        hls::Playlist::Media(media) => media.assembly(),
+        hls::Playlist::Master(master) => {
+            let media: Vec<_> = master
+                .playlists()
+                .filter(|url| site.has(url))
+                .map(|url| match load(url).unwrap() {
+                    hls::Playlist::Media(media) => media,
+                    hls::Playlist::Master(_) => panic!("a master playlist in {url}"),
+                })
+                .collect();
+            master.assembly(|url| media.iter().find(|m| m.url == url)).unwrap()
+        }
+    }
+}
+
+/// Chooses and writes; returns what was chosen, the plan, and the file.
+fn put_together(site: &Site, assembly: &Assembly) -> (Choice, Plan, tempfile::NamedTempFile) {
+    let choice = choose(assembly, site, MIN);
+    let plan = join::plan(&choice).unwrap();
+    let suffix = format!(".{}", plan.container.extension());
+    let file = tempfile::Builder::new().suffix(&suffix).tempfile().unwrap();
+    let len = plan.write(file.as_file()).unwrap();
+    assert_eq!(len, file.as_file().metadata().unwrap().len());
+    if let Some(keep) = std::env::var_os("KEEP") {
+        fs::copy(file.path(), Path::new(&keep).join(format!("out{suffix}"))).unwrap();
+    }
+    (choice, plan, file)
+}
+
+fn concatenated(paths: &[String]) -> Vec<u8> {
+    paths.iter().flat_map(|p| fs::read(media().join(p)).unwrap()).collect()
+}
+
+fn numbered(pattern: &str) -> Vec<String> {
+    (0..inputs::SEGMENTS).map(|i| pattern.replace('#', &i.to_string())).collect()
+}
+
+fn assert_plays(file: &Path, video: u64, audio: std::ops::RangeInclusive<u64>) {
+    let played = decode(file);
+    assert_eq!(played.errors, "", "{}", file.display());
+    assert_eq!(played.video, video, "frames of {}", file.display());
+    assert!(audio.contains(&played.audio), "{} audio frames, not {audio:?}", played.audio);
+}
+
+#[test]
+fn transport_stream_segments_are_strung_together() {
+    let site = Site::new();
+    let (choice, plan, file) = put_together(&site, &assembly(&site, "ts/index.m3u8"));
+    assert!(choice.whole, "{:?}", choice.missing);
+    assert_eq!(plan.container.extension(), "ts");
+    assert_eq!(fs::read(file.path()).unwrap(), concatenated(&numbered("ts/seg#.ts")));
+    assert_plays(file.path(), inputs::FRAMES, inputs::SOUND);
+}
+
+#[test]
+fn fragmented_mp4_segments_are_strung_together() {
+    let site = Site::new();
+    let (choice, plan, file) = put_together(&site, &assembly(&site, "fmp4/index.m3u8"));
+    assert!(choice.whole, "{:?}", choice.missing);
+    assert_eq!(plan.container.extension(), "mp4");
+    let mut parts = vec!["fmp4/init.mp4".to_owned()];
+    parts.extend(numbered("fmp4/seg#.m4s"));
+    assert_eq!(fs::read(file.path()).unwrap(), concatenated(&parts));
+    assert_plays(file.path(), inputs::FRAMES, inputs::SOUND);
+}
+
+#[test]
+fn byte_ranges_of_one_file_are_that_file() {
+    for (folder, name) in [("br", "index.ts"), ("brf", "index.m4s")] {
+        let site = Site::new();
+        let (choice, _, file) = put_together(&site, &assembly(&site, &format!("{folder}/index.m3u8")));
+        assert!(choice.whole, "{folder}: {:?}", choice.missing);
+        assert_eq!(fs::read(file.path()).unwrap(), concatenated(&[format!("{folder}/{name}")]), "{folder}");
+        assert_plays(file.path(), inputs::FRAMES, inputs::SOUND);
+    }
+}
+
+#[test]
+fn separate_sound_is_joined_box_by_box() {
+    let site = Site::new();
+    let assembly = assembly(&site, "aud/master.m3u8");
+    assert_eq!(assembly.tracks.len(), 2);
+    let (choice, plan, file) = put_together(&site, &assembly);
+    assert!(choice.whole, "{:?}", choice.missing);
+    assert_eq!(plan.container.extension(), "mp4");
+    assert_plays(file.path(), inputs::FRAMES, inputs::SOUND);
+}
+
+#[test]
+fn separate_sound_is_mixed_packet_by_packet() {
+    for folder in ["audts", "audaac"] {
+        let site = Site::new();
+        let assembly = assembly(&site, &format!("{folder}/master.m3u8"));
+        assert_eq!(assembly.tracks.len(), 2, "{folder}");
+        let (choice, plan, file) = put_together(&site, &assembly);
+        assert!(choice.whole, "{folder}: {:?}", choice.missing);
+        assert_eq!(plan.container.extension(), "ts", "{folder}");
+        assert_plays(file.path(), inputs::FRAMES, inputs::SOUND);
+    }
+}
+
+#[test]
+fn one_whole_variant_is_preferred_to_a_better_one_with_holes() {
+    let mut site = Site::new();
+    site.lose("master/v1/seg2.ts");
+    let (choice, _, file) = put_together(&site, &assembly(&site, "master/master.m3u8"));
+    assert!(choice.whole, "{:?}", choice.missing);
+    assert_eq!(fs::read(file.path()).unwrap(), concatenated(&numbered("master/v0/seg#.ts")));
+}
+
+#[test]
+fn a_switch_of_variant_takes_the_best_of_each_slot() {
+    for folder in ["master", "masterf"] {
+        let mut site = Site::new();
+        for i in 0..inputs::SEGMENTS {
+            let variant = if i < 2 { 1 } else { 0 };
+            site.lose_all(&format!("{folder}/v{variant}/seg{i}."));
+        }
+        let (choice, plan, file) = put_together(&site, &assembly(&site, &format!("{folder}/master.m3u8")));
+        assert!(choice.whole, "{folder}: {:?}", choice.missing);
+        assert_eq!(choice.notes, ["2 of 6 segments are of another quality"], "{folder} {:?}", plan.notes);
+        assert_plays(file.path(), inputs::FRAMES, inputs::SOUND);
+    }
+}
+
+#[test]
+fn what_is_missing_is_told_as_time() {
+    let mut site = Site::new();
+    site.lose("ts/seg2.ts");
+    site.lose("ts/seg3.ts");
+    let (choice, _, file) = put_together(&site, &assembly(&site, "ts/index.m3u8"));
+    assert!(!choice.whole);
+    let [gap] = &*choice.missing else { panic!("{:?}", choice.missing) };
+    assert_eq!((gap.time.start.as_secs(), gap.time.end.as_secs(), gap.why), (8, 16, "never loaded"));
+    assert!((choice.fraction - 4.0 / 6.0).abs() < 0.01, "{}", choice.fraction);
+    assert_eq!(decode(file.path()).video, inputs::FRAMES * 4 / 6);
+}
+
+#[test]
+fn without_its_initialisation_segment_nothing_can_be_used() {
+    let mut site = Site::new();
+    site.lose("fmp4/init.mp4");
+    let choice = choose(&assembly(&site, "fmp4/index.m3u8"), &site, MIN);
+    assert_eq!(choice.missing[0].why, "without its initialisation segment");
+    assert!(matches!(join::plan(&choice), Err(join::Error::Nothing)));
+}
+
+#[test]
+fn an_encrypted_stream_is_left_alone() {
+    let site = Site::new();
+    assert_eq!(assembly(&site, "aes/index.m3u8").protected.as_deref(), Some("AES-128"));
+}
+
+#[test]
+fn live_windows_are_one_stream() {
+    let site = Site::new();
+    let window = |first: u64, end: bool| {
+        let mut text = format!("#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXT-X-MEDIA-SEQUENCE:{first}\n");
+        (first..(first + 3).min(inputs::SEGMENTS))
+            .for_each(|i| text += &format!("#EXTINF:4.0,\nseg{i}.ts\n"));
+        let text = if end { text + "#EXT-X-ENDLIST\n" } else { text };
+        match hls::parse(text.as_bytes(), &site.url("ts/live.m3u8")).unwrap() {
+            hls::Playlist::Media(media) => media,
+            hls::Playlist::Master(_) => unreachable!(),
+        }
+    };
+    let mut live = window(0, false);
+    for first in 1..=4 {
+        assert!(!choose(&live.assembly(), &site, MIN).whole);
+        assert!(live.unite(&window(first, first == 4)));
+    }
+    let (choice, _, file) = put_together(&site, &live.assembly());
+    assert!(choice.whole, "{:?}", choice.missing);
+    assert_eq!(fs::read(file.path()).unwrap(), concatenated(&numbered("ts/seg#.ts")));
+}
+
+#[test]
+fn advertisements_are_not_the_video() {
+    // Before it from another host; in between from the same host, short, in another folder.
+    let site = Site::new();
+    let mut text = String::from("#EXTM3U\n#EXT-X-TARGETDURATION:4\n");
+    text += "#EXTINF:4,\nhttps://adverts.example/l/seg0.ts\n#EXT-X-DISCONTINUITY\n";
+    for i in 0..inputs::SEGMENTS {
+        if i == 3 {
+            text += "#EXT-X-DISCONTINUITY\n#EXTINF:4,\n/l/seg1.ts\n#EXT-X-DISCONTINUITY\n";
+        }
+        text += &format!("#EXTINF:4,\n/ts/seg{i}.ts\n");
+    }
+    text += "#EXT-X-ENDLIST\n";
+    let hls::Playlist::Media(media) = hls::parse(text.as_bytes(), &site.url("p.m3u8")).unwrap() else {
+        panic!()
+    };
+    let (choice, _, file) = put_together(&site, &media.assembly());
+    assert!(choice.whole, "{:?}", choice.missing);
+    assert_eq!(choice.notes, ["2 stretches of advertisements left out"]);
+    assert_eq!(fs::read(file.path()).unwrap(), concatenated(&numbered("ts/seg#.ts")));
+}
+
+#[test]
+fn a_discontinuity_goes_on_where_it_should() {
+    // The same six segments twice: the second time, time stamps start over.
+    for (folder, map, ext) in [("ts", "", "ts"), ("fmp4", "#EXT-X-MAP:URI=\"init.mp4\"\n", "m4s")] {
+        let site = Site::new();
+        let mut text = format!("#EXTM3U\n#EXT-X-TARGETDURATION:4\n{map}");
+        for round in 0..2 {
+            for i in 0..inputs::SEGMENTS {
+                if round == 1 && i == 0 {
+                    text += "#EXT-X-DISCONTINUITY\n";
+                }
+                text += &format!("#EXTINF:4,\nseg{i}.{ext}\n");
+            }
+        }
+        text += "#EXT-X-ENDLIST\n";
+        let url = site.url(&format!("{folder}/twice.m3u8"));
+        let hls::Playlist::Media(media) = hls::parse(text.as_bytes(), &url).unwrap() else { panic!() };
+        let (choice, _, file) = put_together(&site, &media.assembly());
+        assert!(choice.whole, "{:?}", choice.missing);
+        assert_plays(file.path(), 2 * inputs::FRAMES, 2 * inputs::SOUND.start()..=2 * inputs::SOUND.end());
+        let duration = decode(file.path()).duration;
+        assert!((47.5..48.5).contains(&duration), "{folder}: {duration} s");
+    }
+}
