@@ -83,7 +83,7 @@ impl Watcher {
         if let Err(e) = place::prepare(&settings.library) {
             tell(Told::Event(Event::Error { message: worker::chain(&e) }));
         }
-        let history = History::open(&start.env.state_dir().join("fisga/history.jsonl"))?;
+        let history = History::open(&start.env.history_file())?;
         let (inbox, works) = mpsc::channel();
         let options = Options {
             rules: settings.rules.clone(),

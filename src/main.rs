@@ -48,6 +48,11 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         }
         Some(Command::Config(which)) => commands::config::run(which, &cli.global, &env, &mut out),
         Some(Command::Check(check)) => commands::check::run(&check.files, &mut out),
+        Some(Command::History(history)) => commands::history::run(history, &env, &mut out),
+        Some(Command::Discard(discard)) => {
+            let settings = config::load(cli.global.config.as_deref(), &cli.global.overrides(), &env)?;
+            commands::discard::run(&discard.what, &settings.library, &env, &mut out)
+        }
         Some(Command::Completions { shell }) => {
             commands::manual::completions(shell, &mut out)?;
             Ok(Outcome::Good)

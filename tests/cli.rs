@@ -7,6 +7,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
+use fisga::library::history::{Entry, History, Outcome};
 use tempfile::TempDir;
 
 struct Home(TempDir);
@@ -178,6 +179,65 @@ fn completions_and_manual_know_every_command() {
     for text in ["fisga watch", "fisga config schema", "fisga discard", "EXIT STATUS", "history.jsonl"] {
         assert!(page.contains(text), "{text}\n{page}");
     }
+}
+
+/// Two files in the library, and a history of three entries.
+fn with_history(home: &Home) -> PathBuf {
+    let library = home.path().join("Videos/Fisga");
+    fs::create_dir_all(&library).unwrap();
+    let history = History::open(&home.path().join(".local/state/fisga/history.jsonl")).unwrap();
+    let entry = |outcome| Entry::new(chrono::Local::now(), outcome, "/tmp/FlashX".into(), "flash".into());
+    for name in ["first.mp4", "second.mp4"] {
+        let path = library.join(name);
+        fs::write(&path, name).unwrap();
+        let saved = Entry { title: Some(name.into()), bytes: Some(10), ..entry(Outcome::Saved) };
+        history.append(&saved.at(&path)).unwrap();
+    }
+    history.append(&Entry { reason: Some("too small".into()), ..entry(Outcome::Dropped) }).unwrap();
+    library
+}
+
+#[test]
+fn history_is_told() {
+    let home = Home::new();
+    assert_eq!(home.run(&["history"]).good(), "nothing was saved, dropped or lost yet\n");
+    assert_eq!(home.run(&["history", "--json"]).good(), "");
+    with_history(&home);
+    let table = home.run(&["history"]).good();
+    let lines: Vec<_> = table.lines().collect();
+    assert_eq!(lines.len(), 4, "{table}");
+    assert!(lines[0].ends_with("TITLE") && lines[1].ends_with("  first.mp4"), "{table}");
+    assert!(lines[3].ends_with("  /tmp/FlashX: too small"), "{table}");
+    let json = home.run(&["history", "--json", "--limit", "2"]).good();
+    let entries: Vec<Entry> = json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((entries.len(), entries[0].title.as_deref()), (2, Some("second.mp4")));
+}
+
+#[test]
+fn what_is_discarded_lies_in_the_trash() {
+    let home = Home::new();
+    assert_eq!(home.run(&["discard", "LAST"]).complaint(1), "nothing that was saved is there any more");
+    let library = with_history(&home);
+    let (first, second) = (library.join("first.mp4"), library.join("second.mp4"));
+    assert_eq!(home.run(&["discard", "LAST"]).good(), format!("{}\n", second.display()));
+    assert!(first.exists() && !second.exists());
+    let trash = home.path().join(".local/share/Trash");
+    assert_eq!(fs::read(trash.join("files/second.mp4")).unwrap(), b"second.mp4");
+    assert!(trash.join("info/second.mp4.trashinfo").exists());
+
+    fs::write(home.path().join("mine.mp4"), "not from fisga").unwrap();
+    std::os::unix::fs::symlink(home.path().join("mine.mp4"), library.join("link.mp4")).unwrap();
+    for foreign in ["mine.mp4", "Videos/Fisga/link.mp4", "Videos/Fisga"] {
+        let line = format!("{foreign} is not a file in the library {}", library.display());
+        assert_eq!(home.run(&["discard", foreign]).complaint(1), line);
+    }
+    assert_eq!(
+        home.run(&["discard", "no.mp4"]).complaint(1),
+        "no.mp4: No such file or directory (os error 2)"
+    );
+    home.run(&["discard", "Videos/Fisga/first.mp4"]).good();
+    assert!(!first.exists());
+    assert_eq!(home.run(&["discard", "LAST"]).complaint(1), "nothing that was saved is there any more");
 }
 
 #[test]

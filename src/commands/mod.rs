@@ -2,6 +2,8 @@
 
 pub mod check;
 pub mod config;
+pub mod discard;
+pub mod history;
 pub mod manual;
 pub mod text;
 

@@ -80,6 +80,11 @@ impl Environment {
         self.xdg("XDG_STATE_HOME", ".local/state")
     }
 
+    /// Where the history is.
+    pub fn history_file(&self) -> PathBuf {
+        self.state_dir().join("fisga/history.jsonl")
+    }
+
     /// `$XDG_RUNTIME_DIR`, which has no substitute.
     pub fn runtime_dir(&self) -> Option<PathBuf> {
         self.absolute("XDG_RUNTIME_DIR")
