@@ -4,6 +4,7 @@ use std::{fmt, path::PathBuf, sync::Arc};
 
 use chrono::{DateTime, Days, Local, NaiveTime, TimeDelta};
 
+use super::{alarm::Sign, bus::BusEvent};
 use crate::event::Event;
 
 /// Something that the user asks for, from the menu, a popup, the session bus or the command line.
@@ -79,9 +80,9 @@ pub enum Wake {
     /// Someone on the bus wants to know how it stands, as JSON.
     Status(Reply),
     /// The session bus, or something on it, came or went.
-    Bus(BusChange),
-    /// The moment that the alarm was set to has come.
-    Alarm,
+    Bus(BusEvent),
+    /// The time has come that the alarm was set to, or the autostart folder changed.
+    Alarm(Sign),
     /// Read the configuration again.
     Reload,
     /// End orderly.
@@ -129,19 +130,6 @@ impl fmt::Debug for Waker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Waker")
     }
-}
-
-/// What came or went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BusChange {
-    /// The session bus is there, or gone.
-    Session(bool),
-    /// Someone shows tray icons, or nobody.
-    TrayHost(bool),
-    /// Someone shows notifications, or nobody.
-    Notifications(bool),
-    /// Another fisga has the name on this bus.
-    NameTaken,
 }
 
 #[cfg(test)]

@@ -38,29 +38,31 @@ pub enum Item {
 }
 
 impl Item {
-    /// Whether `other` is the same entry with perhaps another label or tick: then a menu that is open need not be
-    /// rebuilt under the user's pointer.
-    pub fn same_shape(&self, other: &Item) -> bool {
+    /// The label; a line has none.
+    pub fn label(&self) -> &str {
+        match self {
+            Item::Text(label) | Item::Disabled(label) | Item::Button(label, _) => label,
+            Item::Check(label, ..) | Item::Sub(label, _) => label,
+            Item::Separator => "",
+        }
+    }
+
+    /// Whether an entry that shows `self` can show `other` with another label, tick or content: then it need not be
+    /// replaced under the user's pointer.
+    pub fn fits(&self, other: &Item) -> bool {
         match (self, other) {
-            (Item::Text(_), Item::Text(_)) | (Item::Disabled(_), Item::Disabled(_)) => true,
-            (Item::Separator, Item::Separator) => true,
+            (Item::Text(_) | Item::Disabled(_), Item::Text(_) | Item::Disabled(_)) => true,
+            (Item::Separator, Item::Separator) | (Item::Sub(..), Item::Sub(..)) => true,
             (Item::Button(_, a), Item::Button(_, b)) | (Item::Check(_, _, a), Item::Check(_, _, b)) => a == b,
-            (Item::Sub(_, a), Item::Sub(_, b)) => same_shape(a, b),
             _ => false,
         }
     }
 }
 
-/// [`Item::same_shape`] of whole menus.
-pub fn same_shape(a: &[Item], b: &[Item]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.same_shape(b))
-}
-
 /// What the tray shows in this state.
 pub fn view(state: &State, now: DateTime<Local>) -> View {
     let status = state.status(now);
-    let tooltip = format!("fisga: {status}");
-    View { face: state.face(), tooltip, menu: menu(state, shorten(&status, 60)) }
+    View { face: state.face(), menu: menu(state, shorten(&status, 60)), tooltip: status }
 }
 
 fn menu(state: &State, status: String) -> Vec<Item> {
@@ -169,7 +171,7 @@ mod tests {
         want.extend(["Save what is playing now", "-", "Recent > (Nothing saved yet)", "Open folder"]);
         want.extend(tail);
         assert_eq!(labels(&view1.menu), want);
-        assert_eq!(view1.tooltip, "fisga: Watching");
+        assert_eq!(view1.tooltip, "Watching");
 
         state.apply(&saved("<b>A & B</b>_x"), noon());
         state.apply(&Event::Paused { until: None }, noon());
@@ -179,21 +181,25 @@ mod tests {
         want.extend(tail);
         assert_eq!(labels(&view2.menu), want);
         assert_eq!(view2.face, Face::Paused);
-        assert!(!same_shape(&view1.menu, &view2.menu));
     }
 
     #[test]
-    fn progress_and_ticks_leave_the_shape() {
-        let mut state = state();
-        let before = view(&state, noon());
-        let progress = Event::Progress { source: "s".into(), title: "t".into(), done: 1, total: 2 };
-        state.apply(&progress, noon());
-        state.autostart = true;
-        let after = view(&state, noon());
-        assert_ne!(before, after);
-        assert!(same_shape(&before.menu, &after.menu));
-        state.apply(&saved("a"), noon());
-        assert!(!same_shape(&after.menu, &view(&state, noon()).menu));
+    fn what_can_stay_under_the_pointer() {
+        let button = |label: &str, action| Item::Button(label.into(), action);
+        let check = |on| Item::Check("c".into(), on, Action::ToggleAutostart);
+        let cases = [
+            (Item::Text("a".into()), Item::Text("b".into()), true),
+            (Item::Separator, Item::Separator, true),
+            (Item::Separator, Item::Text("a".into()), false),
+            (button("a", Action::Quit), button("b", Action::Quit), true),
+            (button("a", Action::Show("/1".into())), button("a", Action::Show("/2".into())), false),
+            (button("a", Action::ToggleAutostart), check(true), false),
+            (check(false), check(true), true),
+            (Item::Sub("a".into(), vec![]), Item::Sub("a".into(), vec![Item::Separator]), true),
+        ];
+        for (a, b, fits) in cases {
+            assert_eq!(a.fits(&b), fits, "{a:?} {b:?}");
+        }
     }
 
     #[test]

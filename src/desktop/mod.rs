@@ -21,12 +21,32 @@ pub mod instance;
 #[cfg(feature = "tray")]
 mod action;
 #[cfg(feature = "tray")]
+pub mod bus;
+#[cfg(feature = "tray")]
+pub mod control;
+#[cfg(feature = "tray")]
+pub mod event_loop;
+#[cfg(feature = "tray")]
+pub mod health;
+#[cfg(feature = "tray")]
+mod icon;
+#[cfg(feature = "tray")]
 pub mod menu;
 #[cfg(feature = "tray")]
+pub mod notify;
+#[cfg(feature = "tray")]
+pub mod popups;
+#[cfg(feature = "tray")]
+pub mod show;
+#[cfg(feature = "tray")]
 pub mod state;
+#[cfg(feature = "tray")]
+pub mod tray;
+#[cfg(feature = "tray")]
+pub mod ui;
 
 #[cfg(feature = "tray")]
-pub use action::{Action, BusChange, Pause, Reply, Wake, Waker};
+pub use action::{Action, Pause, Reply, Wake, Waker};
 
 /// Application id, bus name, desktop entry and icon name in one.
 pub const APP_ID: &str = "io.github.fisga.Fisga";

@@ -8,7 +8,7 @@ use std::{
 use chrono::{DateTime, Local, NaiveDate};
 use serde::Serialize;
 
-use super::action::{BusChange, next_midnight};
+use super::action::next_midnight;
 use crate::event::{self, Event};
 
 /// How many saved files are remembered.
@@ -140,19 +140,6 @@ impl State {
             Event::Error { message } => self.problem = Some(message.clone()),
             Event::Ready { .. } => self.problem = None,
             Event::Held { .. } | Event::Overflow { .. } => {}
-        }
-    }
-
-    /// Takes in what came or went on the bus.
-    pub fn present(&mut self, change: BusChange) {
-        match change {
-            BusChange::Session(is) => {
-                self.present =
-                    Present { display: self.present.display, session_bus: is, ..Present::default() }
-            }
-            BusChange::TrayHost(is) => self.present.tray_host = is,
-            BusChange::Notifications(is) => self.present.notifications = is,
-            BusChange::NameTaken => {}
         }
     }
 
@@ -331,16 +318,5 @@ pub(crate) mod tests {
         let state = State::new(library.clone(), true);
         assert_eq!(state.real_path("/v\u{fffd}/Incomplete/a.mp4"), library.join("Incomplete/a.mp4"));
         assert_eq!(state.real_path("/elsewhere/a.mp4"), Path::new("/elsewhere/a.mp4"));
-    }
-
-    #[test]
-    fn a_bus_that_goes_takes_its_servers_along() {
-        let mut state = state();
-        for change in [BusChange::Session(true), BusChange::TrayHost(true), BusChange::Notifications(true)] {
-            state.present(change);
-        }
-        assert!(state.present.tray_host && state.present.notifications);
-        state.present(BusChange::Session(false));
-        assert_eq!(state.present, Present::default());
     }
 }

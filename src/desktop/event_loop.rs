@@ -1,0 +1,87 @@
+//! The main thread's loop: tao where there is a display, a plain channel where there is none.
+
+use std::{
+    panic::{self, AssertUnwindSafe},
+    sync::{Mutex, PoisonError, mpsc},
+};
+
+use tao::{
+    event::{Event, StartCause},
+    event_loop::{ControlFlow, EventLoop, EventLoopBuilder},
+    platform::run_return::EventLoopExtRunReturn,
+};
+
+use super::{
+    action::{Wake, Waker},
+    health,
+};
+
+/// Whether the loop goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// Wait for the next wake.
+    Continue,
+    /// End.
+    End,
+}
+
+/// Runs until `on` says [`Flow::End`]. `start` is called once, when wakes can be delivered; it is told whether there
+/// is a display. What it makes is dropped before this returns.
+///
+/// # Errors
+/// Those of `start`.
+pub fn run<T, E>(
+    start: impl FnOnce(Waker, bool) -> Result<T, E>,
+    mut on: impl FnMut(&mut T, Wake) -> Flow,
+) -> Result<(), E> {
+    match tao_loop() {
+        Some(event_loop) => run_tao(event_loop, start, on),
+        None => {
+            let (tx, rx) = mpsc::channel();
+            let mut it = start(Waker::new(move |wake| drop(tx.send(wake))), false)?;
+            while let Ok(wake) = rx.recv() {
+                if on(&mut it, wake) == Flow::End {
+                    break;
+                }
+            }
+            Ok(())
+        }
+    }
+}
+
+fn run_tao<T, E>(
+    mut event_loop: EventLoop<Wake>,
+    start: impl FnOnce(Waker, bool) -> Result<T, E>,
+    mut on: impl FnMut(&mut T, Wake) -> Flow,
+) -> Result<(), E> {
+    let proxy = Mutex::new(event_loop.create_proxy());
+    let waker = Waker::new(move |wake| {
+        let proxy = proxy.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = proxy.send_event(wake);
+    });
+    let mut it = start(waker, true)?;
+    event_loop.run_return(|event, _, control| match event {
+        Event::NewEvents(StartCause::Init) => *control = ControlFlow::Wait,
+        Event::UserEvent(wake) => {
+            *control = match on(&mut it, wake) {
+                Flow::Continue => ControlFlow::Wait,
+                Flow::End => ControlFlow::Exit,
+            }
+        }
+        _ => {}
+    });
+    Ok(())
+}
+
+/// tao's loop. Its builder panics if the toolkit can't use the display: a display that takes connections may still
+/// refuse ours, so a look before is not enough.
+fn tao_loop() -> Option<EventLoop<Wake>> {
+    if !health::display() {
+        return None;
+    }
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(|info| tracing::debug!(%info, "the display can't be used")));
+    let built = panic::catch_unwind(AssertUnwindSafe(|| EventLoopBuilder::with_user_event().build()));
+    panic::set_hook(hook);
+    built.ok()
+}

@@ -1,0 +1,466 @@
+//! Which popups to show, replace and close, and what a click on one means. Pure: time is an argument.
+//!
+//! A popup costs an entry in a list of at most [`LIVE`], nothing else. Files that are saved within [`GAP`] of a
+//! popup join it as a summary, so that a burst costs one popup, and a server that hangs gets one call at a time.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use super::{
+    action::Action,
+    menu::{length, shorten, size},
+};
+
+/// Popups whose clicks are awaited. The oldest beyond is closed.
+pub const LIVE: usize = 16;
+
+/// After a popup of a saved file, the time within which the next one joins it.
+pub const GAP: Duration = Duration::from_secs(3);
+
+/// Titles that a summary names.
+const NAMED: usize = 3;
+
+/// A saved file, as far as a popup is concerned.
+#[derive(Clone, Debug, PartialEq)]
+pub struct File {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its title.
+    pub title: String,
+    /// Its size.
+    pub bytes: u64,
+    /// Its length in seconds.
+    pub seconds: Option<f64>,
+    /// The program that played it.
+    pub program: Option<String>,
+    /// A picture of it.
+    pub thumbnail: Option<PathBuf>,
+}
+
+/// A popup to show, in plain text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Popup {
+    /// The headline.
+    pub summary: String,
+    /// What follows.
+    pub body: String,
+    /// A picture.
+    pub image: Option<PathBuf>,
+    /// Whether something is wrong.
+    pub warning: bool,
+    /// Keys and labels of what can be clicked. `default` is the popup itself.
+    pub buttons: Vec<(&'static str, &'static str)>,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// A file was saved.
+    Saved(File),
+    /// Something went wrong that the user should know.
+    Failed(String),
+    /// The very first start.
+    Welcome {
+        /// Where videos will go.
+        library: String,
+    },
+    /// The server has shown what [`Effect::Show`] asked for, under this id, or has not.
+    Shown(Option<u32>),
+    /// The user clicked.
+    Clicked {
+        /// Which popup.
+        id: u32,
+        /// Which button.
+        key: String,
+    },
+    /// A popup is gone.
+    Closed(u32),
+    /// The server went, came or was replaced: its ids start over.
+    Server,
+    /// Whether popups are wanted.
+    Enabled(bool),
+    /// A deadline has passed.
+    Tick,
+}
+
+/// What to do now.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Show it, in place of the popup with this id if it is not 0. The result comes back as [`Input::Shown`].
+    Show(Popup, u32),
+    /// Close it.
+    Close(u32),
+    /// The user asks for it.
+    Do(Action),
+}
+
+/// The state machine.
+#[derive(Debug)]
+pub struct Popups {
+    library: PathBuf,
+    enabled: bool,
+    live: VecDeque<(u32, Offer)>,
+    shown: Option<Offer>,
+    burst: Option<Burst>,
+    said: HashSet<String>,
+}
+
+/// What the buttons of a popup do.
+#[derive(Clone, Debug, PartialEq)]
+enum Offer {
+    One(PathBuf),
+    Folder,
+    Burst,
+}
+
+/// Files that came close upon one another, and the popup that tells of them.
+#[derive(Debug)]
+struct Burst {
+    count: usize,
+    bytes: u64,
+    titles: Vec<String>,
+    id: u32,
+    last: Instant,
+    due: bool,
+}
+
+impl Popups {
+    /// No popup yet. The library is where a summary's click leads.
+    pub fn new(library: PathBuf, enabled: bool) -> Self {
+        Self { library, enabled, live: VecDeque::new(), shown: None, burst: None, said: HashSet::new() }
+    }
+
+    /// When to send [`Input::Tick`].
+    pub fn deadline(&self) -> Option<Instant> {
+        self.burst.as_ref().filter(|b| b.due).map(|b| b.last + GAP)
+    }
+
+    /// How many popups' clicks are awaited.
+    pub fn live(&self) -> usize {
+        self.live.len()
+    }
+
+    /// Takes in what happened at `now`.
+    pub fn on(&mut self, input: Input, now: Instant) -> Vec<Effect> {
+        match input {
+            Input::Saved(file) => self.saved(file, now),
+            Input::Failed(message) if self.enabled && self.say(&message) => {
+                self.show(failure(message), Offer::Folder, 0)
+            }
+            Input::Welcome { library } if self.enabled => self.show(welcome(&library), Offer::Folder, 0),
+            Input::Failed(_) | Input::Welcome { .. } => vec![],
+            Input::Shown(id) => self.shown(id),
+            Input::Clicked { id, key } => self.clicked(id, &key),
+            Input::Closed(id) => {
+                self.live.retain(|(live, _)| *live != id);
+                self.burst.iter_mut().filter(|b| b.id == id).for_each(|b| b.id = 0);
+                vec![]
+            }
+            Input::Server => {
+                self.live.clear();
+                self.burst.iter_mut().for_each(|b| b.id = 0);
+                vec![]
+            }
+            Input::Enabled(enabled) => {
+                self.enabled = enabled;
+                self.burst.take_if(|_| !enabled);
+                vec![]
+            }
+            Input::Tick => self.tick(now),
+        }
+    }
+
+    fn saved(&mut self, file: File, now: Instant) -> Vec<Effect> {
+        self.said.clear();
+        if !self.enabled {
+            return vec![];
+        }
+        if let Some(burst) = self.burst.as_mut().filter(|b| b.due || now < b.last + GAP) {
+            burst.add(&file);
+            burst.due = true;
+            return vec![];
+        }
+        let mut burst = Burst { count: 0, bytes: 0, titles: vec![], id: 0, last: now, due: false };
+        burst.add(&file);
+        self.burst = Some(burst);
+        self.show(one(&file), Offer::One(file.path), 0)
+    }
+
+    fn tick(&mut self, now: Instant) -> Vec<Effect> {
+        let Some(burst) = self.burst.as_mut().filter(|b| b.due && b.last + GAP <= now) else { return vec![] };
+        (burst.last, burst.due) = (now, false);
+        let (popup, id) = (burst.summary(), burst.id);
+        self.show(popup, Offer::Burst, id)
+    }
+
+    fn show(&mut self, popup: Popup, offer: Offer, replaces: u32) -> Vec<Effect> {
+        self.shown = Some(offer);
+        vec![Effect::Show(popup, replaces)]
+    }
+
+    fn shown(&mut self, id: Option<u32>) -> Vec<Effect> {
+        let (Some(id), Some(offer)) = (id, self.shown.take()) else { return vec![] };
+        if offer != Offer::Folder {
+            self.burst.iter_mut().for_each(|b| b.id = id);
+        }
+        self.live.retain(|(live, _)| *live != id);
+        self.live.push_back((id, offer));
+        let excess = self.live.len().saturating_sub(LIVE);
+        self.live.drain(..excess).map(|(id, _)| Effect::Close(id)).collect()
+    }
+
+    fn clicked(&mut self, id: u32, key: &str) -> Vec<Effect> {
+        let Some((_, offer)) = self.live.iter().find(|(live, _)| *live == id) else { return vec![] };
+        let action = match (offer, key) {
+            (Offer::One(path), "play") => Action::Play(path.clone()),
+            (Offer::One(path), "discard") => Action::Discard(path.clone()),
+            (Offer::One(path), "default" | "open") => Action::Show(path.clone()),
+            (Offer::Folder | Offer::Burst, "default" | "open") => Action::OpenFolder,
+            _ => return vec![],
+        };
+        vec![Effect::Do(action)]
+    }
+
+    /// Whether this failure is news. It is again once something has been saved in between.
+    fn say(&mut self, message: &str) -> bool {
+        if self.said.len() >= LIVE {
+            self.said.clear();
+        }
+        self.said.insert(message.to_owned())
+    }
+
+    /// Where a summary's click leads.
+    pub fn library(&self) -> &PathBuf {
+        &self.library
+    }
+}
+
+impl Burst {
+    fn add(&mut self, file: &File) {
+        self.count += 1;
+        self.bytes += file.bytes;
+        if self.titles.len() < NAMED {
+            self.titles.push(shorten(&file.title, 60));
+        }
+    }
+
+    fn summary(&self) -> Popup {
+        let mut lines = self.titles.clone();
+        let more = self.count.saturating_sub(lines.len());
+        if more > 0 {
+            lines.push(format!("and {more} more"));
+        }
+        lines.push(size(self.bytes));
+        Popup {
+            summary: format!("{} videos saved", self.count),
+            body: lines.join("\n"),
+            image: None,
+            warning: false,
+            buttons: FOLDER.to_vec(),
+        }
+    }
+}
+
+const FOLDER: [(&str, &str); 2] = [("default", "Open folder"), ("open", "Open folder")];
+
+fn one(file: &File) -> Popup {
+    let facts = [Some(size(file.bytes)), file.seconds.map(length), file.program.clone()];
+    let facts: Vec<_> = facts.into_iter().flatten().collect();
+    let mut buttons = FOLDER.to_vec();
+    buttons.extend([("play", "Play"), ("discard", "Discard")]);
+    Popup {
+        summary: "Video saved".into(),
+        body: format!("{}\n{}", shorten(&file.title, 200), facts.join(" · ")),
+        image: file.thumbnail.clone(),
+        warning: false,
+        buttons,
+    }
+}
+
+fn failure(message: String) -> Popup {
+    Popup {
+        summary: "Videos can't be saved".into(),
+        body: message,
+        image: None,
+        warning: true,
+        buttons: FOLDER.to_vec(),
+    }
+}
+
+fn welcome(library: &str) -> Popup {
+    Popup {
+        summary: "fisga keeps the videos that you watch".into(),
+        body: format!(
+            "They go to {library} as soon as they are whole. To pause, use the icon in the panel, \
+             or run: fisga pause"
+        ),
+        image: None,
+        warning: false,
+        buttons: FOLDER.to_vec(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(n: usize) -> File {
+        File {
+            path: format!("/v/{n}.mp4").into(),
+            title: format!("Film {n}"),
+            bytes: 48_000_000,
+            seconds: Some(205.0),
+            program: Some("Firefox".into()),
+            thumbnail: None,
+        }
+    }
+
+    struct Scene {
+        popups: Popups,
+        now: Instant,
+        next: u32,
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            Self { popups: Popups::new("/v".into(), true), now: Instant::now(), next: 1 }
+        }
+
+        /// Sends the input after `ms`; a server that works answers, with ids as a server gives them.
+        fn on(&mut self, ms: u64, input: Input) -> Vec<Effect> {
+            self.now += Duration::from_millis(ms);
+            let mut effects = self.popups.on(input, self.now);
+            if let Some(Effect::Show(_, replaces)) = effects.first() {
+                let id = if *replaces == 0 { self.next } else { *replaces };
+                self.next += u32::from(*replaces == 0);
+                effects.extend(self.popups.on(Input::Shown(Some(id)), self.now));
+            }
+            effects
+        }
+    }
+
+    fn summaries(effects: &[Effect]) -> Vec<(&str, u32)> {
+        let shown = |e| if let &Effect::Show(ref p, r) = e { Some((p.summary.as_str(), r)) } else { None };
+        effects.iter().filter_map(shown).collect()
+    }
+
+    fn click(id: u32, key: &str) -> Input {
+        Input::Clicked { id, key: key.into() }
+    }
+
+    #[test]
+    fn one_file_and_its_clicks() {
+        let mut scene = Scene::new();
+        let effects = scene.on(0, Input::Saved(file(1)));
+        let [Effect::Show(popup, 0)] = &effects[..] else { panic!("{effects:?}") };
+        assert_eq!(
+            (popup.summary.as_str(), popup.body.as_str()),
+            ("Video saved", "Film 1\n48 MB · 3:25 · Firefox")
+        );
+        let path = || PathBuf::from("/v/1.mp4");
+        let cases = [
+            ("default", Some(Action::Show(path()))),
+            ("open", Some(Action::Show(path()))),
+            ("play", Some(Action::Play(path()))),
+            ("discard", Some(Action::Discard(path()))),
+            ("nonsense", None),
+        ];
+        for (key, action) in cases {
+            let want: Vec<_> = action.into_iter().map(Effect::Do).collect();
+            assert_eq!(scene.on(1, click(1, key)), want, "{key}");
+        }
+        assert_eq!(scene.on(1, click(2, "play")), []);
+        scene.on(1, Input::Closed(1));
+        assert_eq!(scene.on(1, click(1, "play")), []);
+    }
+
+    #[test]
+    fn a_burst_becomes_one_summary_in_the_same_popup() {
+        let mut scene = Scene::new();
+        assert_eq!(summaries(&scene.on(0, Input::Saved(file(0)))), [("Video saved", 0)]);
+        for n in 1..100 {
+            assert_eq!(scene.on(1, Input::Saved(file(n))), []);
+        }
+        assert_eq!(scene.on(1, Input::Tick), []);
+        let due = scene.popups.deadline().unwrap();
+        let wait = (due - scene.now).as_millis() as u64 + 1;
+        let effects = scene.on(wait, Input::Tick);
+        let [Effect::Show(popup, 1)] = &effects[..] else { panic!("{effects:?}") };
+        assert_eq!(popup.summary, "100 videos saved");
+        assert_eq!(popup.body, "Film 0\nFilm 1\nFilm 2\nand 97 more\n4.8 GB");
+        assert_eq!(scene.popups.deadline(), None);
+        assert_eq!(scene.on(1, click(1, "default")), [Effect::Do(Action::OpenFolder)]);
+        // Later, each file has its own popup again.
+        assert_eq!(summaries(&scene.on(4000, Input::Saved(file(200)))), [("Video saved", 0)]);
+    }
+
+    #[test]
+    fn a_summary_replaces_nothing_that_is_gone() {
+        for gone in [Input::Closed(1), Input::Server] {
+            let mut scene = Scene::new();
+            scene.on(0, Input::Saved(file(0)));
+            scene.on(1, Input::Saved(file(1)));
+            scene.on(1, gone);
+            assert_eq!(summaries(&scene.on(4000, Input::Tick)), [("2 videos saved", 0)]);
+        }
+    }
+
+    #[test]
+    fn a_thousand_that_nobody_clicks_leave_few() {
+        let mut scene = Scene::new();
+        let mut closed = 0;
+        for n in 0..1000 {
+            let effects = scene.on(5000, Input::Saved(file(n)));
+            closed += effects.iter().filter(|e| matches!(e, Effect::Close(_))).count();
+        }
+        assert_eq!((scene.popups.live(), closed), (LIVE, 1000 - LIVE));
+    }
+
+    #[test]
+    fn a_server_that_starts_over_opens_no_wrong_file() {
+        let mut scene = Scene::new();
+        scene.on(0, Input::Saved(file(1)));
+        scene.on(1, Input::Server);
+        assert_eq!(scene.on(1, click(1, "discard")), []);
+        assert_eq!(scene.popups.live(), 0);
+    }
+
+    #[test]
+    fn a_server_that_never_answers_costs_one_popup() {
+        let mut scene = Scene::new();
+        let effects = scene.popups.on(Input::Saved(file(1)), scene.now);
+        assert_eq!(summaries(&effects), [("Video saved", 0)]);
+        scene.popups.on(Input::Shown(None), scene.now);
+        assert_eq!(scene.popups.live(), 0);
+        assert_eq!(summaries(&scene.on(9000, Input::Saved(file(2)))), [("Video saved", 0)]);
+        assert_eq!(scene.on(1, click(1, "play")), [Effect::Do(Action::Play("/v/2.mp4".into()))]);
+    }
+
+    #[test]
+    fn failures_are_said_once_until_something_is_saved() {
+        let mut scene = Scene::new();
+        let failed = || Input::Failed("The disk is full".into());
+        assert_eq!(summaries(&scene.on(0, failed())), [("Videos can't be saved", 0)]);
+        assert_eq!(scene.on(1, failed()), []);
+        scene.on(1, Input::Saved(file(1)));
+        assert_eq!(summaries(&scene.on(1, failed())), [("Videos can't be saved", 0)]);
+        // The failure in between is no part of the burst.
+        scene.on(1, Input::Saved(file(2)));
+        assert_eq!(summaries(&scene.on(4000, Input::Tick)), [("2 videos saved", 2)]);
+    }
+
+    #[test]
+    fn switched_off_says_nothing() {
+        let mut scene = Scene::new();
+        scene.on(0, Input::Saved(file(1)));
+        scene.on(0, Input::Saved(file(2)));
+        scene.on(0, Input::Enabled(false));
+        let inputs = [Input::Tick, Input::Saved(file(3)), Input::Failed("x".into())];
+        for input in inputs.into_iter().chain([Input::Welcome { library: "/v".into() }]) {
+            assert_eq!(scene.on(5000, input), []);
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Showing a file in the file manager, and opening it: a thread, since a file manager may take seconds to start.
+//!
+//! A folder with a file selected: `org.freedesktop.FileManager1` first (file-manager-interface specification), else
+//! the portal's `OpenURI.OpenDirectory` (which selects too), else `xdg-open` on the folder.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io,
+    os::{
+        fd::AsFd,
+        unix::{ffi::OsStrExt, process::CommandExt},
+    },
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::mpsc::{self, Receiver, Sender},
+    thread::{self, JoinHandle},
+};
+
+use zbus::{
+    blocking::Connection,
+    zvariant::{Fd, Value},
+};
+
+const FILE_MANAGER: &str = "org.freedesktop.FileManager1";
+const FILE_MANAGER_PATH: &str = "/org/freedesktop/FileManager1";
+const PORTAL: &str = "org.freedesktop.portal.Desktop";
+const PORTAL_PATH: &str = "/org/freedesktop/portal/desktop";
+const OPEN_URI: &str = "org.freedesktop.portal.OpenURI";
+
+/// What to show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// A file in its folder, selected.
+    File(PathBuf),
+    /// A folder; if it isn't there, the nearest above it that is.
+    Folder(PathBuf),
+    /// A file in the program that the user has chosen for its kind.
+    Open(PathBuf),
+}
+
+#[derive(Debug)]
+enum Message {
+    Show(Request),
+    Bus(Option<Connection>),
+}
+
+/// The thread. Dropping it ends and joins it; close the connection before, so that no call holds it up.
+#[derive(Debug)]
+pub struct Shower {
+    to: Option<Sender<Message>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Shower {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The kernel gives no thread.
+    pub fn start() -> io::Result<Self> {
+        let (to, from) = mpsc::channel();
+        let thread = thread::Builder::new().name("show".into()).spawn(move || run(&from))?;
+        Ok(Self { to: Some(to), thread: Some(thread) })
+    }
+
+    /// Shows it, sooner or later.
+    pub fn show(&self, request: Request) {
+        self.tell(Message::Show(request));
+    }
+
+    /// The session bus is there, or gone.
+    pub fn bus(&self, connection: Option<Connection>) {
+        self.tell(Message::Bus(connection));
+    }
+
+    fn tell(&self, message: Message) {
+        if let Some(to) = &self.to {
+            let _ = to.send(message);
+        }
+    }
+}
+
+impl Drop for Shower {
+    fn drop(&mut self) {
+        self.to = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(from: &Receiver<Message>) {
+    let mut bus = None;
+    let mut children: Vec<Child> = Vec::new();
+    while let Ok(message) = from.recv() {
+        match message {
+            Message::Bus(connection) => bus = connection,
+            Message::Show(request) => {
+                children.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+                match show(bus.as_ref(), &request) {
+                    Ok(child) => children.extend(child),
+                    Err(error) => tracing::warn!(%error, ?request, "can't be shown"),
+                }
+            }
+        }
+    }
+}
+
+/// Shows it now. A child may go on; it is the caller's to reap.
+fn show(bus: Option<&Connection>, request: &Request) -> io::Result<Option<Child>> {
+    let (path, folder) = match request {
+        Request::Open(path) => return xdg_open(path).map(Some),
+        Request::File(path) if path.exists() => (path.as_path(), false),
+        Request::File(path) | Request::Folder(path) => (existing(path), true),
+    };
+    if bus.is_some_and(|bus| by_file_manager(bus, path, folder) || by_portal(bus, path, folder)) {
+        return Ok(None);
+    }
+    xdg_open(if folder { path } else { existing(path.parent().unwrap_or(path)) }).map(Some)
+}
+
+/// The path, or the nearest folder above it that is there.
+fn existing(path: &Path) -> &Path {
+    path.ancestors().find(|p| p.exists()).unwrap_or(path)
+}
+
+fn by_file_manager(bus: &Connection, path: &Path, folder: bool) -> bool {
+    let method = if folder { "ShowFolders" } else { "ShowItems" };
+    let body = (vec![uri(path)], "");
+    match bus.call_method(Some(FILE_MANAGER), FILE_MANAGER_PATH, Some(FILE_MANAGER), method, &body) {
+        Ok(_) => true,
+        // It is just slow: another way would open a second window.
+        Err(zbus::Error::InputOutput(e)) if e.kind() == io::ErrorKind::TimedOut => true,
+        Err(error) => {
+            tracing::debug!(%error, "no file manager on the bus");
+            false
+        }
+    }
+}
+
+fn by_portal(bus: &Connection, path: &Path, folder: bool) -> bool {
+    // It shows the folder that the descriptor's file is in; of a folder it needs one thing inside.
+    let inside = path.read_dir().ok().and_then(|mut all| all.next()).and_then(Result::ok).map(|e| e.path());
+    let file = if folder { inside } else { Some(path.to_owned()) };
+    let Some(file) = file else { return false };
+    let Ok(file) = File::open(file) else { return false };
+    let options: HashMap<&str, Value<'_>> = HashMap::new();
+    let body = ("", Fd::from(file.as_fd()), options);
+    let reply = bus.call_method(Some(PORTAL), PORTAL_PATH, Some(OPEN_URI), "OpenDirectory", &body);
+    reply.inspect_err(|error| tracing::debug!(%error, "no portal")).is_ok()
+}
+
+/// In a process group of its own, so that Ctrl-C in our terminal doesn't end the user's player.
+fn xdg_open(path: &Path) -> io::Result<Child> {
+    let mut command = Command::new("xdg-open");
+    command
+        .arg(path)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()
+}
+
+/// A `file:` URI (RFC 8089; RFC 3986 section 2.3 tells what stands unescaped).
+pub fn uri(path: &Path) -> String {
+    let mut uri = String::from("file://");
+    for &byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'/' | b'-' | b'.' | b'_' | b'~' => uri.push(byte as char),
+            byte if byte.is_ascii_alphanumeric() => uri.push(byte as char),
+            byte => uri.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    uri
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uris() {
+        let cases = [
+            ("/v/a b.mp4", "file:///v/a%20b.mp4"),
+            ("/ä#?%", "file:///%C3%A4%23%3F%25"),
+            ("/a-._~", "file:///a-._~"),
+        ];
+        for (path, want) in cases {
+            assert_eq!(uri(Path::new(path)), want);
+        }
+    }
+
+    #[test]
+    fn the_nearest_folder_that_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(existing(&dir.path().join("a/b")), dir.path());
+        assert_eq!(existing(dir.path()), dir.path());
+    }
+}

@@ -1,0 +1,351 @@
+//! The interface: joins state, tray, notifications, bus, alarm and what the program does.
+//!
+//! It lives on the main thread and does nothing slow there: each edge is a thread of its own.
+
+use std::{env, io, path::PathBuf};
+
+use chrono::{DateTime, Local};
+use serde::Serialize;
+
+use super::{
+    action::{Action, Pause, Reply, Wake, Waker},
+    alarm::{Alarm, Sign},
+    autostart::Autostart,
+    bus::{Bus, BusEvent},
+    event_loop::Flow,
+    health::{self, Missing},
+    menu,
+    notify::{Message, Notifier},
+    popups::{File, Input, Popups},
+    show::{Request, Shower},
+    state::{Face, Present, Recent, State},
+    tray::Tray,
+};
+use crate::event::{self, Event};
+
+/// What the program does when the user asks for it. Called on the main thread; nothing here may take long.
+pub trait Backend {
+    /// Holds nothing. Answered with [`Event::Paused`], which repeats `until`.
+    fn pause(&mut self, until: Option<DateTime<Local>>);
+    /// Holds again. Answered with [`Event::Resumed`].
+    fn resume(&mut self);
+    /// Saves what is playing now.
+    fn grab(&mut self);
+    /// Puts a file of the library into the trash; may be done later.
+    fn discard(&mut self, path: PathBuf);
+    /// Writes down whether popups are wanted.
+    fn set_notifications(&mut self, on: bool);
+    /// Makes sure that the configuration file is there, and tells where.
+    ///
+    /// # Errors
+    /// It can't be written.
+    fn configuration(&mut self) -> anyhow::Result<PathBuf>;
+    /// Reads the configuration again; `None` if the old one stays in force.
+    fn reload(&mut self) -> Option<Look>;
+}
+
+/// What the interface needs of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// Where videos go.
+    pub library: PathBuf,
+    /// Whether popups are wanted.
+    pub notifications: bool,
+}
+
+/// The interface.
+pub struct Ui<B> {
+    state: State,
+    backend: B,
+    waiting: Vec<(Awaited, Reply)>,
+    autostart: Option<Autostart>,
+    // In the order in which they end: what calls over the bus ends after the bus is closed.
+    _bus: Bus,
+    alarm: Alarm,
+    tray: Tray,
+    notifier: Notifier,
+    shower: Shower,
+}
+
+/// An event that someone waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Awaited {
+    Paused,
+    Resumed,
+}
+
+/// What `fisga status --json` prints.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status<'a> {
+    /// Process id.
+    pub pid: u32,
+    /// "watching", "saving", "paused" or "attention".
+    pub state: Face,
+    /// The line that the tray shows.
+    pub status: String,
+    /// When the pause ends by itself, RFC 3339; absent while not paused, null without end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paused_until: Option<Option<String>>,
+    /// Files saved today.
+    pub saved_today: u32,
+    /// Where videos go.
+    pub library: String,
+    /// The last files saved.
+    pub recent: Vec<&'a Recent>,
+    /// Whether popups are wanted.
+    pub notifications: bool,
+    /// Whether it starts on login.
+    pub autostart: bool,
+    /// What the desktop offers.
+    pub desktop: Present,
+    /// What it doesn't, and what to do.
+    pub missing: Vec<Missing>,
+}
+
+impl<B: Backend> Ui<B> {
+    /// Starts all parts. `display`: there is one.
+    ///
+    /// # Errors
+    /// The kernel gives no thread or descriptor.
+    pub fn start(look: Look, display: bool, waker: Waker, backend: B) -> io::Result<Self> {
+        let mut state = State::new(look.library.clone(), look.notifications);
+        state.present.display = display;
+        let autostart = Autostart::new().ok();
+        if let Some(autostart) = &autostart {
+            mend(autostart);
+            state.autostart = autostart.status().is_ok_and(|s| s.is_on());
+        }
+        let tell = |waker: &Waker| {
+            let waker = waker.clone();
+            move |wake| waker.wake(wake)
+        };
+        let (signs, changes) = (tell(&waker), tell(&waker));
+        let folder = autostart.as_ref().map(Autostart::folder);
+        Ok(Self {
+            alarm: Alarm::start(folder, move |sign| signs(Wake::Alarm(sign)))?,
+            tray: Tray::start(menu::view(&state, Local::now()), waker.clone())?,
+            notifier: Notifier::start(Popups::new(look.library, look.notifications), waker.clone())?,
+            shower: Shower::start()?,
+            _bus: Bus::start(waker, move |event| changes(Wake::Bus(event)))?,
+            state,
+            backend,
+            waiting: Vec::new(),
+            autostart,
+        })
+    }
+
+    /// On the very first start: says what this is, where videos go and how to pause.
+    pub fn welcome(&self) {
+        let library = event::display(&self.state.library);
+        self.notifier.tell(Message::Input(Input::Welcome { library }));
+    }
+
+    /// Takes in one wake.
+    pub fn on(&mut self, wake: Wake) -> Flow {
+        let flow = match wake {
+            Wake::Event(event) => self.event(event),
+            Wake::Do(action) => self.act(action),
+            Wake::Ask(action, reply) => self.ask(action, reply),
+            Wake::Status(reply) => {
+                reply.send(self.status());
+                return Flow::Continue;
+            }
+            Wake::Bus(event) => self.bus(event),
+            Wake::Alarm(sign) => self.sign(sign),
+            Wake::Reload => self.reload(),
+            Wake::Quit => Flow::End,
+        };
+        self.refresh();
+        flow
+    }
+
+    /// How it stands, as JSON.
+    pub fn status(&self) -> String {
+        let now = Local::now();
+        let state = &self.state;
+        let status = Status {
+            pid: std::process::id(),
+            state: state.face(),
+            status: state.status(now),
+            paused_until: state.paused.map(|p| p.until.map(event::timestamp)),
+            saved_today: state.saved_today(now),
+            library: event::display(&state.library),
+            recent: state.recent.iter().collect(),
+            notifications: state.notifications,
+            autostart: state.autostart,
+            desktop: state.present,
+            missing: health::missing(state.present),
+        };
+        serde_json::to_string(&status).unwrap_or_default()
+    }
+
+    fn event(&mut self, event: Event) -> Flow {
+        self.state.apply(&event, Local::now());
+        match &event {
+            Event::Saved(saved) => {
+                let recent = self.state.recent.front();
+                self.popup(Input::Saved(File {
+                    path: recent.map(|r| r.path.clone()).unwrap_or_default(),
+                    title: saved.title.clone(),
+                    bytes: saved.bytes,
+                    seconds: saved.duration_s,
+                    program: saved.producer.clone(),
+                    thumbnail: None,
+                }));
+            }
+            Event::Error { message } => self.popup(Input::Failed(message.clone())),
+            Event::Paused { .. } => self.answer(Awaited::Paused),
+            Event::Resumed => self.answer(Awaited::Resumed),
+            _ => {}
+        }
+        Flow::Continue
+    }
+
+    fn act(&mut self, action: Action) -> Flow {
+        match action {
+            Action::Pause(pause) => self.pause(pause),
+            Action::Resume => self.backend.resume(),
+            Action::Grab => self.backend.grab(),
+            Action::OpenFolder => self.shower.show(Request::Folder(self.state.library.clone())),
+            Action::Show(path) => self.shower.show(Request::File(path)),
+            Action::Play(path) => self.shower.show(Request::Open(path)),
+            Action::Discard(path) => {
+                self.state.forget(&path);
+                self.backend.discard(path);
+            }
+            Action::ToggleNotifications => {
+                let on = !self.state.notifications;
+                self.backend.set_notifications(on);
+                self.notifications(on);
+            }
+            Action::ToggleAutostart => self.toggle_autostart(),
+            Action::Settings => match self.backend.configuration() {
+                Ok(path) => self.shower.show(Request::Open(path)),
+                Err(error) => self.popup(Input::Failed(format!("{error:#}"))),
+            },
+            Action::Quit => return Flow::End,
+        }
+        Flow::Continue
+    }
+
+    fn pause(&mut self, pause: Pause) {
+        let now = Local::now();
+        match pause.until(now) {
+            Some(until) if until <= now => self.backend.resume(),
+            until => self.backend.pause(until),
+        }
+    }
+
+    /// Does it, and answers when it is done.
+    fn ask(&mut self, action: Action, reply: Reply) -> Flow {
+        let awaited = match &action {
+            Action::Pause(_) => Some(Awaited::Paused),
+            Action::Resume => Some(Awaited::Resumed),
+            _ => None,
+        };
+        let flow = self.act(action);
+        match awaited {
+            Some(awaited) => self.waiting.push((awaited, reply)),
+            None => reply.send(""),
+        }
+        flow
+    }
+
+    fn answer(&mut self, event: Awaited) {
+        for (_, reply) in self.waiting.extract_if(.., |(awaited, _)| *awaited == event) {
+            reply.send("");
+        }
+    }
+
+    fn bus(&mut self, event: BusEvent) -> Flow {
+        let present = &mut self.state.present;
+        match event {
+            BusEvent::Up(connection) => {
+                present.session_bus = true;
+                self.shower.bus(Some(connection.clone()));
+                self.notifier.tell(Message::Bus(Some(connection)));
+                self.tray.bus(true);
+            }
+            BusEvent::Down => {
+                *present = Present { display: present.display, ..Present::default() };
+                self.shower.bus(None);
+                self.notifier.tell(Message::Bus(None));
+                self.tray.bus(false);
+            }
+            BusEvent::TrayHost(is) => present.tray_host = is,
+            BusEvent::Notifications(is) => {
+                present.notifications = is;
+                self.popup(Input::Server);
+            }
+            BusEvent::Clicked { id, key } => self.popup(Input::Clicked { id, key }),
+            BusEvent::Closed(id) => self.popup(Input::Closed(id)),
+            BusEvent::NameTaken => tracing::warn!("another program has fisga's name on the session bus"),
+        }
+        Flow::Continue
+    }
+
+    fn sign(&mut self, sign: Sign) -> Flow {
+        match sign {
+            Sign::Time if self.state.pause_is_over(Local::now()) => self.backend.resume(),
+            Sign::Time => {}
+            Sign::Folder => {
+                let status = self.autostart.as_ref().and_then(|a| a.status().ok());
+                self.state.autostart = status.is_some_and(|s| s.is_on());
+            }
+        }
+        Flow::Continue
+    }
+
+    fn reload(&mut self) -> Flow {
+        if let Some(look) = self.backend.reload() {
+            self.state.library = look.library;
+            self.notifications(look.notifications);
+        }
+        Flow::Continue
+    }
+
+    fn notifications(&mut self, on: bool) {
+        self.state.notifications = on;
+        self.popup(Input::Enabled(on));
+    }
+
+    fn toggle_autostart(&mut self) {
+        let Some(autostart) = &self.autostart else { return };
+        let done = if self.state.autostart {
+            autostart.off()
+        } else {
+            env::current_exe().map_or_else(|_| Ok(()), |program| autostart.on(&program))
+        };
+        if let Err(error) = done {
+            self.popup(Input::Failed(error.to_string()));
+        }
+        self.sign(Sign::Folder);
+    }
+
+    fn popup(&self, input: Input) {
+        self.notifier.tell(Message::Input(input));
+    }
+
+    /// Shows the state as it is now, and sets the alarm to when that changes by itself.
+    fn refresh(&self) {
+        let now = Local::now();
+        self.tray.show(menu::view(&self.state, now));
+        if let Err(error) = self.alarm.set(self.state.next_change(now)) {
+            tracing::warn!(%error, "a pause may not end by itself");
+        }
+    }
+}
+
+impl<B> std::fmt::Debug for Ui<B> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ui").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
+fn mend(autostart: &Autostart) {
+    match env::current_exe().map(|program| autostart.mend(&program)) {
+        Ok(Ok(true)) => tracing::info!("start on login names this program again"),
+        Ok(Err(error)) => tracing::warn!(%error, "start on login"),
+        Ok(Ok(false)) | Err(_) => {}
+    }
+}
