@@ -10,6 +10,7 @@ use std::{
 
 use fisga::{
     config::{self, ConfigError, Environment, Incomplete, Overrides, Private, Settings},
+    library::name::Template,
     rule::Source,
 };
 use serde_json::{Value, json};
@@ -431,4 +432,32 @@ fn a_file_to_edit_has_every_default() {
     sandbox.write("{\"audio\": true}");
     config::write_default(&sandbox.path(), &sandbox.env).unwrap();
     assert!(sandbox.load().unwrap().audio, "the user's file stays");
+}
+
+#[test]
+fn what_the_readme_shows_can_be_used() {
+    let sandbox = Sandbox::new();
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let blocks: Vec<_> =
+        readme.split("```json\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert_eq!(blocks.len(), 3);
+    for block in &blocks {
+        sandbox.write(block);
+        sandbox.load().unwrap_or_else(|e| panic!("{e}\n{block}"));
+    }
+    // The first states the defaults, and the table below it has every key.
+    sandbox.write(blocks[0]);
+    assert_eq!(sandbox.load().unwrap(), Settings::defaults(&sandbox.env).unwrap());
+    let shown: Value = serde_json::from_str(blocks[0]).unwrap();
+    for key in config::schema()["properties"].as_object().unwrap().keys().filter(|key| *key != "$schema") {
+        assert!(shown.get(key).is_some(), "{key} is not in the README's example");
+        let in_table = readme.lines().any(|line| {
+            line.starts_with("| `") && line.split('|').nth(1).unwrap().contains(&format!("`{key}`"))
+        });
+        assert!(in_table, "{key} is not in the README's table");
+    }
+    for line in readme.lines().filter(|line| line.starts_with("| `{")) {
+        let field = line.split('`').nth(1).unwrap();
+        field.parse::<Template>().unwrap_or_else(|e| panic!("{field}: {e}"));
+    }
 }

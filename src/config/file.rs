@@ -26,8 +26,8 @@ pub struct File {
     pub schema: Option<String>,
     /// Folder for finished videos; null: the folder Fisga in the Videos folder. May begin with ~ or hold $VARIABLES.
     pub library: Option<String>,
-    /// File name without its extension. Fields: {title} {program} {date} {time} {rule} {container} {length}
-    /// {number}
+    /// File name without its extension. Fields: {title} {program} {date} {time} {rule} {container} {length} {number};
+    /// {date:%d.%m.%Y} and {time:%H-%M} in a form of your own (strftime).
     pub name: String,
     /// Rules beside the shipped ones. A rule of the same name replaces a shipped one.
     pub rules: Vec<Entry>,
