@@ -63,7 +63,7 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         }
         Some(Command::Doctor(Json { json })) => {
             let settings = config::load(cli.global.config.as_deref(), &cli.global.overrides(), &env)?;
-            doctor::run(&settings, Path::new("/proc/self/exe"), json, Vec::new(), &mut out)
+            doctor::run(&settings, Path::new("/proc/self/exe"), json, &mut out)
         }
         Some(Command::Hide) => {
             doctor::child(io::stdin().lock(), &mut out)?;

@@ -5,7 +5,8 @@ mod common;
 
 use std::{fs, path::Path};
 
-use common::sandbox::{Sandbox, rules};
+use common::sandbox::{SOON, Sandbox, rules};
+use fisga::event::{Event, How};
 use serde_json::{Value, json};
 
 /// Exit status and findings.
@@ -114,4 +115,29 @@ fn inotify_in_use_is_counted() {
     let (_, findings) = doctor(&sandbox);
     let used: Vec<_> = of_area(&findings, "inotify").iter().filter_map(|f| f["used"].as_u64()).collect();
     assert!(used[0] >= 3 && used[1] >= 1, "{used:?}");
+}
+
+#[test]
+fn a_running_fisga_is_not_disturbed() {
+    let sandbox = Sandbox::new();
+    let mut fisga = sandbox.watch();
+    let (status, findings) = doctor(&sandbox);
+    assert_eq!(status, 0, "{findings:#?}");
+    let path = sandbox.tmp().join("Flash1");
+    fs::write(&path, "not much of a video").unwrap();
+    let held = fisga.wait_for("held", SOON, |event| matches!(event, Event::Held { .. }));
+    let Event::Held { path: held, how, .. } = held else { unreachable!() };
+    assert_eq!((Path::new(&held), how), (&*path, How::Link), "its staging folder is still there");
+    fisga.wait_for("dropped", SOON, |event| matches!(event, Event::Dropped { .. }));
+    assert_eq!(sandbox.history().len(), 1, "the doctor's own files concern nobody");
+}
+
+#[cfg(feature = "tray")]
+#[test]
+fn a_desktop_that_is_missing_is_a_note() {
+    let sandbox = Sandbox::new();
+    let (status, findings) = doctor(&sandbox);
+    let desktop = of_area(&findings, "desktop");
+    assert_eq!(status, 0);
+    assert!(desktop.iter().all(|finding| finding["level"] == "note") && !desktop.is_empty(), "{desktop:?}");
 }

@@ -2,6 +2,8 @@
 //!
 //! Nothing here changes anything but files of the doctor's own, which it removes.
 
+#[cfg(feature = "tray")]
+mod desktop;
 mod folders;
 mod hide;
 mod limits;
@@ -70,23 +72,17 @@ impl Finding {
     }
 }
 
-/// Looks at everything. `program` is fisga's own binary, which plays the producer that hides a file. `more` are
-/// findings from elsewhere: the desktop's.
+/// Looks at everything. `program` is fisga's own binary, which plays the producer that hides a file.
 ///
 /// # Errors
 /// When the engine can't start or `out` can't be written. What is wrong with the machine is a finding, not an error.
-pub fn run(
-    settings: &Settings,
-    program: &Path,
-    json: bool,
-    more: Vec<Finding>,
-    out: &mut impl Write,
-) -> anyhow::Result<Outcome> {
+pub fn run(settings: &Settings, program: &Path, json: bool, out: &mut impl Write) -> anyhow::Result<Outcome> {
     let mut findings = limits::findings();
     findings.extend(room::findings(settings));
     findings.extend(processes::findings());
     findings.extend(folders(settings, program)?);
-    findings.extend(more);
+    #[cfg(feature = "tray")]
+    findings.extend(desktop::findings());
     if json {
         out.write_all(config::pretty(&findings).as_bytes())?;
     } else {
