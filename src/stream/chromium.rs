@@ -14,10 +14,7 @@
 
 use std::path::Path;
 
-use super::{
-    Body, Grip,
-    entry::{Entry, Headers, MAX_HEAD, MAX_KEY, Malformed, read, read_vec},
-};
+use super::entry::{Entry, Headers, MAX_HEAD, MAX_KEY, Malformed, read, read_vec};
 use crate::media::Content;
 
 const HEADER_MAGIC: u64 = 0xfcfb_6d1b_a772_5c30;
@@ -128,6 +125,19 @@ pub fn key(content: &(impl Content + ?Sized)) -> Result<String, Malformed> {
     header(content).map(|(key, _)| key)
 }
 
+/// Where the body, or the first record, starts.
+///
+/// # Errors
+/// As [`key`].
+pub fn start(content: &(impl Content + ?Sized)) -> Result<u64, Malformed> {
+    header(content).map(|(_, start)| start)
+}
+
+/// Who may see the answer, by its key.
+pub fn partition(key: &str) -> &str {
+    split(key).0
+}
+
 /// The address in a key.
 pub fn url(key: &str) -> &str {
     split(key).1
@@ -139,36 +149,35 @@ impl Sparse {
     /// # Errors
     /// Only what reading returns.
     pub fn grow(&mut self, content: &(impl Content + ?Sized)) -> Result<(), Malformed> {
-        let len = content.len();
-        while self.ranges.len() < MAX_RANGES && self.end.saturating_add(RANGE) <= len {
-            let head: [u8; RANGE as usize] = match read(content, self.end) {
-                Err(Malformed::Unfinished) => break,
-                head => head?,
-            };
-            let (offset, size) = (u64_at(&head, 8), u64_at(&head, 16));
-            let at = self.end + RANGE;
-            let whole = at.checked_add(size).is_some_and(|end| end <= len);
-            let sane = i64::try_from(offset).is_ok() && offset.checked_add(size).is_some();
-            if u64_at(&head, 0) != RANGE_MAGIC || !whole || !sane {
-                break;
-            }
-            self.ranges.push(Stretch { offset, len: size, at });
-            self.end = at + size;
+        while self.ranges.len() < MAX_RANGES {
+            let Some(stretch) = stretch(content, self.end)? else { break };
+            self.end = stretch.at + stretch.len;
+            self.ranges.push(stretch);
         }
         Ok(())
     }
+}
 
-    /// The ranges as a body. `total` is the length of the whole, from the `_0` twin; without it the body ends
-    /// where the last range ends.
-    pub fn body(&self, grip: &Grip, total: Option<u64>) -> Body {
-        let last = self.ranges.iter().map(|r| r.offset + r.len).max().unwrap_or(0);
-        let mut body = Body::empty(total.unwrap_or(last));
-        // The latest write of a byte counts.
-        for r in self.ranges.iter().rev() {
-            body.add(r.offset, grip, r.at..r.at + r.len);
-        }
-        body
+impl Stretch {
+    /// Where its record starts in the file.
+    pub(crate) fn head(&self) -> u64 {
+        self.at - RANGE
     }
+}
+
+/// The record at `at`, if there is a whole one.
+///
+/// # Errors
+/// Only what reading returns.
+pub(crate) fn stretch(content: &(impl Content + ?Sized), at: u64) -> Result<Option<Stretch>, Malformed> {
+    let head: [u8; RANGE as usize] = match read(content, at) {
+        Err(Malformed::Unfinished) => return Ok(None),
+        head => head?,
+    };
+    let (offset, len, data) = (u64_at(&head, 8), u64_at(&head, 16), at + RANGE);
+    let whole = data.checked_add(len).is_some_and(|end| end <= content.len());
+    let sane = i64::try_from(offset).is_ok() && offset.checked_add(len).is_some();
+    Ok((u64_at(&head, 0) == RANGE_MAGIC && whole && sane).then_some(Stretch { offset, len, at: data }))
 }
 
 /// An end record.
@@ -236,7 +245,7 @@ fn u32_at(b: &[u8], at: usize) -> u32 {
 pub(crate) mod tests {
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{super::Grip, *};
 
     /// A `_0` file as Chromium writes it.
     pub(crate) fn answer_file(key: &str, headers: &str, body: &[u8], flags: u32) -> Vec<u8> {
@@ -262,7 +271,7 @@ pub(crate) mod tests {
         for (offset, data) in ranges {
             file.extend(RANGE_MAGIC.to_le_bytes());
             file.extend(offset.to_le_bytes());
-            file.extend((data.len() as u64).to_le_bytes());
+            file.extend(data.len().to_le_bytes());
             file.extend([0; 8]);
             file.extend(*data);
         }
@@ -345,17 +354,13 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn ranges_grow_and_the_latest_write_counts() {
+    fn ranges_grow() {
         let file = sparse_file(KEY, &[(10, b"KLMNO"), (0, b"ABCDE"), (12, b"mn")]);
         let mut sparse = sparse(&file[..file.len() - 1]).unwrap();
         assert_eq!(sparse.ranges.len(), 2, "a record that is not whole doesn't count");
         sparse.grow(&file[..]).unwrap();
         assert_eq!((sparse.ranges.len(), sparse.end), (3, file.len() as u64));
-        let body = sparse.body(&Grip::Bytes(file.into()), Some(20));
-        assert_eq!(body.gaps(), [5..10, 15..20]);
-        let mut out = Vec::new();
-        body.open().unwrap().copy_to(10..15, &mut out).unwrap();
-        assert_eq!(out, b"KLmnO");
+        assert_eq!(sparse.ranges[2], Stretch { offset: 12, len: 2, at: file.len() as u64 - 2 });
     }
 
     #[test]

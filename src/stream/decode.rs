@@ -38,6 +38,24 @@ pub fn decode(encoding: &str, bytes: &[u8]) -> Result<Vec<u8>, Undecoded> {
     }
 }
 
+/// The first bytes of what `bytes`, a beginning, decodes to: as many as can be had, up to `most`.
+pub fn head(encoding: &str, bytes: &[u8], most: usize) -> Vec<u8> {
+    let from: Box<dyn Read + '_> = match encoding {
+        "gzip" | "x-gzip" => Box::new(flate2::read::MultiGzDecoder::new(bytes)),
+        "deflate" => Box::new(flate2::read::ZlibDecoder::new(bytes)),
+        "br" => Box::new(brotli_decompressor::Decompressor::new(bytes, 4096)),
+        "zstd" => match ruzstd::decoding::StreamingDecoder::new_with_max_window_size(bytes, MAX_WINDOW) {
+            Ok(zstd) => Box::new(zstd),
+            Err(_) => return Vec::new(),
+        },
+        _ => return Vec::new(),
+    };
+    let mut out = Vec::new();
+    // What was decoded before the error counts.
+    let _ = from.take(most as u64).read_to_end(&mut out);
+    out
+}
+
 fn all(name: &'static str, from: impl Read) -> Result<Vec<u8>, Undecoded> {
     let mut out = Vec::new();
     from.take(MAX + 1).read_to_end(&mut out).map_err(|e| Undecoded::Damaged(name, e))?;
@@ -75,6 +93,7 @@ mod tests {
         for (coding, bytes) in [("gzip", gzip(&want)), ("br", BR.into()), ("zstd", ZSTD.into())] {
             assert_eq!(decode(coding, &bytes).unwrap(), want, "{coding}");
             assert!(decode(coding, &bytes[..bytes.len() - 1]).is_err(), "{coding} cut short");
+            assert_eq!(head(coding, &bytes, 9), b"#EXTM3U\n#", "{coding}");
         }
         assert!(matches!(decode("compress", b""), Err(Undecoded::Unknown(_))));
     }

@@ -10,16 +10,24 @@ use std::{ops::Range, sync::Arc, time::Duration};
 
 mod address;
 mod adts;
+pub mod assemble;
 pub mod body;
 pub mod choose;
 pub mod chromium;
+pub mod classify;
+pub mod collect;
 pub mod decode;
 pub mod entry;
 pub mod firefox;
 mod fmp4;
 pub mod hls;
 pub mod join;
+mod ranges;
+pub mod rebuild;
+mod room;
+pub mod shelf;
 mod ts;
+pub mod video;
 mod webvtt;
 
 pub use body::{Body, Grip, OpenBody, Opened};

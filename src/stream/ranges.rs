@@ -1,0 +1,207 @@
+//! One address of which Chromium stores ranges: the file of ranges, its `_0` twin with the headers, and a copy.
+//!
+//! Chromium empties the file in place when it grows beyond a tenth of the cache, and a hard link is emptied with it.
+//! So what is appended is copied while it grows, into a file without a name; a file that got shorter begins a new
+//! generation, and what was copied of the old ones still counts as long as the server calls it the same version.
+
+use std::{
+    fs::File,
+    io::{self, Read, Seek, Write},
+    ops::Range,
+    path::Path,
+    sync::Arc,
+};
+
+use super::{
+    Body, Grip, Piece,
+    chromium::{self, Sparse, Stretch},
+    entry::{Entry, Malformed},
+};
+use crate::media::Content;
+
+/// What is known of one such address.
+#[derive(Debug, Default)]
+pub(crate) struct Ranges {
+    /// The file as it was read last.
+    sparse: Option<Sparse>,
+    /// Headers.
+    twin: Option<Entry>,
+    /// In the order in which they were written, over all generations.
+    parts: Vec<Part>,
+    spool: Option<Spool>,
+}
+
+/// A stretch of the body and where it lies.
+#[derive(Clone, Debug)]
+struct Part {
+    offset: u64,
+    grip: Grip,
+    within: Range<u64>,
+}
+
+/// Where copies go.
+#[derive(Debug)]
+struct Spool {
+    file: Arc<File>,
+    len: u64,
+}
+
+impl Ranges {
+    /// Reads what is new in the file of ranges, and copies it to a nameless file in `folder`, if one is given.
+    /// Returns whether anything was new.
+    ///
+    /// # Errors
+    /// What is wrong with the file; what reading and copying return.
+    pub(crate) fn look(&mut self, grip: &Grip, folder: Option<&Path>) -> Result<bool, Malformed> {
+        let content = grip.open()?;
+        let len = content.len();
+        let known = self.sparse.take().filter(|s| s.end <= len && intact(s, &content));
+        let (mut sparse, seen) = match known {
+            Some(sparse) => {
+                let seen = sparse.ranges.len();
+                (sparse, seen)
+            }
+            None => (chromium::sparse(&content)?, 0),
+        };
+        sparse.grow(&content)?;
+        let new = sparse.ranges[seen..].to_vec();
+        self.sparse = Some(sparse);
+        for stretch in &new {
+            let (grip, at) = match folder {
+                Some(folder) => match self.copy(&content, stretch, folder)? {
+                    Some(at) => (self.spooled(), at),
+                    // Emptied while we read: the next look finds a new generation.
+                    None => break,
+                },
+                None => (Some(grip.clone()), stretch.at),
+            };
+            if let Some(grip) = grip {
+                self.parts.push(Part { offset: stretch.offset, grip, within: at..at + stretch.len });
+            }
+        }
+        Ok(!new.is_empty())
+    }
+
+    /// Takes the headers. What was copied of another version is forgotten.
+    pub(crate) fn twin(&mut self, entry: Entry) {
+        let version = |e: &Entry| (e.headers.validator().map(str::to_owned), e.headers.total());
+        if self.twin.as_ref().is_some_and(|old| version(old) != version(&entry)) {
+            self.parts.clear();
+            self.sparse = None;
+        }
+        self.twin = Some(entry);
+    }
+
+    /// The start of the body, as far as it is there.
+    pub(crate) fn body(&self) -> Body {
+        let last = self.parts.iter().map(|p| p.offset.saturating_add(p.within.end - p.within.start)).max();
+        let total = self.twin.as_ref().and_then(|t| t.headers.total());
+        let mut body = Body::empty(total.or(last).unwrap_or(0));
+        // The latest write of a byte counts.
+        for part in self.parts.iter().rev() {
+            body.add(part.offset, &part.grip, part.within.clone());
+        }
+        body
+    }
+
+    /// All that is there, once the headers are.
+    pub(crate) fn piece(&self) -> Option<Piece> {
+        Some(self.twin.as_ref()?.around(self.body()))
+    }
+
+    fn spooled(&self) -> Option<Grip> {
+        self.spool.as_ref().map(|s| Grip::File(s.file.clone()))
+    }
+
+    /// Appends a stretch to the spool; `None` if the file was emptied meanwhile.
+    fn copy(&mut self, content: &impl Content, stretch: &Stretch, folder: &Path) -> io::Result<Option<u64>> {
+        let spool = match &mut self.spool {
+            Some(spool) => spool,
+            none => none.insert(Spool { file: Arc::new(tempfile::tempfile_in(folder)?), len: 0 }),
+        };
+        let mut file: &File = &spool.file;
+        file.seek(io::SeekFrom::Start(spool.len))?;
+        let mut from = Reader { content, at: stretch.at, end: stretch.at + stretch.len };
+        if io::copy(&mut from, &mut file)? < stretch.len || content.len() < stretch.at + stretch.len {
+            return Ok(None);
+        }
+        file.flush()?;
+        let at = spool.len;
+        spool.len += stretch.len;
+        Ok(Some(at))
+    }
+}
+
+/// Whether the file still has the last record that was read: emptied and refilled, it may have grown beyond it.
+fn intact(sparse: &Sparse, content: &impl Content) -> bool {
+    let Some(last) = sparse.ranges.last() else { return true };
+    chromium::stretch(content, last.head()).ok().flatten() == Some(*last)
+}
+
+struct Reader<'a, C> {
+    content: &'a C,
+    at: u64,
+    end: u64,
+}
+
+impl<C: Content> Read for Reader<'_, C> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let want = usize::try_from(self.end - self.at).unwrap_or(usize::MAX).min(buf.len());
+        let n = self.content.read_at(self.at, &mut buf[..want])?;
+        self.at += n as u64;
+        Ok(n)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stream::chromium::tests::{answer_file, sparse_file};
+
+    const KEY: &str = "1/0/_dk_http://t http://t http://cdn/v.mp4";
+
+    fn twin(etag: &str, total: u64) -> Entry {
+        let headers = format!("HTTP/1.1 206 x\nETag: {etag}\nContent-Range: bytes 0-1/{total}\n");
+        chromium::answer(&answer_file(KEY, &headers, b"", 0)[..]).unwrap()
+    }
+
+    fn bytes(body: &Body) -> Vec<u8> {
+        let mut out = Vec::new();
+        body.open().unwrap().copy_to(0..body.len(), &mut out).unwrap();
+        out
+    }
+
+    #[test]
+    fn generations_are_merged() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x_s");
+        let grip = Grip::path(&path);
+        let mut ranges = Ranges::default();
+        std::fs::write(&path, sparse_file(KEY, &[(0, b"01234")])).unwrap();
+        assert!(ranges.look(&grip, Some(folder.path())).unwrap());
+        assert!(!ranges.look(&grip, Some(folder.path())).unwrap(), "nothing new");
+        // Chromium empties it in place and goes on.
+        std::fs::write(&path, sparse_file(KEY, &[(8, b"89")])).unwrap();
+        assert!(ranges.look(&grip, Some(folder.path())).unwrap());
+        ranges.twin(twin("a", 10));
+        assert_eq!(ranges.body().gaps(), [5..8, 10..10][..1]);
+        // Emptied, and longer than before when it is looked at again.
+        std::fs::write(&path, sparse_file(KEY, &[(5, b"567"), (5, b"567"), (5, b"567")])).unwrap();
+        assert!(ranges.look(&grip, Some(folder.path())).unwrap());
+        std::fs::remove_file(&path).unwrap();
+        let piece = ranges.piece().unwrap();
+        assert!(piece.body.is_whole());
+        assert_eq!(bytes(&piece.body), b"0123456789");
+        ranges.twin(twin("b", 10));
+        assert_eq!(ranges.body().held(), 0, "another version");
+    }
+
+    #[test]
+    fn without_a_copy_the_file_itself_is_read() {
+        let file = sparse_file(KEY, &[(5, b"56789"), (0, b"01234")]);
+        let mut ranges = Ranges::default();
+        ranges.look(&Grip::Bytes(file.into()), None).unwrap();
+        assert!(ranges.piece().is_none(), "no headers yet");
+        assert_eq!(bytes(&ranges.body()), b"0123456789");
+    }
+}
