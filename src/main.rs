@@ -13,6 +13,7 @@ use fisga::{
     commands::{self, Outcome, text},
     config::{self, ConfigError, Environment},
     doctor,
+    engine::keeper,
     terminal::{self, TerminalError},
 };
 use tracing_subscriber::EnvFilter;
@@ -55,6 +56,10 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         }
         Some(Command::Completions { shell }) => {
             commands::manual::completions(shell, &mut out)?;
+            Ok(Outcome::Good)
+        }
+        Some(Command::Keeper { library }) => {
+            keeper::run(&library)?;
             Ok(Outcome::Good)
         }
         Some(Command::Man) => {
