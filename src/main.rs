@@ -13,7 +13,6 @@ use fisga::{
     commands::{self, Outcome, text},
     config::{self, ConfigError, Environment},
     doctor,
-    engine::keeper,
     terminal::{self, TerminalError},
 };
 use tracing_subscriber::EnvFilter;
@@ -58,10 +57,6 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
             commands::manual::completions(shell, &mut out)?;
             Ok(Outcome::Good)
         }
-        Some(Command::Keeper { library }) => {
-            keeper::run(&library)?;
-            Ok(Outcome::Good)
-        }
         Some(Command::Man) => {
             commands::manual::page(&mut out)?;
             Ok(Outcome::Good)
@@ -85,11 +80,7 @@ fn status(error: &anyhow::Error) -> u8 {
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let output = match error.downcast_ref() {
-        Some(TerminalError::Output(e)) => Some(e),
-        _ => error.downcast_ref::<io::Error>(),
-    };
-    output.is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+    error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
 }
 
 fn fail(status: u8, message: &str) -> ExitCode {
@@ -100,11 +91,8 @@ fn fail(status: u8, message: &str) -> ExitCode {
 
 /// The log goes to stderr: `RUST_LOG`, else what -v and -q ask for.
 fn log(cli: &Cli) {
-    // A directive in RUST_LOG that doesn't parse is said on stderr, and the others count.
-    let filter = match std::env::var(EnvFilter::DEFAULT_ENV) {
-        Ok(text) if !text.is_empty() => EnvFilter::new(text),
-        _ => EnvFilter::new(cli.global.log_filter()),
-    };
+    let filter =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(cli.global.log_filter()));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)

@@ -56,7 +56,6 @@ impl Lab {
             rules: vec![rule],
             library: self.root.path().join("library"),
             configuration: None,
-            keeper: None,
             trace: false,
         };
         let (send, notices) = mpsc::channel();

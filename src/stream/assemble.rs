@@ -5,16 +5,18 @@ use std::collections::{HashMap, HashSet};
 use super::{
     Assembly, Document, Pieces,
     address::without_query,
+    dash,
     hls::{self, Master, Media, Playlist},
 };
 
 /// The videos that `documents`, playlists of one room, tell of: each outermost playlist's. Versions of a live
 /// playlist are united. What can't be used is left out.
 pub fn assemble(documents: &[Document], pieces: &dyn Pieces) -> Vec<Assembly> {
-    let _ = pieces;
+    let (manifests, playlists): (Vec<_>, Vec<_>) = documents.iter().partition(|d| is_manifest(d));
+    let mut assemblies: Vec<Assembly> = manifests.into_iter().filter_map(|d| manifest(d, pieces)).collect();
     let mut masters: Vec<Master> = Vec::new();
     let mut lists: Vec<Media> = Vec::new();
-    for document in documents {
+    for document in playlists {
         let mut united: Vec<Media> = Vec::new();
         let mut master = None;
         for version in &document.versions {
@@ -37,7 +39,6 @@ pub fn assemble(documents: &[Document], pieces: &dyn Pieces) -> Vec<Assembly> {
     let bare: HashMap<&str, &Media> = lists.iter().map(|m| (without_query(&m.url), m)).collect();
     let find = |url: &str| exact.get(url).or_else(|| bare.get(without_query(url))).copied();
     let mut named = HashSet::new();
-    let mut assemblies = Vec::new();
     for master in &masters {
         if let Some(assembly) = master.assembly(find) {
             named.extend(master.playlists().filter_map(find).map(|m| m.url.clone()));
@@ -49,4 +50,26 @@ pub fn assemble(documents: &[Document], pieces: &dyn Pieces) -> Vec<Assembly> {
     };
     assemblies.extend(lists.iter().filter(alone).map(Media::assembly));
     assemblies
+}
+
+fn is_manifest(document: &Document) -> bool {
+    document
+        .versions
+        .last()
+        .is_some_and(|text| text.trim_start_matches('\u{feff}').trim_start().starts_with('<'))
+}
+
+/// What all versions of a manifest list together.
+fn manifest(document: &Document, pieces: &dyn Pieces) -> Option<Assembly> {
+    let mut whole: Option<Assembly> = None;
+    for version in &document.versions {
+        match (dash::assembly(version.as_bytes(), &document.url, pieces), &mut whole) {
+            (Ok(later), Some(earlier)) => dash::unite(earlier, later),
+            (Ok(first), None) => whole = Some(first),
+            (Err(e), _) => tracing::debug!("{}: {e}", document.url),
+        }
+    }
+    let mut whole = whole?;
+    dash::from_zero(&mut whole);
+    Some(whole)
 }

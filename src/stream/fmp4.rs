@@ -622,3 +622,37 @@ fn rescale_edits(elst: &mut [u8], from: u32, to: u32) -> Option<()> {
     }
     Some(())
 }
+/// A stretch of a file that a `sidx` tells of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Indexed {
+    pub(crate) bytes: Range<u64>,
+    /// In nanoseconds.
+    pub(crate) duration: u64,
+}
+
+/// What the first `sidx` in `range` of a file lists; empty when there is none, or when it lists other indexes.
+pub(crate) fn sidx<C: Content + ?Sized>(content: &C, range: Range<u64>) -> io::Result<Vec<Indexed>> {
+    let Some(atom) = atoms(content, range)?.into_iter().find(|a| &a.kind == b"sidx") else {
+        return Ok(Vec::new());
+    };
+    Ok(read(content, atom.body..atom.end)?.and_then(|b| index(&b, atom.end)).unwrap_or_default())
+}
+
+fn index(sidx: &[u8], anchor: u64) -> Option<Vec<Indexed>> {
+    let timescale = be32(sidx, 8).filter(|&t| t > 0)?;
+    let (offset, at) = if *sidx.first()? == 0 { (be32(sidx, 16)?.into(), 20) } else { (be64(sidx, 20)?, 28) };
+    let count = usize::from(u16::from_be_bytes(sidx.get(at + 2..at + 4)?.try_into().ok()?));
+    let mut from = anchor.checked_add(offset)?;
+    let mut list = Vec::with_capacity(count);
+    for entry in sidx.get(at + 4..)?.chunks_exact(12).take(count) {
+        let size = be32(entry, 0)?;
+        if size >> 31 == 1 {
+            return None; // a reference to another index
+        }
+        let end = from.checked_add(size.into()).filter(|&e| e <= i64::MAX as u64)?;
+        let duration = u64::from(be32(entry, 4)?) * 1_000_000_000 / u64::from(timescale);
+        list.push(Indexed { bytes: from..end, duration });
+        from = end;
+    }
+    Some(list)
+}

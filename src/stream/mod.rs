@@ -16,6 +16,7 @@ pub mod choose;
 pub mod chromium;
 pub mod classify;
 pub mod collect;
+pub mod dash;
 pub mod decode;
 pub mod entry;
 pub mod firefox;
@@ -29,6 +30,7 @@ pub mod shelf;
 mod ts;
 pub mod video;
 mod webvtt;
+mod xml;
 
 pub use body::{Body, Grip, OpenBody, Opened};
 

@@ -32,9 +32,12 @@ pub fn media() -> &'static Path {
 
 fn ffmpeg(folder: &Path, args: &str) {
     let mut command = Command::new("ffmpeg");
-    command.current_dir(folder).args(["-nostdin", "-v", "error", "-y"]).args(args.split_whitespace());
+    // A `|` in an argument stands for a space.
+    let args = args.split_whitespace().map(|a| a.replace('|', " "));
+    command.current_dir(folder).args(["-nostdin", "-v", "error", "-y"]).args(args.clone());
     let output = command.output().expect("ffmpeg is needed: install the Debian package ffmpeg");
-    assert!(output.status.success(), "ffmpeg {args}: {}", String::from_utf8_lossy(&output.stderr));
+    let args: Vec<String> = args.collect();
+    assert!(output.status.success(), "ffmpeg {args:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 fn make(folder: &Path) {
@@ -73,34 +76,63 @@ fn make(folder: &Path) {
             format!("-i ../m.mp4 {hls} {extra} {apart} -hls_segment_filename s%v/seg%d.X s%v/index.m3u8");
         args.replace(".X", if extra.is_empty() { ".ts" } else { ".m4s" })
     };
-    // The map's own separator is a space, which splits arguments here.
-    let split = |sub: &str, args: String| {
-        let args: Vec<String> = args.split_whitespace().map(|a| a.replace('|', " ")).collect();
-        let mut command = Command::new("ffmpeg");
-        command.current_dir(folder.join(sub)).args(["-nostdin", "-v", "error", "-y"]).args(args);
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{sub}: {}", String::from_utf8_lossy(&output.stderr));
-    };
-    split("aud", apart("-hls_segment_type fmp4 -hls_fmp4_init_filename init_%v.mp4"));
-    split("audts", apart(""));
+    at("aud", &apart("-hls_segment_type fmp4 -hls_fmp4_init_filename init_%v.mp4"));
+    at("audts", &apart(""));
     for (sub, extra) in
         [("master", ""), ("masterf", "-hls_segment_type fmp4 -hls_fmp4_init_filename init_%v.mp4")]
     {
         let ext = if extra.is_empty() { "ts" } else { "m4s" };
-        split(
+        at(
             sub,
-            format!(
+            &format!(
                 "-i ../l.mp4 -i ../m.mp4 -map 0:v -map 0:a -map 1:v -map 1:a {hls} {extra} -var_stream_map v:0,a:0|v:1,a:1 \
              -master_pl_name master.m3u8 -hls_segment_filename v%v/seg%d.{ext} v%v/index.m3u8"
             ),
         );
     }
     packed(folder);
+    dash(folder);
     fs::write(folder.join("aes/key.bin"), [7; 16]).unwrap();
     fs::write(folder.join("aes/info"), "key.bin\nkey.bin\n000102030405060708090a0b0c0d0e0f\n").unwrap();
     at(
         "aes",
         &format!("-i ../m.mp4 {hls} -hls_key_info_file info -hls_segment_filename seg%d.ts index.m3u8"),
+    );
+}
+
+/// Manifests of every way to name segments.
+fn dash(folder: &Path) {
+    let both =
+        "-i ../l.mp4 -i ../m.mp4 -map 0:v -map 1:v -map 1:a -adaptation_sets id=0,streams=0,1|id=1,streams=2";
+    let one = "-i ../m.mp4";
+    let names = "-init_seg_name init-$RepresentationID$.mp4 -media_seg_name";
+    let cases = [
+        (
+            "dashn",
+            one,
+            format!("-use_template 1 -use_timeline 0 {names} c-$RepresentationID$-$Number%05d$.m4s"),
+        ),
+        ("dasht", both, format!("-use_template 1 -use_timeline 1 {names} c-$RepresentationID$-$Time$.m4s")),
+        ("dashl", one, format!("-use_template 0 -use_timeline 0 {names} c-$RepresentationID$-$Number$.m4s")),
+        ("dash1", one, "-single_file 1".to_owned()),
+        ("dashod", one, "-single_file 1 -global_sidx 1".to_owned()),
+    ];
+    for (sub, input, how) in cases {
+        fs::create_dir_all(folder.join(sub)).unwrap();
+        ffmpeg(&folder.join(sub), &format!("{input} -c copy -f dash -seg_duration 4 {how} manifest.mpd"));
+    }
+    // ffmpeg names the file by a time before 0, the manifest says 0.
+    fs::rename(folder.join("dasht/c-2--1024.m4s"), folder.join("dasht/c-2-0.m4s")).unwrap();
+    let d = FRAMES / 25;
+    fs::create_dir_all(folder.join("dashw")).unwrap();
+    ffmpeg(
+        &folder.join("dashw"),
+        &format!(
+            "-f lavfi -i testsrc2=s=160x90:r=25:d={d} -f lavfi -i sine=f=440:d={d}:r=48000 -c:v libvpx-vp9 -deadline realtime \
+         -cpu-used 8 -b:v 100k -g 100 -keyint_min 100 -c:a libopus -b:a 32k -f dash -dash_segment_type webm \
+         -seg_duration 4 -use_template 1 -use_timeline 1 -init_seg_name init-$RepresentationID$.webm \
+         -media_seg_name c-$RepresentationID$-$Number$.webm manifest.mpd"
+        ),
     );
 }
 

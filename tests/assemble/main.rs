@@ -9,9 +9,10 @@ mod play;
 use std::{fs, path::Path, time::Duration};
 
 use fisga::stream::{
-    Assembly,
+    Assembly, Document,
+    assemble::assemble,
     choose::{Choice, choose},
-    hls,
+    dash, hls,
     join::{self, Plan},
 };
 use inputs::{Site, media};
@@ -21,6 +22,9 @@ const MIN: Duration = Duration::from_secs(10);
 
 /// What a playlist of `site` describes.
 fn assembly(site: &Site, playlist: &str) -> Assembly {
+    if playlist.ends_with(".mpd") {
+        return dash::assembly(&site.read(&site.url(playlist)), &site.url(playlist), site).unwrap();
+    }
     let load = |url: &str| hls::parse(&site.read(url), url);
     match load(&site.url(playlist)).unwrap() {
         hls::Playlist::Media(media) => media.assembly(),
@@ -244,4 +248,63 @@ fn a_discontinuity_goes_on_where_it_should() {
         let duration = decode(file.path()).duration;
         assert!((47.5..48.5).contains(&duration), "{folder}: {duration} s");
     }
+}
+
+#[test]
+fn every_way_to_name_segments_in_a_manifest() {
+    for folder in ["dashn", "dasht", "dashl", "dash1", "dashod"] {
+        let site = Site::new();
+        let assembly = assembly(&site, &format!("{folder}/manifest.mpd"));
+        assert_eq!(assembly.tracks.len(), 2, "{folder}");
+        let (choice, plan, file) = put_together(&site, &assembly);
+        assert!(choice.whole, "{folder}: {:?}", choice.missing);
+        assert_eq!(plan.container.extension(), "mp4");
+        assert_plays(file.path(), inputs::FRAMES, inputs::SOUND);
+    }
+}
+
+#[test]
+fn one_file_of_a_manifest_is_that_file() {
+    // Sound was switched off by the page: only pictures are in the manifest.
+    for folder in ["dash1", "dashod"] {
+        let site = Site::new();
+        let mut assembly = assembly(&site, &format!("{folder}/manifest.mpd"));
+        assembly.tracks.truncate(1);
+        let slots = assembly.tracks[0].variants[0].slots.len() as u64;
+        assert_eq!(slots, inputs::SEGMENTS, "{folder}");
+        let (_, _, file) = put_together(&site, &assembly);
+        let url = &assembly.tracks[0].variants[0].slots[0].of.url;
+        assert!(fs::read(file.path()).unwrap() == site.read(url), "{folder}");
+    }
+}
+
+#[test]
+fn a_switch_of_representation_takes_the_best_of_each_slot() {
+    let mut site = Site::new();
+    // Representation 0 is the small one; the first two segments are of it only.
+    let times: Vec<u64> = (0..inputs::SEGMENTS).map(|i| i * 4 * 12_800).collect();
+    times[..2].iter().for_each(|t| site.lose(&format!("dasht/c-1-{t}.m4s")));
+    times[2..].iter().for_each(|t| site.lose(&format!("dasht/c-0-{t}.m4s")));
+    let (choice, _, file) = put_together(&site, &assembly(&site, "dasht/manifest.mpd"));
+    assert!(choice.whole, "{:?}", choice.missing);
+    assert_plays(file.path(), inputs::FRAMES, inputs::SOUND);
+}
+
+#[test]
+fn stored_documents_become_videos() {
+    let site = Site::new();
+    let document = |path: &str| Document {
+        url: site.url(path),
+        versions: vec![String::from_utf8(site.read(&site.url(path))).unwrap().into()],
+    };
+    let names =
+        ["aud/master.m3u8", "aud/s0/index.m3u8", "aud/s1/index.m3u8", "ts/index.m3u8", "dasht/manifest.mpd"];
+    let documents: Vec<Document> = names.into_iter().map(document).collect();
+    let videos = assemble(&documents, &site);
+    let mut found: Vec<_> =
+        videos.iter().map(|v| (&*v.url, v.tracks.len(), choose(v, &site, MIN).whole)).collect();
+    found.sort();
+    let want = [("aud/master.m3u8", 2), ("dasht/manifest.mpd", 2), ("ts/index.m3u8", 1)];
+    let want: Vec<_> = want.iter().map(|(path, tracks)| (site.url(path), *tracks, true)).collect();
+    assert_eq!(found, want.iter().map(|(u, t, w)| (&**u, *t, *w)).collect::<Vec<_>>());
 }
