@@ -11,6 +11,8 @@ pub const GRACE: Duration = Duration::from_secs(1);
 pub const EMPTY: Duration = Duration::from_secs(60);
 /// A file that is open for writing and has not changed for so long is worth a look inside.
 pub const QUIET: Duration = Duration::from_secs(2);
+/// A growing file of pieces is worth a look that often: what the browser takes out of it again must be copied before.
+pub const OFTEN: Duration = Duration::from_millis(100);
 /// Where the lease can't tell, so long without a change before `/proc` is asked who writes.
 pub const UNSURE: Duration = Duration::from_secs(10);
 
@@ -60,19 +62,39 @@ pub enum Step {
     Finished,
 }
 
+/// What kind of file it is: how its writers behave.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Manner {
+    /// A player's file: kept open long after the last byte, or closed and opened again.
+    #[default]
+    Player,
+    /// A cache entry: whole at each close, as long as nobody opens it again.
+    Entry,
+    /// A cache entry that is appended to and emptied while it is open: looked at also while it grows.
+    Growing,
+}
+
 /// The state of one held file.
 #[derive(Clone, Debug)]
 pub struct Settle {
+    manner: Manner,
     stamp: Stamp,
     changed: Instant,
-    /// The content at `stamp` was reported as quiet already.
+    /// The first change that was not judged.
+    since: Instant,
+    /// The content at `stamp` was reported already.
     judged: bool,
 }
 
 impl Settle {
     /// A file held at `now` with this content.
-    pub fn new(stamp: Stamp, now: Instant) -> Self {
-        Self { stamp, changed: now, judged: false }
+    pub fn new(manner: Manner, stamp: Stamp, now: Instant) -> Self {
+        Self { manner, stamp, changed: now, since: now, judged: false }
+    }
+
+    /// Whether changes are worth an event each, or only the close is.
+    pub fn wants_changes(&self) -> bool {
+        self.manner != Manner::Entry
     }
 
     /// The next step, after a look at `now`.
@@ -80,7 +102,13 @@ impl Settle {
         if look.stamp != self.stamp {
             self.stamp = look.stamp;
             self.changed = now;
+            if self.judged {
+                self.since = now;
+            }
             self.judged = false;
+        }
+        if self.manner != Manner::Player {
+            return self.entry(look.writers, now);
         }
         let empty = look.stamp.size == 0;
         match look.writers {
@@ -94,6 +122,20 @@ impl Settle {
             }
             Writers::Unknown => self.after(UNSURE, now, Step::Ask),
         }
+    }
+
+    /// Once for each content: when it is closed, or while it grows.
+    fn entry(&mut self, writers: Writers, now: Instant) -> Step {
+        let step = match writers {
+            _ if self.judged => return Step::Sleep,
+            Writers::None => Step::Finished,
+            Writers::Some if self.manner == Manner::Growing && now >= self.since + OFTEN => Step::Quiet,
+            Writers::Some if self.manner == Manner::Growing => Step::LookAt(self.since + OFTEN),
+            Writers::Some => Step::Sleep,
+            Writers::Unknown => self.after(GRACE, now, Step::Finished),
+        };
+        self.judged = matches!(step, Step::Finished | Step::Quiet);
+        step
     }
 
     fn after(&self, patience: Duration, now: Instant, then: Step) -> Step {
@@ -164,10 +206,38 @@ mod tests {
                 "no leases on this file system",
                 &[(0.0, Unknown, true, 9, At(10.0)), (10.0, Unknown, true, 9, Ask)],
             ),
+            (
+                "entry: judged at each close, and once for each content",
+                &[
+                    (0.0, SOME, true, 0, Sleep),
+                    (0.5, SOME, true, 9, Sleep),
+                    (0.6, NONE, true, 12, Finished),
+                    (0.6, NONE, true, 12, Sleep),
+                    (9.0, SOME, true, 3, Sleep),
+                    (9.1, NONE, false, 5, Finished),
+                ],
+            ),
+            (
+                "growing: looked at every 100 ms though it never rests",
+                &[
+                    (0.0, SOME, true, 9, At(0.1)),
+                    (0.05, SOME, true, 10, At(0.1)),
+                    (0.1, SOME, true, 11, Quiet),
+                    (0.11, SOME, true, 11, Sleep),
+                    (0.2, SOME, true, 12, At(0.3)),
+                    (0.3, SOME, true, 5, Quiet),
+                    (0.31, NONE, true, 5, Sleep),
+                ],
+            ),
         ];
         for (story, looks) in stories {
             let start = Instant::now();
-            let mut settle = Settle::new(Stamp { size: looks[0].3, modified: (0, 0) }, start);
+            let manner = match story {
+                _ if story.starts_with("entry: ") => Manner::Entry,
+                _ if story.starts_with("growing: ") => Manner::Growing,
+                _ => Manner::Player,
+            };
+            let mut settle = Settle::new(manner, Stamp { size: looks[0].3, modified: (0, 0) }, start);
             for (i, (at, writers, named, size, want)) in looks.iter().enumerate() {
                 let stamp = Stamp { size: *size, modified: (0, 0) };
                 let got = match settle.step(Look { writers: *writers, named: *named, stamp }, start + s(*at))

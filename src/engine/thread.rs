@@ -7,7 +7,10 @@ use std::{
     ffi::{OsStr, OsString},
     fs::File,
     io,
-    os::fd::{AsFd, OwnedFd},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
     path::{Path, PathBuf},
     sync::{Arc, mpsc::Receiver},
     time::{Instant, SystemTime},
@@ -25,7 +28,7 @@ use super::{
     hold::{Hold, HoldId, Inode, Producer, inode, open_regular},
     lease,
     rescue::{Answer, Caught, Request, Requests, Wanted},
-    settle::{Look, Settle, Stamp, Step, Writers},
+    settle::{Look, Manner, Settle, Stamp, Step, Writers},
     staging::{Origin, Staged, Staging, Stagings},
     watch::{Plan, Target, Watches},
 };
@@ -424,7 +427,7 @@ impl<N: Fn(Notice)> Core<N> {
         }
         let tracked = Tracked {
             hold: hold.clone(),
-            settle: Settle::new(stamp, now),
+            settle: Settle::new(manner(&hold), stamp, now),
             watch,
             deadline: None,
             handed: None,
@@ -462,7 +465,7 @@ impl<N: Fn(Notice)> Core<N> {
         }
         self.deadlines.extend(due.map(|due| (due, id)));
         // While a file grows, a look now and then costs less than an event for each write.
-        let changes = matches!(step, Step::Sleep | Step::Quiet);
+        let changes = matches!(step, Step::Sleep | Step::Quiet) && tracked.settle.wants_changes();
         if let Ok(watch) = self.watches.watch_file(&tracked.hold.file, changes) {
             self.by_watch.insert(watch.get_watch_descriptor_id(), id);
             tracked.watch = Some(watch);
@@ -720,5 +723,14 @@ fn seize(node: &super::watch::Node, descriptor: i32, name: &OsStr, rule: &Arc<Ru
         staging: node.staging.clone(),
         staged,
         link,
+    }
+}
+
+/// How the writers of a held file behave. Chromium's files of ranges (`_s`) are emptied while they are open.
+fn manner(hold: &Hold) -> Manner {
+    match hold.rule.source {
+        Source::Temporary => Manner::Player,
+        Source::Chromium if hold.source.as_os_str().as_bytes().ends_with(b"_s") => Manner::Growing,
+        Source::Chromium | Source::Firefox => Manner::Entry,
     }
 }
