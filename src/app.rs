@@ -1,7 +1,7 @@
 //! Composes: settings, engine and worker behind one face, be it the terminal or the tray.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, mpsc},
     time::Instant,
 };
@@ -80,7 +80,12 @@ impl Watcher {
     pub fn start(start: Start, tell: impl Fn(Told) + Clone + Send + 'static) -> Result<Self, StartError> {
         let settings = Arc::new(config::load(start.config.as_deref(), &start.overrides, &start.env)?);
         engine::raise_descriptor_limit();
-        if let Err(e) = place::prepare(&settings.library) {
+        // Outside the home a missing parent is a disk that isn't mounted, not a folder to be made.
+        let at_home = settings.library.starts_with(start.env.home());
+        let mounted = settings.library.parent().is_some_and(Path::is_dir);
+        if (at_home || mounted)
+            && let Err(e) = place::prepare(&settings.library)
+        {
             tell(Told::Event(Event::Error { message: worker::chain(&e) }));
         }
         let history = History::open(&start.env.history_file())?;
@@ -89,6 +94,7 @@ impl Watcher {
             rules: settings.rules.clone(),
             library: settings.library.clone(),
             configuration: Some(configuration(&start)),
+            keeper: Some("/proc/self/exe".into()),
             trace: start.trace,
         };
         let notice = translate(inbox.clone(), ready(&settings), tell.clone());

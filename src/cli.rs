@@ -119,6 +119,12 @@ pub enum Command {
     /// Hide files as a browser does, for the doctor
     #[command(name = HIDE, hide = true)]
     Hide,
+    /// Hold what has no name left, for a fisga that may crash (it starts this itself)
+    #[command(hide = true)]
+    Keeper {
+        /// The library, beside which a finished file is kept
+        library: PathBuf,
+    },
 }
 
 /// `fisga watch`.

@@ -13,6 +13,7 @@ use fisga::{
     commands::{self, Outcome, text},
     config::{self, ConfigError, Environment},
     doctor,
+    engine::keeper,
     terminal::{self, TerminalError},
 };
 use tracing_subscriber::EnvFilter;
@@ -57,6 +58,10 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
             commands::manual::completions(shell, &mut out)?;
             Ok(Outcome::Good)
         }
+        Some(Command::Keeper { library }) => {
+            keeper::run(&library)?;
+            Ok(Outcome::Good)
+        }
         Some(Command::Man) => {
             commands::manual::page(&mut out)?;
             Ok(Outcome::Good)
@@ -80,7 +85,11 @@ fn status(error: &anyhow::Error) -> u8 {
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+    let output = match error.downcast_ref() {
+        Some(TerminalError::Output(e)) => Some(e),
+        _ => error.downcast_ref::<io::Error>(),
+    };
+    output.is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
 }
 
 fn fail(status: u8, message: &str) -> ExitCode {
@@ -91,8 +100,11 @@ fn fail(status: u8, message: &str) -> ExitCode {
 
 /// The log goes to stderr: `RUST_LOG`, else what -v and -q ask for.
 fn log(cli: &Cli) {
-    let filter =
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(cli.global.log_filter()));
+    // A directive in RUST_LOG that doesn't parse is said on stderr, and the others count.
+    let filter = match std::env::var(EnvFilter::DEFAULT_ENV) {
+        Ok(text) if !text.is_empty() => EnvFilter::new(text),
+        _ => EnvFilter::new(cli.global.log_filter()),
+    };
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)

@@ -5,7 +5,7 @@
 
 use std::{
     collections::HashMap,
-    io,
+    fs, io,
     os::fd::AsFd,
     path::PathBuf,
     sync::{
@@ -262,8 +262,17 @@ impl Bench {
     }
 
     fn place(&self, hold: &Hold, report: &Report, apart: bool) -> Result<(Placed, String), place::Error> {
-        let folder = if apart { self.settings.library.join(APART) } else { self.settings.library.clone() };
-        place::prepare(&folder)?;
+        let mut folder = self.settings.library.clone();
+        if apart {
+            folder.push(APART);
+            // One level: a library that is gone stays gone.
+            match fs::create_dir(&folder) {
+                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
+                    tracing::debug!("{}: {e}", folder.display())
+                }
+                _ => {}
+            }
+        }
         let title = title(hold, report);
         let fields = Fields {
             title: title.clone(),

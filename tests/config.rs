@@ -435,6 +435,30 @@ fn a_file_to_edit_has_every_default() {
 }
 
 #[test]
+fn one_key_can_be_set() {
+    let sandbox = Sandbox::new();
+    let set = |key: &str, value: Value| config::set(&sandbox.path(), key, value, &sandbox.env);
+    set("notifications", false.into()).unwrap();
+    let expected = Settings { notifications: false, ..Settings::defaults(&sandbox.env).unwrap() };
+    assert_eq!(sandbox.load().unwrap(), expected, "beside it every default");
+
+    sandbox.write(r#"{"min_size": "5 MB", "notifications": true, "audio": true}"#);
+    let real = sandbox.dir.path().join("dotfiles.json");
+    fs::rename(sandbox.path(), &real).unwrap();
+    std::os::unix::fs::symlink(&real, sandbox.path()).unwrap();
+    set("notifications", false.into()).unwrap();
+    let expected = "{\n  \"min_size\": \"5 MB\",\n  \"notifications\": false,\n  \"audio\": true\n}\n";
+    assert_eq!(fs::read_to_string(&real).unwrap(), expected, "in place, through the link");
+    assert!(sandbox.path().is_symlink());
+
+    assert!(set("notifications", "perhaps".into()).is_err());
+    assert_eq!(fs::read_to_string(&real).unwrap(), expected);
+    sandbox.write("{\"audio\": ");
+    assert!(matches!(set("notifications", true.into()), Err(ConfigError::NotJson { .. })));
+    assert_eq!(fs::read_to_string(&real).unwrap(), "{\"audio\": ", "what the user wrote is the user's");
+}
+
+#[test]
 fn what_the_readme_shows_can_be_used() {
     let sandbox = Sandbox::new();
     let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();

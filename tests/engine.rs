@@ -56,6 +56,7 @@ impl Lab {
             rules: vec![rule],
             library: self.root.path().join("library"),
             configuration: None,
+            keeper: None,
             trace: false,
         };
         let (send, notices) = mpsc::channel();

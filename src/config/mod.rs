@@ -5,7 +5,7 @@
 
 use std::{
     fs,
-    io::{self, Read, Write},
+    io::{self, Read},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     time::Duration,
@@ -20,12 +20,14 @@ use crate::{
     source,
 };
 
+mod edit;
 mod env;
 mod error;
 mod file;
 mod rules;
 pub mod units;
 
+pub use edit::{set, write_default};
 pub use env::{Environment, ExpandError};
 pub use error::{ConfigError, Problem};
 pub use file::{Entry, File};
@@ -154,33 +156,6 @@ pub fn effective(path: Option<&Path>, overrides: &Overrides, env: &Environment) 
 /// The JSON schema of the configuration file.
 pub fn schema() -> serde_json::Value {
     schemars::schema_for!(File).to_value()
-}
-
-/// Makes sure that there is a file to edit: writes one with every default where none is, and beside it the schema
-/// that it refers to.
-///
-/// # Errors
-/// [`ConfigError::Write`].
-pub fn write_default(path: &Path, env: &Environment) -> Result<(), ConfigError> {
-    const SCHEMA: &str = "config.schema.json";
-    let error = |path: &Path| {
-        let path = path.to_owned();
-        move |source| ConfigError::Write { path, source }
-    };
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    fs::create_dir_all(folder).map_err(error(folder))?;
-    let schema_path = folder.join(SCHEMA);
-    fs::write(&schema_path, pretty(&schema())).map_err(error(&schema_path))?;
-    let file = File {
-        schema: Some(format!("./{SCHEMA}")),
-        library: Some(env.shorten(&default_library(env))),
-        ..File::default()
-    };
-    match fs::OpenOptions::new().write(true).create_new(true).open(path) {
-        Ok(mut new) => new.write_all(pretty(&file).as_bytes()).map_err(error(path)),
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(e) => Err(error(path)(e)),
-    }
 }
 
 /// JSON for people, with a final newline.

@@ -74,7 +74,13 @@ pub(super) fn trial(folders: &[PathBuf], library: &Path, program: &Path) -> anyh
         recursive: false,
         source: Source::Temporary,
     };
-    let options = Options { rules: vec![rule], library: library.into(), configuration: None, trace: false };
+    let options = Options {
+        rules: vec![rule],
+        library: library.into(),
+        configuration: None,
+        keeper: None,
+        trace: false,
+    };
     let (send, notices) = channel();
     let engine = Engine::trial(options, move |notice| drop(send.send((now(), notice))))?;
     let tries = Producer::start(program).and_then(|mut producer| {

@@ -5,6 +5,7 @@
 //! has settled on the caller's. The caller gets [`Notice`]s and gives [`Command`]s.
 
 pub mod hold;
+pub mod keeper;
 pub mod lease;
 pub mod rescue;
 pub mod settle;
@@ -111,6 +112,8 @@ pub struct Options {
     pub library: PathBuf,
     /// The configuration file, to tell when it changes.
     pub configuration: Option<PathBuf>,
+    /// The program that keeps what has no name left ([`keeper`]): fisga itself, run with [`keeper::COMMAND`].
+    pub keeper: Option<PathBuf>,
     /// Tell every creation and removal.
     pub trace: bool,
 }

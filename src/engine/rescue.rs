@@ -27,7 +27,10 @@ use rustix::{
     io::Errno,
 };
 
-use super::hold::{Inode, Producer, open_magic};
+use super::{
+    hold::{Inode, Producer, open_magic},
+    keeper,
+};
 
 /// How many processes that were caught before are looked at first.
 const REMEMBERED: usize = 32;
@@ -81,7 +84,20 @@ pub(crate) enum Answer {
 pub(crate) struct Caught {
     pub(crate) file: File,
     pub(crate) inode: Inode,
-    pub(crate) producer: Producer,
+    /// Who had it open; nobody where it was only kept for us.
+    pub(crate) producer: Option<Producer>,
+    /// The process that it was taken from.
+    pub(crate) pid: u32,
+    /// It was taken from a keeper whose fisga has died.
+    pub(crate) orphan: bool,
+}
+
+impl Caught {
+    fn from(process: &Producer, file: File, inode: Inode) -> Self {
+        let (pid, orphan) = (process.pid, keeper::is_orphan(&process.name));
+        let producer = (!keeper::is_keeper(&process.name)).then(|| process.clone());
+        Self { file, inode, producer, pid, orphan }
+    }
 }
 
 /// What one full look at all processes saw.
@@ -240,12 +256,16 @@ impl<A: Fn(Answer)> Scanner<A> {
                     if elsewhere && !(deleted && in_other_namespace(pid)) {
                         continue;
                     }
+                    // What a living fisga's keeper has is held already.
+                    let process = producer.get_or_insert_with(|| identify(pid));
+                    if keeper::is_keeper(&process.name) && !keeper::is_orphan(&process.name) {
+                        continue;
+                    }
                     let Ok((file, inode)) = open_magic(fds, fd) else { continue };
                     if inode.dev != waiting.wanted.dev || waiting.found.iter().any(|c| c.inode == inode) {
                         continue;
                     }
-                    let producer = producer.get_or_insert_with(|| identify(pid)).clone();
-                    waiting.found.push(Caught { file, inode, producer });
+                    waiting.found.push(Caught::from(process, file, inode));
                 }
             }
             for asked in who.iter_mut().filter(|asked| asked.name == name) {
@@ -256,13 +276,16 @@ impl<A: Fn(Answer)> Scanner<A> {
                 // The link's own mode says how it was opened (proc(5)).
                 let mode = statat(fds, fd, AtFlags::SYMLINK_NOFOLLOW).map_or(0, |s| s.st_mode);
                 let writes = mode & 0o200 != 0;
+                if keeper::is_keeper(&producer.get_or_insert_with(|| identify(pid)).name) {
+                    continue;
+                }
                 if asked.producer.is_none() || writes && !asked.written {
                     asked.producer = Some(producer.get_or_insert_with(|| identify(pid)).clone());
                 }
                 asked.written |= writes;
             }
         })?;
-        if producer.is_some() {
+        if producer.is_some_and(|producer| !keeper::is_keeper(&producer.name)) {
             self.known.retain(|&known| known != pid);
             self.known.push(pid);
             if self.known.len() > REMEMBERED {
@@ -284,7 +307,7 @@ impl<A: Fn(Answer)> Scanner<A> {
                 if let Ok((file, inode)) = open_magic(fds, fd)
                     && seen.insert(inode)
                 {
-                    let caught = Caught { file, inode, producer: identify(pid) };
+                    let caught = Caught::from(&identify(pid), file, inode);
                     (self.answer)(Answer::Open { folder: folder.into(), name: name.into(), caught });
                 }
             });

@@ -10,7 +10,7 @@ use std::{
     ffi::{OsStr, OsString},
     fmt::Write as _,
     fs::File,
-    io,
+    io::{self, Read, Seek, SeekFrom},
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::ffi::{OsStrExt, OsStringExt},
@@ -22,11 +22,13 @@ use std::{
 
 use rustix::{
     fs::{
-        AtFlags, CWD, Dir, FileType, Mode, OFlags, StatxFlags, fstat, linkat, mkdirat, openat, statx,
-        unlinkat,
+        AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, StatxFlags, flock, fstat, linkat, mkdirat,
+        openat, renameat, statx, unlinkat,
     },
     io::Errno,
 };
+
+use crate::media::Content;
 
 /// What every staging folder's name begins with; no rule looks into such folders.
 pub const PREFIX: &str = ".fisga-";
@@ -113,6 +115,22 @@ impl Staging {
         linkat(CWD, super::hold::fd_path(file), &self.dir, staged, AtFlags::SYMLINK_FOLLOW)
     }
 
+    /// Copies an open file in, holes kept, so that `staged` appears with all of it (rename(2) after fsync(2)).
+    ///
+    /// # Errors
+    /// What reading, writing or renaming returns; nothing is left then.
+    pub fn copy_in(&self, file: &File, staged: &OsStr) -> io::Result<()> {
+        let draft = OsString::from(format!("draft-{}", std::process::id()));
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let copy = File::from(openat(&self.dir, &draft, flags, Mode::RUSR | Mode::WUSR)?);
+        let written = copy_data(file, &copy).and_then(|()| copy.sync_all());
+        let renamed = written.and_then(|()| Ok(renameat(&self.dir, &draft, &self.dir, staged)?));
+        if renamed.is_err() {
+            let _ = self.remove(&draft);
+        }
+        renamed
+    }
+
     /// Opens a staged file for reading; whatever isn't a regular file of ours is refused with EPERM.
     ///
     /// # Errors
@@ -127,6 +145,12 @@ impl Staging {
     /// What unlinkat(2) returns.
     pub fn remove(&self, staged: &OsStr) -> rustix::io::Result<()> {
         unlinkat(&self.dir, staged, AtFlags::empty())
+    }
+
+    /// Locks the folder for as long as it is open; false when another fisga that runs has it (flock(2)). What lies in
+    /// it is that one's then.
+    pub fn is_ours_alone(&self) -> bool {
+        flock(&self.dir, FlockOperation::NonBlockingLockExclusive).is_ok()
     }
 
     /// Names of all staged files, for the start after a crash.
@@ -154,6 +178,22 @@ impl AsFd for Staging {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.dir.as_fd()
     }
+}
+
+/// Data only: what is a hole stays one.
+fn copy_data(from: &File, to: &File) -> io::Result<()> {
+    let len = from.metadata()?.len();
+    to.set_len(len)?;
+    let (mut from, mut to) = (from, to);
+    let mut start = from.next_data(0)?;
+    while start < len {
+        let end = from.next_hole(start)?;
+        from.seek(SeekFrom::Start(start))?;
+        to.seek(SeekFrom::Start(start))?;
+        io::copy(&mut from.take(end - start), &mut to)?;
+        start = from.next_data(end)?;
+    }
+    Ok(())
 }
 
 fn open_own(path: &Path, uid: u32) -> rustix::io::Result<OwnedFd> {

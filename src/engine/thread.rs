@@ -26,6 +26,7 @@ use rustix::{
 use super::{
     Command, EngineError, Notice, Options, Trip,
     hold::{Hold, HoldId, Inode, Producer, inode, open_regular},
+    keeper::{self, Keeper},
     lease,
     rescue::{Answer, Caught, Request, Requests, Wanted},
     settle::{Look, Manner, Settle, Stamp, Step, Writers},
@@ -116,6 +117,9 @@ pub(super) struct Core<N> {
     /// Found by looks for open files that are under way.
     grabbed: u64,
     overflowed: Option<u64>,
+    keeper: Keeper,
+    /// Keepers whose files are being taken over.
+    orphans: BTreeSet<u32>,
 }
 
 impl<N: Fn(Notice)> Core<N> {
@@ -147,6 +151,8 @@ impl<N: Fn(Notice)> Core<N> {
             drained: SystemTime::now(),
             grabbed: 0,
             overflowed: None,
+            keeper: Keeper::new(options.keeper),
+            orphans: BTreeSet::new(),
         })
     }
 
@@ -167,6 +173,7 @@ impl<N: Fn(Notice)> Core<N> {
                 }
             }
         }
+        self.keeper.end();
         self.watches.stagings.tidy();
     }
 
@@ -414,6 +421,14 @@ impl<N: Fn(Notice)> Core<N> {
                 None
             }
         };
+        if hold.staged.is_none() {
+            let name = hold.source.file_name().unwrap_or_default().to_owned();
+            let staged = Origin { at, rule: hold.rule.name.clone(), name }.encode(id);
+            let library = &self.watches.plan().library;
+            if let Err(e) = self.keeper.keep(id, &hold.file, &staged, library) {
+                tracing::warn!("{}: it would not survive a crash: {e}", hold.source.display());
+            }
+        }
         let now = Instant::now();
         let stamp = lease::look(&hold.file, hold.own_links()).map(|look| look.stamp).unwrap_or_default();
         self.by_inode.insert(inode, id);
@@ -545,6 +560,9 @@ impl<N: Fn(Notice)> Core<N> {
             self.deadlines.remove(&(due, id));
         }
         tracked.hold.release();
+        if tracked.hold.staged.is_none() {
+            self.keeper.drop(id);
+        }
         (self.notice)(Notice::Released(id));
     }
 
@@ -590,6 +608,7 @@ impl<N: Fn(Notice)> Core<N> {
             }
             Answer::OpenDone => {
                 let grabbed = std::mem::take(&mut self.grabbed);
+                std::mem::take(&mut self.orphans).into_iter().for_each(keeper::dismiss);
                 match self.overflowed.take() {
                     Some(listed) => (self.notice)(Notice::Overflow { recovered: listed + grabbed }),
                     None => (self.notice)(Notice::Grabbed(grabbed)),
@@ -611,6 +630,9 @@ impl<N: Fn(Notice)> Core<N> {
         staging: Option<Arc<Staging>>,
         how: How,
     ) {
+        if caught.orphan {
+            self.orphans.insert(caught.pid);
+        }
         if self.by_inode.contains_key(&caught.inode) {
             return;
         }
@@ -622,7 +644,7 @@ impl<N: Fn(Notice)> Core<N> {
             staging.link_open(&caught.file, &name).ok()?;
             Some(Staged { staging, name })
         });
-        self.hold(caught.file, staged, source, rule, how, Some(caught.producer), at);
+        self.hold(caught.file, staged, source, rule, how, caught.producer, at);
     }
 
     /// Files that are open already, named or not, wherever a rule looks.
@@ -643,7 +665,7 @@ impl<N: Fn(Notice)> Core<N> {
     /// What a crash, or the last end, left in staging.
     fn recover(&mut self) {
         let stagings: Vec<_> = self.watches.stagings.iter().cloned().collect();
-        for staging in stagings {
+        for staging in stagings.iter().filter(|staging| staging.is_ours_alone()) {
             for name in staging.names().unwrap_or_default() {
                 let (Some(origin), Ok(file)) = (Origin::parse(&name), staging.read(&name)) else { continue };
                 let known = self.watches.plan().rules.iter().find(|rule| rule.name == origin.rule);

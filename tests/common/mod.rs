@@ -12,6 +12,7 @@ pub mod desktop;
 pub mod media;
 pub mod page;
 pub mod process;
+pub mod producer;
 pub mod sandbox;
 pub mod server;
 

@@ -1,0 +1,107 @@
+//! What is held survives: a crash, an orderly end, a library that can't be written to.
+
+mod common;
+
+use std::fs;
+
+use common::{
+    hash, media,
+    producer::Producer,
+    sandbox::{SOON, Sandbox},
+};
+use fisga::event::{Event, How};
+use serde_json::json;
+
+fn held(event: &Event) -> bool {
+    matches!(event, Event::Held { .. })
+}
+
+/// Killed while it holds a file without a name; the producer goes on, and ends after the next start.
+#[test]
+fn killed_while_the_producer_writes() {
+    for hidden in [true, false] {
+        let sandbox = Sandbox::new();
+        sandbox.configure(json!({}));
+        let clip = media::clip("short.flv");
+        let mut fisga = sandbox.watch();
+        let producer = Producer::start(&sandbox.tmp().join("Flash1"), &clip, hidden);
+        fisga.wait_for("held", SOON, held);
+        fisga.kill();
+        let mut fisga = sandbox.watch();
+        fisga.wait_for("held", SOON, held);
+        producer.close();
+        let saved = fisga.wait_saved(SOON);
+        assert_eq!(hash(saved.path.as_ref()), hash(&clip), "hidden: {hidden}");
+        fisga.stop();
+        assert_eq!(sandbox.history().len(), 1);
+    }
+}
+
+/// Killed while it holds a file without a name; the producer closes it before the next start. The kernel would free
+/// the content then, if nobody kept it.
+#[test]
+fn killed_and_the_producer_ends() {
+    for hidden in [true, false] {
+        let sandbox = Sandbox::new();
+        // Long patience: the file must not be saved before fisga is killed.
+        sandbox.configure(json!({ "min_size": "1 B" }));
+        let clip = media::clip("short.flv");
+        let mut fisga = sandbox.watch();
+        let half = sandbox.path("half");
+        let (whole, cut) = (fs::read(&clip).unwrap(), fs::metadata(&clip).unwrap().len() as usize / 2);
+        fs::write(&half, &whole[..cut]).unwrap();
+        let rest = sandbox.path("rest");
+        fs::write(&rest, &whole[cut..]).unwrap();
+        let mut producer = Producer::start(&sandbox.tmp().join("Flash1"), &half, hidden);
+        fisga.wait_for("held", SOON, held);
+        fisga.kill();
+        producer.append(&rest);
+        producer.close();
+        let mut fisga = sandbox.watch();
+        let saved = fisga.wait_saved(SOON);
+        assert_eq!(hash(saved.path.as_ref()), hash(&clip), "hidden: {hidden}");
+        fisga.stop();
+        assert_eq!(sandbox.history().len(), 1, "{:?}", sandbox.history());
+    }
+}
+
+/// SIGTERM in the middle: the rest is saved after the next start, and nothing but the staged file is left meanwhile.
+#[test]
+fn ended_while_the_producer_writes() {
+    let sandbox = Sandbox::new();
+    sandbox.configure(json!({}));
+    let clip = media::clip("short.flv");
+    let mut fisga = sandbox.watch();
+    let producer = Producer::start(&sandbox.tmp().join("Flash1"), &clip, false);
+    fisga.wait_for("held", SOON, held);
+    fisga.stop();
+    producer.close();
+    fs::remove_file(sandbox.tmp().join("Flash1")).unwrap();
+    let mut fisga = sandbox.watch();
+    let saved = fisga.wait_saved(SOON);
+    assert_eq!(saved.how, How::Link);
+    assert_eq!(hash(saved.path.as_ref()), hash(&clip));
+    fisga.stop();
+}
+
+/// A library that is not there: held, said once, saved when it is there.
+#[test]
+fn the_library_comes_back() {
+    let sandbox = Sandbox::new();
+    let library = sandbox.path("disk/videos");
+    sandbox.configure(json!({ "library": library }));
+    let clip = media::clip("short.flv");
+    let mut fisga = sandbox.watch();
+    Producer::start(&sandbox.tmp().join("Flash1"), &clip, true).close();
+    Producer::start(&sandbox.tmp().join("Flash2"), &clip, true).close();
+    for _ in 0..2 {
+        fisga.wait_for("held", SOON, held);
+    }
+    let error =
+        |event: &Event| matches!(event, Event::Error { message } if message.contains("is held is saved"));
+    fisga.wait_for("a message", SOON, error);
+    fs::create_dir_all(&library).unwrap();
+    let saved = fisga.wait_saved(SOON);
+    assert_eq!(hash(saved.path.as_ref()), hash(&clip));
+    fisga.stop();
+}
