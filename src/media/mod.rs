@@ -7,6 +7,7 @@
 
 mod amf;
 mod ebml;
+pub mod firefox;
 mod flv;
 mod gaps;
 mod matroska;

@@ -1,0 +1,194 @@
+//! Cells, slots, and a video as an arrangement of cells.
+
+use std::io;
+
+use super::NotProven;
+use crate::media::Content;
+
+/// Size of a block, in bytes (`MediaCacheStream::BLOCK_SIZE`).
+pub(super) const BLOCK: u64 = 32 << 10;
+
+/// A stretch of the video, and where it lies in Firefox's file. All in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Where it belongs in the video.
+    pub at: u64,
+    /// Where it lies in Firefox's file.
+    pub from: u64,
+    /// How long it is.
+    pub len: u64,
+}
+
+/// How a video is made out of Firefox's file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Length of the video in bytes.
+    pub len: u64,
+    /// What is there of it, in the video's order. What lies between two parts never arrived.
+    pub parts: Vec<Part>,
+    /// Blocks of 32 KiB that could be in another order too; the order is proven if there are none.
+    pub doubtful: usize,
+}
+
+impl Plan {
+    /// The first `len` bytes of slots that lie in these cells.
+    pub(super) fn new(slots: &[Option<usize>], len: u64, doubtful: usize) -> Self {
+        let mut parts: Vec<Part> = Vec::new();
+        for (slot, cell) in slots.iter().enumerate() {
+            let (at, Some(cell)) = (slot as u64 * BLOCK, *cell) else { continue };
+            let (from, n) = (cell as u64 * BLOCK, BLOCK.min(len.saturating_sub(at)));
+            match parts.last_mut() {
+                _ if n == 0 => break,
+                Some(last) if last.at + last.len == at && last.from + last.len == from => last.len += n,
+                _ => parts.push(Part { at, from, len: n }),
+            }
+        }
+        Self { len, parts, doubtful }
+    }
+
+    /// What is not certain about it, for people.
+    pub fn doubt(&self) -> Option<NotProven> {
+        (self.doubtful > 0).then_some(NotProven::Ambiguous { blocks: self.doubtful })
+    }
+
+    /// Whether it changes nothing but what is cut off at the end.
+    pub fn is_linear(&self) -> bool {
+        matches!(self.parts[..], [Part { at: 0, from: 0, .. }])
+    }
+
+    /// Whether every byte of the video is there.
+    pub fn is_whole(&self) -> bool {
+        self.parts.iter().map(|part| part.len).sum::<u64>() == self.len
+    }
+
+    /// The video, read through the plan.
+    pub fn view<'a, C: Content + ?Sized>(&'a self, content: &'a C) -> Ordered<'a, C> {
+        Ordered { content, plan: self }
+    }
+
+    /// The first part that ends behind `at`.
+    fn part(&self, at: u64) -> Option<&Part> {
+        self.parts.get(self.parts.partition_point(|part| part.at + part.len <= at))
+    }
+}
+
+/// Firefox's file in the order of a [`Plan`]; what never arrived is a hole.
+#[derive(Debug)]
+pub struct Ordered<'a, C: ?Sized> {
+    content: &'a C,
+    plan: &'a Plan,
+}
+
+impl<C: Content + ?Sized> Content for Ordered<'_, C> {
+    fn len(&self) -> u64 {
+        self.plan.len
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        let n = usize::try_from(self.plan.len.saturating_sub(offset)).unwrap_or(usize::MAX).min(buf.len());
+        let mut done = 0;
+        while done < n {
+            let at = offset + done as u64;
+            let part = self.plan.part(at).filter(|part| part.at <= at);
+            let until = match part {
+                Some(part) => part.at + part.len,
+                None => self.plan.part(at).map_or(self.plan.len, |next| next.at),
+            };
+            let piece = &mut buf[done..n.min(done.saturating_add((until - at) as usize))];
+            let read = match part {
+                Some(part) => self.content.read_at(part.from + (at - part.at), piece)?,
+                None => 0,
+            };
+            piece[read..].fill(0);
+            done += piece.len();
+        }
+        Ok(n)
+    }
+
+    fn next_hole(&self, from: u64) -> io::Result<u64> {
+        let mut at = from;
+        while let Some(part) = self.plan.part(at).filter(|part| part.at <= at) {
+            at = part.at + part.len;
+        }
+        Ok(at.min(self.plan.len).max(from))
+    }
+
+    fn next_data(&self, from: u64) -> io::Result<u64> {
+        Ok(self.plan.part(from).map_or(self.plan.len, |part| part.at).max(from))
+    }
+}
+
+/// Firefox's file as cells, some of them known to belong to a video.
+pub(super) struct Board<'a> {
+    content: &'a dyn Content,
+    taken: Vec<bool>,
+}
+
+impl<'a> Board<'a> {
+    pub(super) fn new(content: &'a dyn Content) -> Self {
+        let cells = content.len().div_ceil(BLOCK) as usize;
+        Self { content, taken: vec![false; cells] }
+    }
+
+    /// How many cells there are.
+    pub(super) fn cells(&self) -> usize {
+        self.taken.len()
+    }
+
+    pub(super) fn take(&mut self, cell: usize) {
+        self.taken[cell] = true;
+    }
+
+    pub(super) fn is_free(&self, cell: usize) -> bool {
+        self.taken.get(cell) == Some(&false)
+    }
+
+    /// Free cells from `cell` on.
+    pub(super) fn free_from(&self, cell: usize) -> impl Iterator<Item = usize> + '_ {
+        (cell..self.cells()).filter(|cell| self.is_free(*cell))
+    }
+
+    /// A video whose slots lie in these cells.
+    pub(super) fn view<'b>(&'b self, slots: &'b [Option<usize>]) -> View<'b> {
+        View { content: self.content, slots }
+    }
+}
+
+/// A video as far as its slots are known.
+pub(super) struct View<'a> {
+    content: &'a dyn Content,
+    slots: &'a [Option<usize>],
+}
+
+impl View<'_> {
+    /// Fills `buf` from `at`; `false` if a byte of it lies in no known cell.
+    pub(super) fn read(&self, at: u64, buf: &mut [u8]) -> io::Result<bool> {
+        let mut done = 0;
+        while done < buf.len() {
+            let at = at.saturating_add(done as u64);
+            let Some(Some(cell)) = usize::try_from(at / BLOCK).ok().and_then(|slot| self.slots.get(slot))
+            else {
+                return Ok(false);
+            };
+            let n = (buf.len() - done).min((BLOCK - at % BLOCK) as usize);
+            let piece = &mut buf[done..done + n];
+            if self.content.read_at(*cell as u64 * BLOCK + at % BLOCK, piece)? < n {
+                return Ok(false);
+            }
+            done += n;
+        }
+        Ok(true)
+    }
+
+    /// Bytes at a place, if all of them are known.
+    pub(super) fn bytes<const N: usize>(&self, at: u64) -> io::Result<Option<[u8; N]>> {
+        let mut buf = [0; N];
+        Ok(self.read(at, &mut buf)?.then_some(buf))
+    }
+
+    /// The same for a length that only the content tells; the caller bounds it.
+    pub(super) fn vec(&self, at: u64, len: usize) -> io::Result<Option<Vec<u8>>> {
+        let mut buf = vec![0; len];
+        Ok(self.read(at, &mut buf)?.then_some(buf))
+    }
+}

@@ -1,0 +1,338 @@
+//! The structure of an MP4 as a guide: its index says where each sample is and how long, and a picture's parts have
+//! to add up to that.
+//!
+//! Boxes: ISO/IEC 14496-12. H.264 and H.265 samples are parts behind their lengths (ISO/IEC 14496-15, 4.2 and 8.2);
+//! AV1 samples are units that bear their sizes (AV1 specification, 5.3). Sound has no such marks.
+
+use std::{io, ops::Range};
+
+use super::{
+    blocks::{BLOCK, Board, View},
+    solve::{Cursor, Fit, Guide},
+};
+
+/// Largest index that is read, in bytes. A film of three hours has one of some 10 MB.
+const INDEX: u64 = 128 << 20;
+/// Most samples: a day at 60 a second.
+const SAMPLES: usize = 24 * 3600 * 60;
+
+/// How samples are made up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Parts {
+    /// H.264, H.265: each part behind its length, which has so many bytes.
+    Nal(u8),
+    /// AV1.
+    Obu,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Sample {
+    at: u64,
+    size: u32,
+    parts: Parts,
+}
+
+/// An index, read.
+pub(super) struct Mp4 {
+    /// Samples that can be checked, in the order of the file.
+    samples: Vec<Sample>,
+    /// Slots and cells that the index was read from.
+    known: Vec<(usize, usize)>,
+    len: u64,
+}
+
+impl Mp4 {
+    /// Finds and reads the index of the video that begins in a cell.
+    pub(super) fn read(board: &Board, head: usize) -> io::Result<Option<Self>> {
+        // Until the index says more, a run goes on from free cell to free cell.
+        let mut slots: Vec<_> = board.free_from(head).map(Some).collect();
+        let mut at = 0;
+        let (mut media_end, mut index, mut known) = (0, None, Vec::new());
+        while let Some((kind, len)) = box_at(&board.view(&slots), at)? {
+            match &kind {
+                b"moov" => {
+                    index = read_index(&board.view(&slots), at, len)?;
+                    if index.is_none() {
+                        return Ok(None);
+                    }
+                    let within = (at / BLOCK) as usize..(at + len).div_ceil(BLOCK) as usize;
+                    known.extend(within.filter_map(|slot| Some((slot, (*slots.get(slot)?)?))));
+                }
+                b"mdat" if len == 0 => media_end = u64::MAX,
+                b"mdat" => media_end = at.saturating_add(len),
+                b"moof" => return Ok(None),
+                _ => {}
+            }
+            let Some(next) = at.checked_add(len).filter(|_| len > 0) else { break };
+            at = next;
+            if index.is_some() && media_end > 0 {
+                break;
+            }
+            if index.is_none() && media_end > 0 && !has_index(&board.view(&slots), at)? {
+                // The index lies behind the media, and arrived before the most of it.
+                let Some(run) = find_index(board, head, at)? else { return Ok(None) };
+                slots = run;
+            }
+        }
+        let Some(mut samples) = index else { return Ok(None) };
+        samples.sort_unstable_by_key(|sample| sample.at);
+        let Some(last) = samples.last() else { return Ok(None) };
+        let end = last.at + u64::from(last.size);
+        let len = if media_end == u64::MAX { end } else { at };
+        Ok((end <= len).then_some(Self { samples, known, len }))
+    }
+}
+
+impl Guide for Mp4 {
+    fn len(&self) -> Option<u64> {
+        Some(self.len)
+    }
+
+    fn known(&self) -> &[(usize, usize)] {
+        &self.known
+    }
+
+    fn check(&self, view: &View, cursor: &mut Cursor, fresh: Range<u64>) -> io::Result<Fit> {
+        let mut bits = 0;
+        while let Some(sample) = self.samples.get(cursor.index) {
+            let end = sample.at + u64::from(sample.size);
+            // `cursor.end` is the sample that `cursor.at` lies in.
+            let at = if cursor.end == end { cursor.at } else { sample.at };
+            (cursor.at, cursor.end) = (at, end);
+            if at >= fresh.end {
+                break;
+            }
+            match sample.parts.next(view, at, end, fresh.end)? {
+                Part::Beyond => break,
+                Part::Unknown => cursor.index += 1,
+                Part::Bad => return Ok(None),
+                Part::Ok { next, header } => {
+                    if header > fresh.start {
+                        // A length that fits leaves out what is longer than the sample; one that ends it is exact.
+                        bits += if next == end { 30 } else { 8 + (end - at).leading_zeros() / 8 };
+                    }
+                    cursor.at = next;
+                    if next == end {
+                        cursor.index += 1;
+                    }
+                }
+            }
+        }
+        if cursor.index == self.samples.len() {
+            cursor.at = u64::MAX;
+        }
+        Ok(Some(bits))
+    }
+
+    fn resume(&self, at: u64) -> Option<Cursor> {
+        let index = self.samples.partition_point(|sample| sample.at < at);
+        let sample = self.samples.get(index)?;
+        Some(Cursor { at: sample.at, index, end: sample.at + u64::from(sample.size), time: 0 })
+    }
+}
+
+/// What a part of a sample says.
+enum Part {
+    /// Where the next one begins, and where the header of this one ended.
+    Ok {
+        next: u64,
+        header: u64,
+    },
+    /// Its header reaches beyond what is looked at.
+    Beyond,
+    /// Its header lies in a slot that is open.
+    Unknown,
+    Bad,
+}
+
+impl Parts {
+    fn next(self, view: &View, at: u64, end: u64, until: u64) -> io::Result<Part> {
+        match self {
+            Self::Nal(prefix) => {
+                let header = at + u64::from(prefix) + 1;
+                if header > end {
+                    return Ok(Part::Bad);
+                }
+                if header > until {
+                    return Ok(Part::Beyond);
+                }
+                let Some(bytes) = view.vec(at, usize::from(prefix) + 1)? else { return Ok(Part::Unknown) };
+                let (length, kind) = bytes.split_at(usize::from(prefix));
+                let length = length.iter().fold(0, |length, byte| length << 8 | u64::from(*byte));
+                let next = at + u64::from(prefix) + length;
+                // The first bit of a part is always 0.
+                let good = length > 0 && next <= end && kind[0] & 0x80 == 0;
+                Ok(if good { Part::Ok { next, header } } else { Part::Bad })
+            }
+            Self::Obu => obu(view, at, end, until),
+        }
+    }
+}
+
+/// An AV1 unit: header, perhaps an extension, size (LEB128). The last one of a sample may leave its size out.
+fn obu(view: &View, at: u64, end: u64, until: u64) -> io::Result<Part> {
+    let longest = (end - at).min(10);
+    if at + longest > until {
+        return Ok(Part::Beyond);
+    }
+    let Some(bytes) = view.vec(at, longest as usize)? else { return Ok(Part::Unknown) };
+    let flags = bytes[0];
+    if flags & 0x81 != 0 {
+        return Ok(Part::Bad);
+    }
+    let mut used = 1 + usize::from(flags >> 2 & 1);
+    if flags & 2 == 0 {
+        return Ok(Part::Ok { next: end, header: at + used as u64 });
+    }
+    let (mut size, mut shift) = (0, 0);
+    loop {
+        let Some(byte) = bytes.get(used).filter(|_| shift < 35) else { return Ok(Part::Bad) };
+        size |= u64::from(byte & 0x7f) << shift;
+        (used, shift) = (used + 1, shift + 7);
+        if byte & 0x80 == 0 {
+            break;
+        }
+    }
+    let header = at + used as u64;
+    let next = header + size;
+    Ok(if next <= end { Part::Ok { next, header } } else { Part::Bad })
+}
+
+/// Kind and whole length of the box at a place; the length is 0 for "up to the end of the file".
+fn box_at(view: &View, at: u64) -> io::Result<Option<([u8; 4], u64)>> {
+    let Some(head) = view.bytes::<8>(at)? else { return Ok(None) };
+    let [a, b, c, d, kind @ ..] = head;
+    if !kind.iter().all(|c| c.is_ascii_alphanumeric() || *c == b' ') {
+        return Ok(None);
+    }
+    let len = match u32::from_be_bytes([a, b, c, d]) {
+        1 => view.bytes(at + 8)?.map(u64::from_be_bytes).filter(|len| *len >= 16),
+        0 => Some(0),
+        n => Some(u64::from(n)).filter(|len| *len >= 8),
+    };
+    Ok(len.map(|len| (kind, len)))
+}
+
+/// Whether an index, with its header first as in all files met, begins at a place.
+fn has_index(view: &View, at: u64) -> io::Result<bool> {
+    Ok(view.bytes::<16>(at)?.is_some_and(|bytes| &bytes[4..8] == b"moov" && &bytes[12..] == b"mvhd"))
+}
+
+/// The free cells from the one on in which the index begins at `at`, as slots.
+fn find_index(board: &Board, head: usize, at: u64) -> io::Result<Option<Vec<Option<usize>>>> {
+    let Some(slot) = usize::try_from(at / BLOCK).ok().filter(|slot| *slot < 1 << 22) else { return Ok(None) };
+    let free: Vec<usize> = board.free_from(head + 1).collect();
+    // The index can't lie further on than all of its video.
+    let mut slots = vec![None; slot];
+    for n in 0..free.len() {
+        slots.truncate(slot);
+        slots.extend(free[n..].iter().take(2).copied().map(Some));
+        if has_index(&board.view(&slots), at)? {
+            slots.truncate(slot);
+            slots.extend(free[n..].iter().copied().map(Some));
+            return Ok(Some(slots));
+        }
+    }
+    Ok(None)
+}
+
+/// The samples that an index lists and that can be checked.
+fn read_index(view: &View, at: u64, len: u64) -> io::Result<Option<Vec<Sample>>> {
+    if len > INDEX {
+        return Ok(None);
+    }
+    let Some(bytes) = view.vec(at, len as usize)? else { return Ok(None) };
+    let mut samples = Vec::new();
+    for (kind, track) in boxes(bytes.get(8..).unwrap_or_default()) {
+        if kind == *b"trak" && !read_track(track, &mut samples) {
+            return Ok(None);
+        }
+    }
+    Ok((!samples.is_empty()).then_some(samples))
+}
+
+/// The boxes in a stretch of bytes, with what is in them. Ends at the first that does not fit.
+fn boxes(mut bytes: &[u8]) -> impl Iterator<Item = ([u8; 4], &[u8])> {
+    std::iter::from_fn(move || {
+        let (head, _) = bytes.split_first_chunk::<8>()?;
+        let [a, b, c, d, kind @ ..] = *head;
+        let (len, skip) = match u32::from_be_bytes([a, b, c, d]) {
+            1 => (u64::from_be_bytes(*bytes.get(8..)?.first_chunk()?), 16),
+            n => (u64::from(n), 8),
+        };
+        let len = usize::try_from(len).ok().filter(|len| *len >= skip && *len <= bytes.len())?;
+        let (this, rest) = bytes.split_at(len);
+        bytes = rest;
+        Some((kind, &this[skip..]))
+    })
+}
+
+fn child<'a>(bytes: &'a [u8], path: &[&[u8; 4]]) -> Option<&'a [u8]> {
+    path.iter()
+        .try_fold(bytes, |bytes, name| boxes(bytes).find(|(kind, _)| kind == *name).map(|(_, body)| body))
+}
+
+/// Adds a track's samples; `false` if its tables contradict each other. A track without marks adds none.
+fn read_track(track: &[u8], samples: &mut Vec<Sample>) -> bool {
+    let Some(table) = child(track, &[b"mdia", b"minf", b"stbl"]) else { return true };
+    let Some(parts) = child(table, &[b"stsd"]).and_then(parts) else { return true };
+    table_samples(table, parts, samples).is_some()
+}
+
+/// How the samples of a track are made up, from its first sample entry.
+fn parts(descriptions: &[u8]) -> Option<Parts> {
+    let (kind, entry) = boxes(descriptions.get(8..)?).next()?;
+    // Behind the fields of a visual sample entry come its boxes (ISO/IEC 14496-12, 12.1.3).
+    let inner = entry.get(78..)?;
+    match &kind {
+        b"avc1" | b"avc3" => Some(Parts::Nal((child(inner, &[b"avcC"])?.get(4)? & 3) + 1)),
+        b"hvc1" | b"hev1" => Some(Parts::Nal((child(inner, &[b"hvcC"])?.get(21)? & 3) + 1)),
+        b"av01" => Some(Parts::Obu),
+        _ => None,
+    }
+}
+
+/// Puts sizes (`stsz`), chunks (`stsc`) and their places (`stco`, `co64`) together. `None` if they don't agree.
+fn table_samples(table: &[u8], parts: Parts, samples: &mut Vec<Sample>) -> Option<()> {
+    let sizes = child(table, &[b"stsz"])?;
+    let (fixed, count) = (be32(sizes, 4)?, be32(sizes, 8)? as usize);
+    let places = match child(table, &[b"stco"]) {
+        Some(body) => {
+            body.get(8..)?.chunks_exact(4).map(|b| u64::from(be32(b, 0).unwrap_or(0))).collect::<Vec<_>>()
+        }
+        None => {
+            let body = child(table, &[b"co64"])?.get(8..)?;
+            body.as_chunks::<8>().0.iter().map(|b| u64::from_be_bytes(*b)).collect()
+        }
+    };
+    if samples.len() + count > SAMPLES {
+        return None;
+    }
+    let runs = child(table, &[b"stsc"])?.get(8..)?;
+    let mut runs = runs.as_chunks::<12>().0.iter().peekable();
+    let (mut per_chunk, mut n) = (0, 0);
+    for (chunk, place) in places.iter().enumerate() {
+        while let Some(run) =
+            runs.next_if(|run| be32(*run, 0).is_some_and(|first| first as usize <= chunk + 1))
+        {
+            per_chunk = be32(run, 4)?;
+        }
+        let mut at = *place;
+        for _ in 0..per_chunk {
+            if n == count {
+                break;
+            }
+            let size = if fixed > 0 { fixed } else { be32(sizes, 12 + 4 * n)? };
+            if size > 0 {
+                samples.push(Sample { at, size, parts });
+            }
+            at = at.checked_add(u64::from(size))?;
+            n += 1;
+        }
+    }
+    (n == count).then_some(())
+}
+
+fn be32(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..)?.first_chunk().copied().map(u32::from_be_bytes)
+}

@@ -1,0 +1,261 @@
+//! The structure of WebM and Matroska as a guide: each element says where the next one begins (RFC 8794), clusters
+//! and blocks bear times that go on, blocks the numbers of tracks that exist (RFC 9559).
+
+use std::{io, ops::Range};
+
+use super::{
+    blocks::{Board, View},
+    solve::{Cursor, Fit, Guide},
+};
+
+const SEGMENT: u32 = 0x1853_8067;
+const CLUSTER: u32 = 0x1f43_b675;
+const TRACKS: u32 = 0x1654_ae6b;
+const TRACK: u32 = 0xae;
+const TRACK_NUMBER: u32 = 0xd7;
+const TIMESTAMP: u32 = 0xe7;
+const SIMPLE_BLOCK: u32 = 0xa3;
+const BLOCK_GROUP: u32 = 0xa0;
+const GROUPED_BLOCK: u32 = 0xa1;
+const VOID: u32 = 0xec;
+const CRC: u32 = 0xbf;
+
+/// Beside clusters in a segment: SeekHead, Info, Tracks, Cues, Chapters, Tags, Attachments.
+const TOP: [u32; 7] = [0x114d_9b74, 0x1549_a966, TRACKS, 0x1c53_bb6b, 0x1043_a770, 0x1254_c367, 0x1941_a469];
+/// Beside blocks in a cluster: Position, PrevSize, SilentTracks.
+const IN_CLUSTER: [u32; 3] = [0xa7, 0xab, 0x5854];
+
+/// A step of time that goes on: a cluster and its blocks come at most so much later or earlier than what was before.
+/// In the segment's units, which are milliseconds in all files met.
+const STEP: i64 = 6000;
+
+/// A segment's frame.
+pub(super) struct Webm {
+    /// Where the segment's first element begins.
+    start: u64,
+    /// Where the segment ends, if it says so.
+    end: Option<u64>,
+    /// Track numbers.
+    tracks: Vec<u64>,
+}
+
+impl Webm {
+    /// Reads the beginning of the video that begins in a cell.
+    pub(super) fn read(board: &Board, head: usize) -> io::Result<Option<Self>> {
+        let slots: Vec<_> = board.free_from(head).take(64).map(Some).collect();
+        let view = board.view(&slots);
+        let Some(ebml) = Element::read(&view, 0)? else { return Ok(None) };
+        let Some(segment) = Element::read(&view, ebml.end.unwrap_or(0))? else { return Ok(None) };
+        if segment.id != SEGMENT {
+            return Ok(None);
+        }
+        let mut this = Self { start: segment.body, end: segment.end, tracks: Vec::new() };
+        let mut at = this.start;
+        while let Some(Element { id, body, end: Some(end) }) =
+            Element::read(&view, at)?.filter(|e| e.id != CLUSTER)
+        {
+            if id == TRACKS {
+                this.read_tracks(&view, body..end)?;
+            }
+            at = end;
+        }
+        Ok((!this.tracks.is_empty()).then_some(this))
+    }
+
+    fn read_tracks(&mut self, view: &View, tracks: Range<u64>) -> io::Result<()> {
+        let mut at = tracks.start;
+        while let Some(element) = Element::read(view, at)?.filter(|element| element.body <= tracks.end) {
+            // Goes into each track, and past all else.
+            at = match (element.id, element.end) {
+                (TRACK, _) => element.body,
+                (TRACK_NUMBER, Some(end)) => {
+                    self.tracks.extend(number(view, element.body, end)?);
+                    end
+                }
+                (_, Some(end)) => end,
+                (_, None) => break,
+            };
+        }
+        Ok(())
+    }
+
+    /// What an element in the segment says about the place that it was found at: evidence in bits.
+    fn judge(&self, view: &View, cursor: &mut Cursor, element: &Element, until: u64) -> io::Result<Judged> {
+        let in_cluster = cursor.at < cursor.end;
+        let limit = if in_cluster { cursor.end } else { self.end.unwrap_or(u64::MAX) };
+        if element.end.is_some_and(|end| end > limit) {
+            return Ok(Judged::Bad);
+        }
+        let next = element.end.unwrap_or(element.body);
+        match element.id {
+            // An open cluster ends where the next element of the segment begins.
+            CLUSTER if !in_cluster || cursor.end == u64::MAX => {
+                if element.body + 10 > until {
+                    return Ok(Judged::Beyond);
+                }
+                let Some(time) = cluster_time(view, element.body)? else { return Ok(Judged::Bad) };
+                if (time - cursor.time).abs() > STEP {
+                    return Ok(Judged::Bad);
+                }
+                cursor.time = time;
+                cursor.end = element.end.unwrap_or(u64::MAX);
+                Ok(Judged::Good(element.body, 40))
+            }
+            id if TOP.contains(&id) && (!in_cluster || cursor.end == u64::MAX) => {
+                cursor.end = 0;
+                Ok(Judged::Good(next, 24))
+            }
+            VOID | CRC if element.end.is_some() => Ok(Judged::Good(next, 4)),
+            TIMESTAMP if in_cluster => Ok(Judged::Good(next, 8)),
+            id if in_cluster && IN_CLUSTER.contains(&id) => Ok(Judged::Good(next, 8)),
+            // Goes into a group, past what is in it.
+            BLOCK_GROUP if in_cluster && element.end.is_some() => {
+                self.block(view, cursor, element.body, until).map(|judged| judged.then(next))
+            }
+            SIMPLE_BLOCK if in_cluster && element.end.is_some() => {
+                let judged = self.block_body(view, cursor, element.body, until)?;
+                Ok(judged.then(next))
+            }
+            _ => Ok(Judged::Bad),
+        }
+    }
+
+    fn block(&self, view: &View, cursor: &Cursor, at: u64, until: u64) -> io::Result<Judged> {
+        if at + HEADER > until {
+            return Ok(Judged::Beyond);
+        }
+        match Element::read(view, at)? {
+            Some(Element { id: GROUPED_BLOCK, body, end: Some(_) }) => {
+                self.block_body(view, cursor, body, until)
+            }
+            // Other children may come first; they prove nothing.
+            Some(_) => Ok(Judged::Good(0, 0)),
+            None => Ok(Judged::Bad),
+        }
+    }
+
+    /// Track number (one byte for tracks below 128), time relative to the cluster, flags (RFC 9559, 10.1).
+    fn block_body(&self, view: &View, cursor: &Cursor, at: u64, until: u64) -> io::Result<Judged> {
+        if at + 4 > until {
+            return Ok(Judged::Beyond);
+        }
+        let Some([track, high, low, _]) = view.bytes(at)? else { return Ok(Judged::Beyond) };
+        let time = i64::from(i16::from_be_bytes([high, low]));
+        let known = track & 0x80 == 0 || self.tracks.contains(&u64::from(track & 0x7f));
+        let good = known && (-STEP..=STEP * 6).contains(&time) && cursor.time >= -time;
+        Ok(if good { Judged::Good(0, 16) } else { Judged::Bad })
+    }
+}
+
+/// Longest header of an element: four bytes of id, eight of size.
+const HEADER: u64 = 12;
+
+enum Judged {
+    /// Where the next element begins, and evidence in bits.
+    Good(u64, u32),
+    Beyond,
+    Bad,
+}
+
+impl Judged {
+    fn then(self, next: u64) -> Self {
+        match self {
+            Self::Good(_, bits) => Self::Good(next, bits),
+            other => other,
+        }
+    }
+}
+
+impl Guide for Webm {
+    fn len(&self) -> Option<u64> {
+        self.end
+    }
+
+    fn check(&self, view: &View, cursor: &mut Cursor, fresh: Range<u64>) -> io::Result<Fit> {
+        cursor.at = cursor.at.max(self.start);
+        let end = self.end.unwrap_or(u64::MAX);
+        let mut bits = 0;
+        while cursor.at < end {
+            let at = cursor.at;
+            // The header of the last element may be shorter than the longest.
+            if (at + HEADER).min(end) > fresh.end {
+                break;
+            }
+            let Some(element) = Element::read(view, at)? else {
+                // Not known yet, unless the bytes are there.
+                return Ok(if view.bytes::<1>(at)?.is_some() && self.end.is_some() {
+                    None
+                } else {
+                    Some(bits)
+                });
+            };
+            match self.judge(view, cursor, &element, fresh.end)? {
+                Judged::Good(next, found) => {
+                    cursor.at = next;
+                    if element.body > fresh.start {
+                        bits += found;
+                    }
+                }
+                Judged::Beyond => break,
+                Judged::Bad => return Ok(None),
+            }
+        }
+        Ok(Some(bits))
+    }
+}
+
+struct Element {
+    id: u32,
+    body: u64,
+    /// `None` for a size that is not known.
+    end: Option<u64>,
+}
+
+impl Element {
+    fn read(view: &View, at: u64) -> io::Result<Option<Self>> {
+        // Near the end fewer bytes than the longest header are there.
+        let mut bytes = [0; HEADER as usize];
+        let mut n = bytes.len();
+        while n > 1 && !view.read(at, &mut bytes[..n])? {
+            n -= 1;
+        }
+        let bytes = &bytes[..n];
+        let id_len = bytes[0].leading_zeros() as usize + 1;
+        if id_len > 4 || n <= id_len {
+            return Ok(None);
+        }
+        let id = bytes[..id_len].iter().fold(0, |id, byte| id << 8 | u32::from(*byte));
+        let len = bytes[id_len].leading_zeros() as usize + 1;
+        if len > 8 || n < id_len + len {
+            return Ok(None);
+        }
+        let size = bytes[id_len..id_len + len].iter().fold(0u64, |size, byte| size << 8 | u64::from(*byte));
+        let mask = (1u64 << (7 * len)) - 1;
+        let body = at + (id_len + len) as u64;
+        let end = if size & mask == mask { None } else { body.checked_add(size & mask) };
+        Ok(Some(Self { id, body, end }))
+    }
+}
+
+fn number(view: &View, from: u64, to: u64) -> io::Result<Option<u64>> {
+    if to - from > 8 {
+        return Ok(None);
+    }
+    let bytes = view.vec(from, (to - from) as usize)?;
+    Ok(bytes.map(|bytes| bytes.iter().fold(0, |n, byte| n << 8 | u64::from(*byte))))
+}
+
+/// A cluster's first element is its time, but for a checksum.
+fn cluster_time(view: &View, at: u64) -> io::Result<Option<i64>> {
+    let mut at = at;
+    for _ in 0..3 {
+        match Element::read(view, at)? {
+            Some(Element { id: TIMESTAMP, body, end: Some(end) }) => {
+                return Ok(number(view, body, end)?.and_then(|time| i64::try_from(time).ok()));
+            }
+            Some(Element { end: Some(end), .. }) => at = end,
+            _ => return Ok(None),
+        }
+    }
+    Ok(None)
+}
