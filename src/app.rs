@@ -94,6 +94,7 @@ impl Watcher {
             rules: settings.rules.clone(),
             library: settings.library.clone(),
             configuration: Some(configuration(&start)),
+            runtime: start.env.runtime_dir(),
             keeper: Some("/proc/self/exe".into()),
             trace: start.trace,
         };
@@ -187,7 +188,7 @@ fn translate(
             Notice::Released(id) => work(Work::Released(id)),
             Notice::Lost { source, rule, reason } => work(Work::Lost { source, rule, reason }),
             Notice::Overflow { recovered } => tell(Told::Event(Event::Overflow { recovered })),
-            Notice::Grabbed(_) => {}
+            Notice::Grabbed(_) | Notice::Tripped(Trip::Sandbox) => {}
             Notice::Tripped(Trip::Library) => work(Work::Retry),
             Notice::Tripped(Trip::Configuration) => tell(Told::Configuration),
             Notice::Created(path) => tell(Told::Created(path)),

@@ -45,9 +45,14 @@ impl Lab {
     }
 
     fn start(&mut self, folder: &str, files: &str, recursive: bool) {
+        let folder = self.root.path().join(folder);
+        self.start_at(folder.to_str().unwrap(), files, recursive);
+    }
+
+    fn start_at(&mut self, folder: &str, files: &str, recursive: bool) {
         let rule = Rule {
             name: "test".into(),
-            folders: vec![self.root.path().join(folder).to_str().unwrap().into()],
+            folders: vec![folder.into()],
             files: vec![files.into()],
             recursive,
             source: Source::Temporary,
@@ -56,6 +61,7 @@ impl Lab {
             rules: vec![rule],
             library: self.root.path().join("library"),
             configuration: None,
+            runtime: Some(self.root.path().join("run")),
             keeper: None,
             trace: false,
         };
@@ -355,4 +361,32 @@ fn a_lost_file_is_told() {
             return;
         }
     }
+}
+
+/// Epiphany's way: a private `/var/tmp` that no event of the host tells about.
+#[test]
+fn a_sandbox_that_starts_later_is_looked_into() {
+    let mut lab = Lab::new("in", "Flash*", false);
+    lab.stop();
+    fs::create_dir_all(lab.path("run/webkitgtk")).unwrap();
+    lab.start_at("/proc/*/root/var/tmp", "Flash*", false);
+    let script = "echo; read line; touch \"$2/bus-proxy\"; read line; \
+                  exec 3>/var/tmp/Flash1; rm /var/tmp/Flash1; echo hidden >&3; echo; read line";
+    let mut sandbox = std::process::Command::new("bwrap")
+        .args(["--dev-bind", "/", "/", "--tmpfs", "/var/tmp", "sh", "-c", script, "sh", "x"])
+        .arg(lab.path("run/webkitgtk"))
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("bwrap (package bubblewrap)");
+    let mut stdin = sandbox.stdin.take().unwrap();
+    sandbox.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+    stdin.write_all(b"\n").unwrap();
+    // Nothing tells from outside when the folder is watched: a file is offered until one is held.
+    stdin.write_all(b"\n").unwrap();
+    let held = lab.held();
+    assert!(held.source.ends_with("var/tmp/Flash1"), "{:?}", held.source);
+    drop(stdin);
+    sandbox.wait().unwrap();
+    assert_eq!(content(&lab.finished()), b"hidden\n");
 }

@@ -79,6 +79,7 @@ pub(super) fn trial(folders: &[PathBuf], library: &Path, program: &Path) -> anyh
         library: library.into(),
         configuration: None,
         keeper: None,
+        runtime: None,
         trace: false,
     };
     let (send, notices) = channel();

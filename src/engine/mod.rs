@@ -112,6 +112,8 @@ pub struct Options {
     pub library: PathBuf,
     /// The configuration file, to tell when it changes.
     pub configuration: Option<PathBuf>,
+    /// `$XDG_RUNTIME_DIR`, where launchers of sandboxes leave their traces.
+    pub runtime: Option<PathBuf>,
     /// The program that keeps what has no name left ([`keeper`]): fisga itself, run with [`keeper::COMMAND`].
     pub keeper: Option<PathBuf>,
     /// Tell every creation and removal.

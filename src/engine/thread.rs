@@ -13,7 +13,7 @@ use std::{
     },
     path::{Path, PathBuf},
     sync::{Arc, mpsc::Receiver},
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use inotify::{EventMask, WatchDescriptor};
@@ -28,7 +28,7 @@ use super::{
     hold::{Hold, HoldId, Inode, Producer, inode, open_regular},
     keeper::{self, Keeper},
     lease,
-    rescue::{Answer, Caught, Request, Requests, Wanted},
+    rescue::{Answer, Caught, Folders, Request, Requests, Wanted},
     settle::{Look, Manner, Settle, Stamp, Step, Writers},
     staging::{Origin, Staged, Staging, Stagings},
     watch::{Plan, Target, Watches},
@@ -37,6 +37,17 @@ use crate::{
     event::How,
     rule::{Rule, Source},
 };
+
+/// Stands among the deadlines for a look for sandboxes; no hold has this number.
+const SANDBOXES: HoldId = 0;
+/// When to look, after a sandbox seems to start.
+const SANDBOX_LOOKS: [Duration; 5] = [
+    Duration::ZERO,
+    Duration::from_millis(200),
+    Duration::from_millis(700),
+    Duration::from_secs(2),
+    Duration::from_secs(6),
+];
 
 /// What wakes the thread beside the kernel.
 #[derive(Debug)]
@@ -75,6 +86,10 @@ enum Rest {
     Ended {
         node: i32,
     },
+    Tripped {
+        trip: Trip,
+        mask: EventMask,
+    },
     File {
         descriptor: i32,
         ended: bool,
@@ -104,6 +119,7 @@ pub(super) struct Core<N> {
     notice: N,
     mounts: Option<File>,
     configuration: Option<PathBuf>,
+    runtime: Option<PathBuf>,
     trace: bool,
     paused: bool,
     count: u64,
@@ -131,7 +147,12 @@ impl<N: Fn(Notice)> Core<N> {
         wake: Arc<OwnedFd>,
         notice: N,
     ) -> Result<Self, EngineError> {
-        let plan = Plan::new(&options.rules, &options.library, options.configuration.as_deref())?;
+        let plan = Plan::new(
+            &options.rules,
+            &options.library,
+            options.configuration.as_deref(),
+            options.runtime.as_deref(),
+        )?;
         Ok(Self {
             watches: Watches::new(plan, options.trace, stagings).map_err(EngineError::Inotify)?,
             requests,
@@ -140,6 +161,7 @@ impl<N: Fn(Notice)> Core<N> {
             notice,
             mounts: File::open("/proc/self/mountinfo").ok(),
             configuration: options.configuration,
+            runtime: options.runtime,
             trace: options.trace,
             paused: false,
             count: 0,
@@ -263,7 +285,7 @@ impl<N: Fn(Notice)> Core<N> {
             }
             match node.target(name) {
                 None => {}
-                Some(Target::Trip(trip)) => self.watches_tripped(*trip, mask),
+                Some(Target::Trip(trip)) => rest.push(Rest::Tripped { trip: *trip, mask }),
                 Some(Target::Rule(_)) if self.paused => {}
                 Some(Target::Rule(rule)) if created => {
                     self.count += 1;
@@ -289,7 +311,10 @@ impl<N: Fn(Notice)> Core<N> {
     }
 
     /// A configuration file is read when it is whole: closed, or moved there.
-    fn watches_tripped(&self, trip: Trip, mask: EventMask) {
+    fn tripped(&mut self, trip: Trip, mask: EventMask) {
+        if trip == Trip::Sandbox {
+            return self.sandbox_starts();
+        }
         if trip == Trip::Library || mask.intersects(EventMask::CLOSE_WRITE | EventMask::MOVED_TO) {
             (self.notice)(Notice::Tripped(trip));
         }
@@ -307,6 +332,7 @@ impl<N: Fn(Notice)> Core<N> {
                 self.after_walk();
             }
             Rest::Ended { node } => self.watches.gone(node),
+            Rest::Tripped { trip, mask } => self.tripped(trip, mask),
             Rest::File { descriptor, ended } => {
                 let Some(&id) = self.by_watch.get(&descriptor) else { return };
                 if ended {
@@ -515,6 +541,10 @@ impl<N: Fn(Notice)> Core<N> {
             && due <= now
         {
             self.deadlines.pop_first();
+            if id == SANDBOXES {
+                self.ask(Request::Sandboxes);
+                continue;
+            }
             if let Some(tracked) = self.holds.get_mut(&id) {
                 tracked.deadline = None;
             }
@@ -528,7 +558,7 @@ impl<N: Fn(Notice)> Core<N> {
             Command::Resume => self.paused = false,
             Command::Grab => self.look_for_open(),
             Command::Configure { rules, library } => {
-                match Plan::new(&rules, &library, self.configuration.as_deref()) {
+                match Plan::new(&rules, &library, self.configuration.as_deref(), self.runtime.as_deref()) {
                     Ok(plan) => {
                         self.watches.set_plan(plan);
                         self.after_walk();
@@ -598,9 +628,17 @@ impl<N: Fn(Notice)> Core<N> {
                 }
             }
             Answer::Open { folder, name, caught } => {
-                let node = self.watches.nodes().find(|(_, node)| node.path() == folder && node.is_leaf());
-                let Some((_, node)) = node else { return };
-                let Some(Target::Rule(rule)) = node.target(&name) else { return };
+                // A sandbox's folder reads as the one outside: the device tells them apart.
+                let nodes = self.watches.nodes().filter(|(_, node)| node.path() == folder);
+                let Some((node, rule)) = nodes
+                    .filter_map(|(_, node)| match node.target(&name) {
+                        Some(Target::Rule(rule)) => Some((node, rule)),
+                        _ => None,
+                    })
+                    .max_by_key(|(node, _)| node.dev == caught.inode.dev)
+                else {
+                    return;
+                };
                 let (rule, staging) = (rule.clone(), node.staging.clone());
                 let before = self.holds.len();
                 self.caught(caught, folder.join(&name), rule, staging, How::Attach);
@@ -615,8 +653,11 @@ impl<N: Fn(Notice)> Core<N> {
                 }
             }
             Answer::Sandbox { dir, root } => {
-                self.watches.enter_private(dir, &root);
-                self.after_walk();
+                if self.watches.enter_private(dir, &root) {
+                    self.after_walk();
+                    // What it has open by now was created before we looked.
+                    self.ask(Request::Open(self.concerns()));
+                }
             }
         }
     }
@@ -649,17 +690,18 @@ impl<N: Fn(Notice)> Core<N> {
 
     /// Files that are open already, named or not, wherever a rule looks.
     fn look_for_open(&self) {
-        let plan: HashMap<PathBuf, Vec<_>> = self
-            .watches
-            .nodes()
-            .filter(|(_, node)| node.is_leaf())
-            .map(|(_, node)| (node.path().to_owned(), node.matchers()))
-            .collect();
-        let concerns = move |folder: &Path, name: &OsStr| {
-            plan.get(folder).is_some_and(|all| all.iter().any(|matcher| matcher.matches(name)))
-        };
         self.ask(Request::Sandboxes);
-        self.ask(Request::Open(Arc::new(concerns)));
+        self.ask(Request::Open(self.concerns()));
+    }
+
+    /// The folders that hold candidates, and their globs, as they are now.
+    fn concerns(&self) -> Folders {
+        let leaves = self.watches.nodes().filter(|(_, node)| node.is_leaf());
+        let globs: HashMap<PathBuf, Vec<_>> =
+            leaves.map(|(_, node)| (node.path().to_owned(), node.matchers())).collect();
+        Arc::new(move |folder: &Path, name: &OsStr| {
+            globs.get(folder).is_some_and(|all| all.iter().any(|matcher| matcher.matches(name)))
+        })
     }
 
     /// What a crash, or the last end, left in staging.
@@ -713,13 +755,23 @@ impl<N: Fn(Notice)> Core<N> {
         u64::try_from(born.tv_sec).unwrap_or_default() >= since
     }
 
+    /// A launcher changes root while it starts, and its program takes a while: looked for now and a few times more.
+    fn sandbox_starts(&mut self) {
+        let now = Instant::now();
+        self.deadlines.retain(|&(_, id)| id != SANDBOXES);
+        self.deadlines.extend(SANDBOX_LOOKS.map(|wait| (now + wait, SANDBOXES)));
+    }
+
     /// What walking the folders brought to light.
     fn after_walk(&mut self) {
         for unwatched in std::mem::take(&mut self.watches.unwatched) {
             (self.notice)(Notice::Unwatched(unwatched));
         }
         for trip in std::mem::take(&mut self.watches.tripped) {
-            (self.notice)(Notice::Tripped(trip));
+            match trip {
+                Trip::Sandbox => self.sandbox_starts(),
+                trip => (self.notice)(Notice::Tripped(trip)),
+            }
         }
         let found = std::mem::take(&mut self.watches.found);
         if !self.paused {

@@ -64,7 +64,13 @@ pub enum Trip {
     Configuration,
     /// The library folder is there (again).
     Library,
+    /// A sandbox seems to start: its launcher made a socket or a folder.
+    Sandbox,
 }
+
+/// Where launchers of sandboxes leave something when they start one, below `$XDG_RUNTIME_DIR`: bus proxies of
+/// WebKitGTK (XDGDBusProxy.cpp) and GNOME's portal, and Flatpak's instances (flatpak-run(1)).
+const LAUNCHERS: [&str; 3] = ["webkitgtk", ".dbus-proxy", ".flatpak"];
 
 /// What a name in a watched folder means.
 #[derive(Clone, Debug)]
@@ -104,6 +110,7 @@ impl Plan {
         rules: &[Rule],
         library: &Path,
         configuration: Option<&Path>,
+        runtime: Option<&Path>,
     ) -> Result<Self, globset::Error> {
         let rules: Vec<_> = rules.iter().cloned().map(Arc::new).collect();
         let mut watched = Vec::new();
@@ -124,6 +131,17 @@ impl Plan {
                 target: Target::Trip(trip),
                 names: Matcher::new(&[globset::escape(name)])?,
                 folders: vec![parent.components().filter_map(literal).collect()],
+                recursive: false,
+                nameless: false,
+            }));
+        }
+        let wants_sandboxes = watched.iter().any(|w| w.folders.iter().any(|f| private(f).is_some()));
+        if let Some(runtime) = runtime.filter(|_| wants_sandboxes) {
+            let launcher = |name| runtime.join(name).components().filter_map(literal).collect();
+            watched.push(Arc::new(Watched {
+                target: Target::Trip(Trip::Sandbox),
+                names: Matcher::new(&["*".into()])?,
+                folders: LAUNCHERS.into_iter().map(launcher).collect(),
                 recursive: false,
                 nameless: false,
             }));
@@ -328,8 +346,9 @@ impl Watches {
         }
     }
 
-    /// A sandbox's private folder, reached through a process in it (`root`, "/proc/PID/root/var/tmp").
-    pub(crate) fn enter_private(&mut self, dir: OwnedFd, root: &Path) {
+    /// A sandbox's private folder, reached through a process in it (`root`, "/proc/PID/root/var/tmp"). False when it is
+    /// watched already, or of no concern.
+    pub(crate) fn enter_private(&mut self, dir: OwnedFd, root: &Path) -> bool {
         let inside: Vec<_> = root.components().skip(4).filter_map(literal).collect();
         let mut roles = Vec::new();
         for watched in &self.plan.watched {
@@ -342,9 +361,11 @@ impl Watches {
                 roles.push(Role::Leaf { watched: watched.clone(), depth: 0 });
             }
         }
+        let before = self.nodes.len();
         if !roles.is_empty() {
             self.enter(dir, roles, true, true);
         }
+        self.nodes.len() > before
     }
 
     /// Watches a folder for these roles, then looks into it.
