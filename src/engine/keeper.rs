@@ -38,7 +38,7 @@ use signal_hook::consts::{SIGTERM, SIGUSR1};
 use super::{
     hold::{HoldId, fd_path},
     lease,
-    settle::{Settle, Step},
+    settle::{Manner, Settle, Step},
     staging::Staging,
 };
 
@@ -216,7 +216,7 @@ fn orphaned(kept: Vec<(OsString, File)>, library: &Path) -> io::Result<()> {
         .into_iter()
         .map(|(name, file)| {
             let stamp = lease::look(&file, 0).map(|look| look.stamp).unwrap_or_default();
-            Kept { name, settle: Settle::new(stamp, now), file }
+            Kept { name, settle: Settle::new(Manner::Player, stamp, now), file }
         })
         .collect();
     for one in &kept {
