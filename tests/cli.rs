@@ -123,6 +123,33 @@ fn a_bad_configuration_is_one_line_and_status_2() {
 }
 
 #[test]
+fn nothing_starts_with_a_bad_configuration() {
+    let home = Home::new();
+    let path = home.configure("{\"rules\": 1}");
+    for args in [&["watch"][..], &["doctor"], &["discard", "LAST"]] {
+        let line = home.run(args).complaint(2);
+        assert!(line.starts_with(&format!("{}: rules: ", path.display())), "{line}");
+    }
+    let answer = home.command(&["config", "path"]).env("HOME", "here").output().unwrap();
+    let line = Answer::from(answer).complaint(2);
+    assert_eq!(line, "no home folder: neither HOME nor the user database names one");
+}
+
+#[test]
+fn the_log_goes_to_stderr_and_can_be_raised() {
+    let home = Home::new();
+    home.configure(r#"{"rules": [{"name": "x", "folders": ["$NOT_SET/x"], "files": ["*"]}]}"#);
+    let log = |args: &[&str], rust_log: &str| {
+        let answer = Answer::from(home.command(args).env("RUST_LOG", rust_log).output().unwrap());
+        assert_eq!(answer.status, 0, "{}", answer.err);
+        answer.err
+    };
+    assert!(log(&["config", "check"], "").contains("left out: its variable is not set"));
+    assert_eq!(log(&["-q", "config", "check"], ""), "");
+    assert_eq!(log(&["-v", "config", "check"], "fisga=error"), "", "RUST_LOG counts more");
+}
+
+#[test]
 fn usage_errors_are_one_line_and_status_2() {
     let home = Home::new();
     assert!(home.run(&["wach"]).complaint(2).starts_with("unrecognized subcommand 'wach'; tip: "));

@@ -28,9 +28,9 @@ pub enum ExpandError {
 
 impl Environment {
     /// That of this process; home and Videos folder as the `directories` crate finds them (`$HOME`, else the user
-    /// database; `XDG_VIDEOS_DIR` in `user-dirs.dirs`). `None` without a home.
+    /// database; `XDG_VIDEOS_DIR` in `user-dirs.dirs`). `None` without an absolute home.
     pub fn current() -> Option<Self> {
-        let user = directories::UserDirs::new()?;
+        let user = directories::UserDirs::new().filter(|user| user.home_dir().is_absolute())?;
         let videos = user.video_dir().filter(|dir| *dir != user.home_dir()).map(Path::to_owned);
         let mut env = Self::new(user.home_dir(), std::env::vars_os());
         if let Some(videos) = videos {

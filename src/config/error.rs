@@ -7,8 +7,8 @@ use super::file;
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// Neither `$HOME` nor the user database names a home folder.
-    #[error("no home folder: HOME is not set and the user database has none")]
+    /// Neither `$HOME` nor the user database names an absolute home folder.
+    #[error("no home folder: neither HOME nor the user database names one")]
     NoHome,
     /// The file can't be opened or read.
     #[error("{}: cannot be read", path.display())]

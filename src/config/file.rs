@@ -93,7 +93,7 @@ pub struct Entry {
     /// Absolute folders. They may begin with ~, hold $VARIABLES, and * in any component.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub folders: Option<Vec<String>>,
-    /// Globs over file names: * ? [abc] {this,that}
+    /// Globs over file names: `*`, `?`, `[abc]`, `{this,that}`
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<Vec<String>>,
     /// Whether the folders below count too.
