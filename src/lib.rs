@@ -27,6 +27,8 @@ pub mod event;
 pub mod fate;
 pub mod library;
 pub mod media;
+#[cfg(feature = "tray")]
+pub mod resident;
 pub mod rule;
 pub mod source;
 pub mod stream;

@@ -10,7 +10,11 @@ use clap::Parser;
 use fisga::{
     app::{Start, StartError},
     cli::{self, Cli, Command, Json},
-    commands::{self, Outcome, text},
+    commands::{
+        self, Outcome,
+        control::{self, Request},
+        text,
+    },
     config::{self, ConfigError, Environment},
     doctor,
     engine::keeper,
@@ -74,14 +78,55 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
             doctor::child(io::stdin().lock(), &mut out)?;
             Ok(Outcome::Good)
         }
+        Some(Command::Autostart(which)) => commands::autostart::run(which, &mut out),
+        Some(Command::Status(Json { json })) => control::run(Request::Status { json }, &mut out),
+        Some(Command::Pause(pause)) => control::run(Request::Pause(pause), &mut out),
+        Some(Command::Resume) => control::run(Request::Resume, &mut out),
+        Some(Command::Grab) => control::run(Request::Grab, &mut out),
+        Some(Command::Open) => control::run(Request::Open, &mut out),
+        Some(Command::Quit) => control::run(Request::Quit, &mut out),
+        None => {
+            let (config, overrides) = (cli.global.config.clone(), cli.global.overrides());
+            resident(Start { env, config, overrides, trace: false }, &mut out)?;
+            Ok(Outcome::Good)
+        }
         _ => anyhow::bail!("this version of fisga has no such command yet"),
     }
 }
 
+/// `fisga` without a command.
+#[cfg(feature = "tray")]
+fn resident(start: Start, out: &mut impl Write) -> Result<(), fisga::resident::ResidentError> {
+    fisga::resident::run(start, out)
+}
+
+/// `fisga` without a command, and without the desktop's part.
+#[cfg(not(feature = "tray"))]
+fn resident(start: Start, out: &mut impl Write) -> Result<(), TerminalError> {
+    terminal::run(start, terminal::Output::Plain, out)
+}
+
 /// The exit status for an error.
 fn status(error: &anyhow::Error) -> u8 {
-    let at_start = matches!(error.downcast_ref(), Some(TerminalError::Start(StartError::Config(_))));
-    if at_start || error.is::<ConfigError>() { cli::USAGE } else { cli::FAILED }
+    if control::is_not_running(error) {
+        return cli::NOT_RUNNING;
+    }
+    // Whichever face it was that couldn't use the configuration.
+    if error.chain().any(|e| e.is::<ConfigError>() || is_config(e)) { cli::USAGE } else { cli::FAILED }
+}
+
+/// Transparent errors stand for their source in the chain, and are not found by its type.
+fn is_config(error: &(dyn std::error::Error + 'static)) -> bool {
+    let start = match error.downcast_ref() {
+        Some(TerminalError::Start(start)) => Some(start),
+        _ => None,
+    };
+    #[cfg(feature = "tray")]
+    let start = match error.downcast_ref() {
+        Some(fisga::resident::ResidentError::Start(start)) => Some(start),
+        _ => start,
+    };
+    matches!(start, Some(StartError::Config(_)))
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -122,7 +122,8 @@ fn name(out: &mut impl Write, what: &str, path: &Path) -> io::Result<()> {
     out.flush()
 }
 
-fn print(event: &Event, output: Output, out: &mut impl Write) -> io::Result<()> {
+/// Prints what happened.
+pub(crate) fn print(event: &Event, output: Output, out: &mut impl Write) -> io::Result<()> {
     match output {
         Output::Json => {
             serde_json::to_writer(&mut *out, event)?;

@@ -1,7 +1,9 @@
 //! The commands that print and end. Each writes its results to `out`; what goes wrong is the caller's to show.
 
+pub mod autostart;
 pub mod check;
 pub mod config;
+pub mod control;
 pub mod discard;
 pub mod history;
 pub mod manual;

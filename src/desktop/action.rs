@@ -87,6 +87,8 @@ pub enum Wake {
     Reload,
     /// End orderly.
     Quit,
+    /// Nothing that concerns the interface.
+    Nothing,
 }
 
 /// The other half of a question from the bus; dropping it unanswered lets the asker know.

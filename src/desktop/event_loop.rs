@@ -26,14 +26,14 @@ pub enum Flow {
 }
 
 /// Runs until `on` says [`Flow::End`]. `start` is called once, when wakes can be delivered; it is told whether there
-/// is a display. What it makes is dropped before this returns.
+/// is a display. What it makes is returned.
 ///
 /// # Errors
 /// Those of `start`.
 pub fn run<T, E>(
     start: impl FnOnce(Waker, bool) -> Result<T, E>,
     mut on: impl FnMut(&mut T, Wake) -> Flow,
-) -> Result<(), E> {
+) -> Result<T, E> {
     match tao_loop() {
         Some(event_loop) => run_tao(event_loop, start, on),
         None => {
@@ -44,7 +44,7 @@ pub fn run<T, E>(
                     break;
                 }
             }
-            Ok(())
+            Ok(it)
         }
     }
 }
@@ -53,7 +53,7 @@ fn run_tao<T, E>(
     mut event_loop: EventLoop<Wake>,
     start: impl FnOnce(Waker, bool) -> Result<T, E>,
     mut on: impl FnMut(&mut T, Wake) -> Flow,
-) -> Result<(), E> {
+) -> Result<T, E> {
     let proxy = Mutex::new(event_loop.create_proxy());
     let waker = Waker::new(move |wake| {
         let proxy = proxy.lock().unwrap_or_else(PoisonError::into_inner);
@@ -70,7 +70,7 @@ fn run_tao<T, E>(
         }
         _ => {}
     });
-    Ok(())
+    Ok(it)
 }
 
 /// tao's loop. Its builder panics if the toolkit can't use the display: a display that takes connections may still

@@ -2,7 +2,10 @@
 //!
 //! It lives on the main thread and does nothing slow there: each edge is a thread of its own.
 
-use std::{env, io, path::PathBuf};
+use std::{
+    env, io,
+    path::{Path, PathBuf},
+};
 
 use chrono::{DateTime, Local};
 use serde::Serialize;
@@ -31,8 +34,8 @@ pub trait Backend {
     fn resume(&mut self);
     /// Saves what is playing now.
     fn grab(&mut self);
-    /// Puts a file of the library into the trash; may be done later.
-    fn discard(&mut self, path: PathBuf);
+    /// Puts a file of the library into the trash.
+    fn discard(&mut self, path: &Path);
     /// Writes down whether popups are wanted.
     fn set_notifications(&mut self, on: bool);
     /// Makes sure that the configuration file is there, and tells where.
@@ -154,9 +157,15 @@ impl<B: Backend> Ui<B> {
             Wake::Alarm(sign) => self.sign(sign),
             Wake::Reload => self.reload(),
             Wake::Quit => Flow::End,
+            Wake::Nothing => return Flow::Continue,
         };
         self.refresh();
         flow
+    }
+
+    /// Ends all parts, and gives the program back.
+    pub fn end(self) -> B {
+        self.backend
     }
 
     /// How it stands, as JSON.
@@ -211,7 +220,7 @@ impl<B: Backend> Ui<B> {
             Action::Play(path) => self.shower.show(Request::Open(path)),
             Action::Discard(path) => {
                 self.state.forget(&path);
-                self.backend.discard(path);
+                self.backend.discard(&path);
             }
             Action::ToggleNotifications => {
                 let on = !self.state.notifications;
