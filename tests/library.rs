@@ -20,8 +20,10 @@ use std::{
 
 use fisga::library::{
     Means,
+    history::{Entry, History, Outcome},
     name::Name,
     place::{self, Error, FileId, Held, Placed, Staged, Work},
+    trash,
 };
 use tempfile::TempDir;
 
@@ -147,6 +149,9 @@ fn an_inode_that_is_ours_alone_is_linked() {
         assert_eq!(place::find(&library, &hold.file).unwrap(), Some(placed.path.clone()), "after a crash");
         fs::remove_file(hold.path()).unwrap();
         assert_eq!(place::find(&library, &hold.file).unwrap(), None, "nothing to clear up");
+        let metadata = fs::metadata(&placed.path).unwrap();
+        let accessed = (metadata.atime(), metadata.atime_nsec());
+        assert_eq!(accessed, (metadata.mtime(), metadata.mtime_nsec()), "nobody has opened it");
         assert_eq!(fs::read(&placed.path).unwrap(), b"content");
     }
 }
@@ -416,4 +421,70 @@ fn what_is_written_fails_as_a_whole() {
     assert_eq!(names(dir.path()), [""; 0]);
     let placed = place::write_new(dir.path(), &name, |file| file.write_all(b"whole")).unwrap();
     assert_eq!((placed.means, fs::read(&placed.path).unwrap()), (Means::Written, b"whole".to_vec()));
+}
+
+/// A history in which these files were saved, in this order.
+fn history(dir: &Path, saved: &[&Path]) -> History {
+    let history = History::open(&dir.join("history.jsonl")).unwrap();
+    for path in saved {
+        let entry = Entry::new(chrono::Local::now(), Outcome::Saved, "/tmp/Flash1".into(), "flash".into());
+        history.append(&entry.at(path)).unwrap();
+    }
+    history
+}
+
+#[test]
+fn discarding() {
+    if !in_namespace("discarding") {
+        return;
+    }
+    let dir = on_disk();
+    // The user's trash belongs to the user.
+    mount("size=1m", dir.path());
+    let (library, elsewhere) = (library(dir.path()), dir.path().join("elsewhere"));
+    fs::create_dir(&elsewhere).unwrap();
+    let file = |path: PathBuf| {
+        fs::write(&path, "content").unwrap();
+        path
+    };
+    let (first, last) = (file(library.join("first.mp4")), file(library.join("last\n\u{1f3ac}.mp4")));
+    let (moved, foreign) = (file(elsewhere.join("moved.mp4")), file(elsewhere.join("foreign.mp4")));
+    let link = library.join("link.mp4");
+    symlink(&foreign, &link).unwrap();
+    let history = history(dir.path(), &[&first, &moved, &last]);
+    let discard = |target: &OsStr| trash::discard(target, &library, &history);
+
+    assert!(matches!(discard(foreign.as_os_str()), Err(trash::Error::NotOurs { .. })));
+    assert!(matches!(discard(link.as_os_str()), Err(trash::Error::NoFile { .. })));
+    assert!(matches!(discard(library.as_os_str()), Err(trash::Error::NoFile { .. })));
+    assert!(matches!(discard(OsStr::new("not there")), Err(trash::Error::Missing { .. })));
+    let escape = library.join("../../elsewhere/foreign.mp4");
+    assert!(matches!(discard(escape.as_os_str()), Err(trash::Error::NotOurs { .. })));
+
+    assert_eq!(discard(OsStr::new("LAST")).unwrap(), last);
+    assert!(
+        matches!(discard(OsStr::new("LAST")), Err(trash::Error::Missing { .. })),
+        "and not the one before"
+    );
+    assert_eq!(discard(OsStr::new("first.mp4")).unwrap(), first);
+    assert_eq!(discard(moved.as_os_str()).unwrap(), moved);
+    assert_eq!(names(&library), ["link.mp4"]);
+    assert_eq!(names(&elsewhere), ["foreign.mp4"]);
+    let trashed = fs::read_dir(dir.path().join(".Trash-0/files")).expect("the trash of this disk");
+    assert_eq!(trashed.count(), 3);
+
+    let stuck = file(library.join("stuck.mp4"));
+    mount_again("remount,ro", dir.path());
+    let error = discard(stuck.as_os_str()).unwrap_err();
+    assert!(matches!(error, trash::Error::Trash { .. }), "{error:?}");
+    assert!(error.to_string().contains("Read-only file system"), "{error}");
+    assert!(stuck.exists());
+}
+
+#[test]
+fn nothing_to_discard() {
+    let dir = on_disk();
+    let history = history(dir.path(), &[]);
+    let error = trash::discard(OsStr::new("LAST"), dir.path(), &history).unwrap_err();
+    assert!(matches!(error, trash::Error::NothingSaved), "{error:?}");
 }

@@ -18,7 +18,7 @@ use rustix::{
 use super::{
     copy::Means,
     name::Name,
-    place::{Error, FileId, Folder, Placed, by_descriptor},
+    place::{Error, FileId, Folder, Placed, by_descriptor, unopened},
 };
 
 /// What our temporary names begin with; no producer's rule matches it.
@@ -137,6 +137,7 @@ impl<'a> Draft<'a> {
     }
 
     fn placed(self, name: &str, means: Means) -> Result<Placed, Error> {
+        unopened(&self.file);
         self.folder.sync()?;
         let stat = rustix::fs::fstat(&self.file).map_err(self.folder.error("look at the file"))?;
         Ok(Placed {

@@ -5,6 +5,7 @@
 //! own. It tells what somebody has watched, so only its owner can read it.
 
 use std::{
+    collections::HashSet,
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
     os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt},
@@ -277,6 +278,19 @@ impl History {
         Ok(found)
     }
 
+    /// Where everything was saved that the history still knows of, whether it is still there or not.
+    ///
+    /// # Errors
+    /// That the file is there and can't be read.
+    pub fn saved(&self) -> Result<HashSet<PathBuf>, Error> {
+        let mut saved = HashSet::new();
+        self.backwards(|entry| {
+            saved.extend(entry.file().filter(|_| entry.outcome == Outcome::Saved));
+            true
+        })?;
+        Ok(saved)
+    }
+
     /// Gives the entries to `each`, the newest first, until it says no.
     fn backwards(&self, mut each: impl FnMut(Entry) -> bool) -> Result<(), Error> {
         for path in [self.path.clone(), self.older()] {
@@ -415,6 +429,7 @@ mod tests {
             let path = Path::new(std::ffi::OsStr::from_bytes(path));
             history.append(&Entry { outcome: Outcome::Saved, ..entry(1) }.at(path)).unwrap();
             assert_eq!(history.last_saved().unwrap().unwrap().file().unwrap(), path);
+            assert!(history.saved().unwrap().contains(path));
         }
     }
 

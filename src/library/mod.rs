@@ -2,8 +2,13 @@
 
 mod copy;
 mod draft;
+pub mod duplicate;
 pub mod history;
+pub mod incomplete;
 pub mod name;
 pub mod place;
+pub mod room;
+pub mod shelf;
+pub mod trash;
 
 pub use copy::Means;

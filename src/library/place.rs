@@ -39,6 +39,7 @@ use super::{
     copy::{self, Means},
     draft::Draft,
     name::Name,
+    shelf,
 };
 
 /// A held file that is to be placed.
@@ -387,6 +388,7 @@ fn link(held: &Held<'_>, folder: &Folder, name: &Name) -> Result<Option<Placed>,
     if let Err(e) = rustix::fs::fchmod(held.file, Mode::from_raw_mode(0o644 & !umask())) {
         tracing::debug!(%name, "keeps the mode that its producer gave it: {e}");
     }
+    unopened(held.file);
     folder.sync()?;
     Ok(Some(Placed { path: folder.path.join(name), id: FileId::from(&stat), bytes, means: Means::Link }))
 }
@@ -415,6 +417,18 @@ fn umask() -> u32 {
             u32::from_str_radix(line.trim(), 8).ok()
         })
         .unwrap_or(0o022)
+}
+
+/// Makes a file that is ours count as never opened (see [`shelf`](super::shelf)), and reading it through this descriptor as
+/// no opening. Where that can't be had, it counts as opened, and `max_library` leaves it alone.
+pub(super) fn unopened(file: &File) {
+    let set = || -> rustix::io::Result<()> {
+        rustix::fs::fcntl_setfl(file, rustix::fs::fcntl_getfl(file)? | OFlags::NOATIME)?;
+        shelf::forget_access(file)
+    };
+    if let Err(e) = set() {
+        tracing::debug!("a saved file will count as opened: {e}");
+    }
 }
 
 /// Where a nameless file can be linked from (linkat(2), open(2) under `O_TMPFILE`).

@@ -1,0 +1,474 @@
+//! Once: the same content again, or a part of what is there already, is not saved a second time.
+//!
+//! The beginnings of all files in the library are known by their BLAKE3, so a new video costs one listing of the folder.
+//! Only where a beginning is the same are the contents compared, byte by byte: whether the one is all that the other has, or
+//! a part of it. A part is a prefix, or what a player left that fetched here and there: data that is the same wherever
+//! there is data, and holes elsewhere.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::{self, BufRead, BufReader, Write},
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    place::FileId,
+    shelf::{self, Video},
+};
+use crate::media::Content;
+
+/// Bytes of a beginning. All containers say here how long the video is, or have its first frames.
+const HEAD: u64 = 64 << 10;
+
+/// Bytes compared or hashed at once.
+const BLOCK: usize = 256 << 10;
+
+/// A video that may be in the library already.
+#[derive(Debug)]
+pub struct Candidate<'a> {
+    /// Read-only descriptor.
+    pub file: &'a File,
+    /// The first so many bytes are the video.
+    pub len: u64,
+    /// Whether it is whole.
+    pub whole: bool,
+}
+
+/// What becomes of a candidate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// Nothing like it is there.
+    Fresh,
+    /// All that it has is in this file.
+    DuplicateOf(PathBuf),
+    /// It has all that these unfinished ones have, and more: they can go once it is placed.
+    Replaces(Vec<PathBuf>),
+}
+
+/// How two contents relate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Relation {
+    Same,
+    /// The candidate is a part of what is there.
+    Part,
+    /// What is there is a part of the candidate.
+    Contains,
+    Different,
+}
+
+/// What one file in the library means for a candidate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bearing {
+    None,
+    Duplicate,
+    Replaced,
+}
+
+/// Why a candidate could not be judged.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The candidate can't be read.
+    #[error("the held file can't be compared with the library")]
+    Read(#[from] io::Error),
+    /// The stop flag was set.
+    #[error("stopped before the comparison was complete")]
+    Stopped,
+}
+
+/// What the library has, by its contents.
+#[derive(Clone, Debug)]
+pub struct Duplicates {
+    library: PathBuf,
+    index: PathBuf,
+}
+
+/// A line of the index: the BLAKE3 of a file's beginning, as long as the file is what it was.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Known {
+    dev: u64,
+    ino: u64,
+    bytes: u64,
+    modified: (i64, i64),
+    head: String,
+}
+
+type Key = (FileId, u64, (i64, i64));
+
+impl Duplicates {
+    /// For a library; `index` is a file of ours (in the XDG state folder) that spares reading all beginnings again. It may be
+    /// missing, old or damaged: what is in it counts only for a file of the same inode, size and time of change.
+    pub fn new(library: &Path, index: &Path) -> Self {
+        Self { library: library.to_owned(), index: index.to_owned() }
+    }
+
+    /// Compares a candidate with all that is in the library. One that [`place::find`](super::place::find) knows is there
+    /// already, and a duplicate of itself.
+    ///
+    /// # Errors
+    /// That the candidate can't be read, or that `stop` was set. A file in the library that can't be read is none that it
+    /// could be a duplicate of.
+    pub fn judge(&self, candidate: &Candidate<'_>, stop: &AtomicBool) -> Result<Judgement, Error> {
+        let head = head(candidate.file, candidate.len)?;
+        let mut replaced = Vec::new();
+        let mut longer = Vec::new();
+        for (video, known) in self.heads() {
+            // A file that is shorter than a beginning has another one, though it may be a part.
+            if known.head != head && video.bytes.min(candidate.len) >= HEAD {
+                continue;
+            }
+            let relation = match shelf::open(&video.path) {
+                Ok(file) => relation(candidate, &file, video.bytes, stop),
+                Err(e) => Err(e.into()),
+            };
+            let relation = match relation {
+                Err(Error::Read(e)) => {
+                    tracing::warn!("can't compare with {}: {e}", video.path.display());
+                    Relation::Different
+                }
+                relation => relation?,
+            };
+            match bearing(candidate.whole, video.whole, relation) {
+                Bearing::None => {}
+                Bearing::Duplicate => longer.push(video),
+                Bearing::Replaced => replaced.push(video.path),
+            }
+        }
+        replaced.sort();
+        Ok(match longer.into_iter().max_by(|a, b| (a.whole, &b.path).cmp(&(b.whole, &a.path))) {
+            Some(video) => Judgement::DuplicateOf(video.path),
+            None if replaced.is_empty() => Judgement::Fresh,
+            None => Judgement::Replaces(replaced),
+        })
+    }
+
+    /// The files in the library with their beginnings; keeps the index up to date.
+    fn heads(&self) -> Vec<(Video, Known)> {
+        let mut known = self.load();
+        let before = known.len();
+        let mut changed = false;
+        let mut heads = Vec::new();
+        for video in shelf::videos(&self.library) {
+            let entry = known.remove(&(video.id, video.bytes, video.modified)).or_else(|| {
+                changed = true;
+                let head = shelf::open(&video.path).and_then(|file| head(&file, video.bytes));
+                Some(Known {
+                    dev: video.id.dev,
+                    ino: video.id.ino,
+                    bytes: video.bytes,
+                    modified: video.modified,
+                    head: head
+                        .inspect_err(|e| tracing::warn!("can't read {}: {e}", video.path.display()))
+                        .ok()?,
+                })
+            });
+            heads.extend(entry.map(|entry| (video, entry)));
+        }
+        // Files that are gone leave their lines until there are as many of them as of the others.
+        if (changed || known.len() > before / 2)
+            && let Err(e) = self.store(heads.iter().map(|(_, known)| known))
+        {
+            tracing::warn!("can't write {}: {e}", self.index.display());
+        }
+        heads
+    }
+
+    fn load(&self) -> HashMap<Key, Known> {
+        let Ok(file) = File::open(&self.index) else { return HashMap::new() };
+        BufReader::new(file)
+            .lines()
+            .map_while(Result::ok)
+            .filter_map(|line| serde_json::from_str::<Known>(&line).ok())
+            .map(|known| ((FileId { dev: known.dev, ino: known.ino }, known.bytes, known.modified), known))
+            .collect()
+    }
+
+    /// Writes the index anew. It is no loss when a crash takes it, so nothing is synced.
+    fn store<'a>(&self, known: impl Iterator<Item = &'a Known>) -> io::Result<()> {
+        let folder = self.index.parent().unwrap_or(Path::new("/"));
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        let mut out = io::BufWriter::new(file.as_file_mut());
+        for known in known {
+            serde_json::to_writer(&mut out, known)?;
+            out.write_all(b"\n")?;
+        }
+        out.flush()?;
+        drop(out);
+        file.persist(&self.index)?;
+        Ok(())
+    }
+}
+
+/// The BLAKE3 of the first `len` bytes of a file, holes read as zeros. `None` if `stop` was set. Reads all of them: 4 GiB take
+/// seconds.
+///
+/// # Errors
+/// What reading returns; [`io::ErrorKind::UnexpectedEof`] if there are fewer.
+pub fn hash(file: &File, len: u64, stop: &AtomicBool) -> io::Result<Option<blake3::Hash>> {
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; BLOCK];
+    let mut at = 0;
+    while at < len {
+        if stop.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let n = usize::try_from(len - at).unwrap_or(BLOCK).min(BLOCK);
+        read(file, at, &mut buffer[..n])?;
+        hasher.update(&buffer[..n]);
+        at += n as u64;
+    }
+    Ok(Some(hasher.finalize()))
+}
+
+fn head(file: &File, len: u64) -> io::Result<String> {
+    let len = len.min(HEAD);
+    let hash = hash(file, len, &AtomicBool::new(false))?;
+    Ok(hash.map(|hash| hash.to_hex().to_string()).unwrap_or_default())
+}
+
+fn read(file: &File, at: u64, buffer: &mut [u8]) -> io::Result<()> {
+    if Content::read_at(file, at, buffer)? < buffer.len() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(())
+}
+
+/// Pure: what a file that is there means for a candidate.
+fn bearing(candidate_whole: bool, there_whole: bool, relation: Relation) -> Bearing {
+    match (relation, candidate_whole, there_whole) {
+        (Relation::Different, ..) => Bearing::None,
+        // The judgement of the content may have changed, the content has not: a whole one is worth its name and place.
+        (Relation::Same | Relation::Part, true, false) => Bearing::Replaced,
+        (Relation::Same | Relation::Part, ..) => Bearing::Duplicate,
+        (Relation::Contains, _, false) => Bearing::Replaced,
+        // More than a whole one: another cut, or a stream that went on. Both stay.
+        (Relation::Contains, _, true) => Bearing::None,
+    }
+}
+
+fn relation(
+    candidate: &Candidate<'_>,
+    there: &File,
+    there_len: u64,
+    stop: &AtomicBool,
+) -> Result<Relation, Error> {
+    let part = is_part(candidate.file, candidate.len, there, there_len, stop)?;
+    let contains = is_part(there, there_len, candidate.file, candidate.len, stop)?;
+    Ok(match (part, contains) {
+        (true, true) => Relation::Same,
+        (true, false) => Relation::Part,
+        (false, true) => Relation::Contains,
+        (false, false) => Relation::Different,
+    })
+}
+
+/// Whether every byte of data in `part` is at the same place in `whole`, and there is any.
+fn is_part(
+    part: &File,
+    part_len: u64,
+    whole: &File,
+    whole_len: u64,
+    stop: &AtomicBool,
+) -> Result<bool, Error> {
+    if part_len > whole_len || part_len == 0 {
+        return Ok(false);
+    }
+    let (mut ours, mut theirs) = (vec![0; BLOCK], vec![0; BLOCK]);
+    let (mut end, mut compared) = (0, 0);
+    loop {
+        let data = part.next_data(end).unwrap_or(end).min(part_len);
+        // Holes are whole blocks: the rest of a block beside one was not written either.
+        let after_hole = data > end;
+        end = part.next_hole(data).unwrap_or(part_len).min(part_len);
+        let before_hole = end < part_len;
+        if data >= end {
+            return Ok(data == part_len && compared > 0);
+        }
+        let mut at = data;
+        while at < end {
+            if stop.load(Ordering::Relaxed) {
+                return Err(Error::Stopped);
+            }
+            let n = usize::try_from(end - at).unwrap_or(BLOCK).min(BLOCK);
+            read(part, at, &mut ours[..n])?;
+            read(whole, at, &mut theirs[..n])?;
+            let zeros = |bytes: &mut dyn Iterator<Item = &u8>| bytes.take_while(|&&b| b == 0).count();
+            let from = if after_hole && at == data { zeros(&mut ours[..n].iter()) } else { 0 };
+            let to =
+                if before_hole && at + n as u64 == end { n - zeros(&mut ours[..n].iter().rev()) } else { n };
+            if from < to {
+                if ours[from..to] != theirs[from..to] {
+                    return Ok(false);
+                }
+                compared += to - from;
+            }
+            at += n as u64;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        os::unix::fs::{FileExt, MetadataExt},
+    };
+
+    use super::*;
+
+    #[test]
+    fn what_is_there_decides() {
+        use Relation::*;
+        for (relation, candidate_whole, there_whole, expected) in [
+            (Different, true, true, Bearing::None),
+            (Same, true, true, Bearing::Duplicate),
+            (Same, false, false, Bearing::Duplicate),
+            (Same, false, true, Bearing::Duplicate),
+            (Same, true, false, Bearing::Replaced),
+            (Part, false, true, Bearing::Duplicate),
+            (Part, false, false, Bearing::Duplicate),
+            (Part, true, true, Bearing::Duplicate),
+            (Part, true, false, Bearing::Replaced),
+            (Contains, true, false, Bearing::Replaced),
+            (Contains, false, false, Bearing::Replaced),
+            (Contains, true, true, Bearing::None),
+            (Contains, false, true, Bearing::None),
+        ] {
+            assert_eq!(bearing(candidate_whole, there_whole, relation), expected, "{relation:?}");
+        }
+    }
+
+    struct Library {
+        dir: tempfile::TempDir,
+        duplicates: Duplicates,
+    }
+
+    impl Library {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            fs::create_dir_all(dir.path().join("library/Incomplete")).unwrap();
+            let duplicates = Duplicates::new(&dir.path().join("library"), &dir.path().join("index.jsonl"));
+            Self { dir, duplicates }
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.duplicates.library.join(name)
+        }
+
+        fn judge(&self, content: &[u8], whole: bool) -> Judgement {
+            let path = self.dir.path().join("candidate");
+            fs::write(&path, content).unwrap();
+            self.judge_file(&File::open(path).unwrap(), whole)
+        }
+
+        fn judge_file(&self, file: &File, whole: bool) -> Judgement {
+            let candidate = Candidate { file, len: file.metadata().unwrap().len(), whole };
+            self.duplicates.judge(&candidate, &AtomicBool::new(false)).unwrap()
+        }
+    }
+
+    fn content(seed: &str) -> Vec<u8> {
+        let mut bytes = vec![0; 1 << 20];
+        blake3::Hasher::new().update(seed.as_bytes()).finalize_xof().fill(&mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn once() {
+        let library = Library::new();
+        let (film, other) = (content("film"), content("other"));
+        assert_eq!(library.judge(&film, true), Judgement::Fresh);
+
+        fs::write(library.path("film.mp4"), &film).unwrap();
+        let there = Judgement::DuplicateOf(library.path("film.mp4"));
+        assert_eq!(library.judge(&film, true), there, "the same again");
+        assert_eq!(library.judge(&film[..700_000], false), there, "a beginning");
+        assert_eq!(library.judge(&film[..1000], false), there, "a short beginning");
+        assert_eq!(library.judge(&other, true), Judgement::Fresh);
+        let mut changed = film.clone();
+        changed[900_000] ^= 1;
+        assert_eq!(library.judge(&changed, true), Judgement::Fresh, "one bit");
+        let longer = [&film[..], b"more"].concat();
+        assert_eq!(library.judge(&longer, true), Judgement::Fresh, "more than a whole one");
+        assert_eq!(library.judge(b"", false), Judgement::Fresh);
+
+        fs::rename(library.path("film.mp4"), library.path("renamed.mp4")).unwrap();
+        assert_eq!(library.judge(&film, true), Judgement::DuplicateOf(library.path("renamed.mp4")));
+        fs::write(library.path("renamed.mp4"), &other).unwrap();
+        assert_eq!(library.judge(&film, true), Judgement::Fresh, "the index is no truth");
+        assert_eq!(library.judge(&other, true), Judgement::DuplicateOf(library.path("renamed.mp4")));
+        fs::remove_file(library.path("renamed.mp4")).unwrap();
+        assert_eq!(library.judge(&other, true), Judgement::Fresh);
+    }
+
+    #[test]
+    fn a_whole_one_replaces_the_unfinished() {
+        let library = Library::new();
+        let film = content("film");
+        fs::write(library.path("Incomplete/film 45 %.mp4"), &film[..500_000]).unwrap();
+        fs::write(library.path("Incomplete/film 60 %.mp4"), &film[..600_000]).unwrap();
+        fs::write(library.path("Incomplete/other 60 %.mp4"), &content("other")[..600_000]).unwrap();
+        let both = ["Incomplete/film 45 %.mp4", "Incomplete/film 60 %.mp4"].map(|name| library.path(name));
+        assert_eq!(library.judge(&film, true), Judgement::Replaces(both.to_vec()));
+        assert_eq!(library.judge(&film[..550_000], false), Judgement::DuplicateOf(both[1].clone()));
+        assert_eq!(library.judge(&film[..650_000], false), Judgement::Replaces(both.to_vec()));
+        assert_eq!(library.judge(&film[..550_000], true), Judgement::Replaces(both.to_vec()));
+        fs::write(library.path("film.mp4"), &film).unwrap();
+        assert_eq!(library.judge(&film, true), Judgement::DuplicateOf(library.path("film.mp4")));
+    }
+
+    #[test]
+    fn what_was_fetched_here_and_there_is_a_part() {
+        let library = Library::new();
+        let film = content("film");
+        fs::write(library.path("film.mp4"), &film).unwrap();
+        let sparse = tempfile::tempfile().unwrap();
+        sparse.set_len(film.len() as u64).unwrap();
+        sparse.write_all_at(&film[..100_000], 0).unwrap();
+        sparse.write_all_at(&film[900_000..], 900_000).unwrap();
+        assert_eq!(library.judge_file(&sparse, false), Judgement::DuplicateOf(library.path("film.mp4")));
+        sparse.write_all_at(b"else", 900_000).unwrap();
+        assert_eq!(library.judge_file(&sparse, false), Judgement::Fresh);
+        let nothing = tempfile::tempfile().unwrap();
+        nothing.set_len(film.len() as u64).unwrap();
+        assert_eq!(library.judge_file(&nothing, false), Judgement::Fresh);
+    }
+
+    #[test]
+    fn the_index_spares_reading() {
+        let library = Library::new();
+        for name in ["a", "b", "c"] {
+            fs::write(library.path(name), content(name)).unwrap();
+        }
+        assert_eq!(library.judge(&content("d"), true), Judgement::Fresh);
+        let index = || fs::read_to_string(&library.duplicates.index).unwrap();
+        assert_eq!(index().lines().count(), 3);
+        let written = || fs::metadata(&library.duplicates.index).unwrap().ino();
+        let before = written();
+        assert_eq!(library.judge(&content("d"), true), Judgement::Fresh);
+        assert_eq!(written(), before, "nothing new, nothing written");
+        fs::write(&library.duplicates.index, format!("no line\n{}", index())).unwrap();
+        assert_eq!(library.judge(&content("a"), true), Judgement::DuplicateOf(library.path("a")));
+        fs::remove_file(library.path("b")).unwrap();
+        fs::remove_file(library.path("c")).unwrap();
+        assert_eq!(library.judge(&content("b"), true), Judgement::Fresh);
+        assert_eq!(index().lines().filter(|line| line.starts_with('{')).count(), 1);
+    }
+
+    #[test]
+    fn stopping() {
+        let library = Library::new();
+        fs::write(library.path("film.mp4"), content("film")).unwrap();
+        let file = File::open(library.path("film.mp4")).unwrap();
+        let candidate = Candidate { file: &file, len: 1 << 20, whole: true };
+        let stopped = library.duplicates.judge(&candidate, &AtomicBool::new(true));
+        assert!(matches!(stopped, Err(Error::Stopped)));
+        assert_eq!(hash(&file, 1 << 20, &AtomicBool::new(true)).unwrap(), None);
+        let whole = hash(&file, 1 << 20, &AtomicBool::new(false)).unwrap();
+        assert_eq!(whole, Some(blake3::hash(&content("film"))));
+        assert!(hash(&file, (1 << 20) + 1, &AtomicBool::new(false)).is_err());
+    }
+}

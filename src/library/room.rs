@@ -1,0 +1,127 @@
+//! Room: saving stops before the disk is full, and the library stays below a size if the user wants that.
+//!
+//! Both are decided here and told before they happen; the caller does them.
+//!
+//! A library that is to stay below a size gives up the oldest files that were saved by this program and never opened.
+//! "Opened" is what the kernel's time of access tells (see [`Video::opened`]), so a program that reads all files, such as
+//! a search index of contents, counts as opening them: they stay then. On a mount with `noatime` nobody can tell, and
+//! nothing is given up.
+
+use std::{collections::HashSet, io, path::Path, path::PathBuf};
+
+use rustix::fs::StatVfsMountFlags;
+
+use super::shelf::Video;
+
+/// How much is free, and whether a mount can tell that a file was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Disk {
+    /// Bytes that we may still write.
+    pub free: u64,
+    /// Whether the mount keeps account of reading.
+    pub tells_opened: bool,
+}
+
+/// What must go so that the library stays below its size.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Goes to the trash, the oldest first.
+    pub trash: Vec<Video>,
+    /// Bytes that the library is too large by all the same: everything else is opened, or not ours.
+    pub over: u64,
+}
+
+impl Disk {
+    /// The disk that a folder lies on.
+    ///
+    /// # Errors
+    /// What statvfs(3) returns.
+    pub fn of(folder: &Path) -> io::Result<Self> {
+        let stat = rustix::fs::statvfs(folder)?;
+        Ok(Self {
+            free: stat.f_bavail.saturating_mul(stat.f_frsize),
+            tells_opened: !stat.f_flag.intersects(StatVfsMountFlags::NOATIME | StatVfsMountFlags::RDONLY),
+        })
+    }
+
+    /// How many bytes are missing for a file that takes `need` more (0 if it is only linked), when `min_free` are to stay
+    /// free. `None` if there is room.
+    pub fn missing(self, need: u64, min_free: u64) -> Option<u64> {
+        need.saturating_add(min_free).checked_sub(self.free).filter(|&missing| missing > 0)
+    }
+}
+
+/// What must go before `need` bytes are added to a library that is to stay below `max` bytes. Only files in `saved` are
+/// ours to move (see [`History::saved`](super::history::History::saved)).
+pub fn plan(videos: &[Video], saved: &HashSet<PathBuf>, disk: Disk, max: u64, need: u64) -> Plan {
+    let total = videos.iter().fold(need, |sum, video| sum.saturating_add(video.bytes));
+    let mut plan = Plan { trash: Vec::new(), over: total.saturating_sub(max) };
+    if plan.over == 0 || !disk.tells_opened {
+        return plan;
+    }
+    let mut unopened: Vec<_> = videos.iter().filter(|v| !v.opened() && saved.contains(&v.path)).collect();
+    unopened.sort_by(|a, b| (a.modified, &a.path).cmp(&(b.modified, &b.path)));
+    for video in unopened {
+        if plan.over == 0 {
+            break;
+        }
+        plan.over = plan.over.saturating_sub(video.bytes);
+        plan.trash.push(video.clone());
+    }
+    plan
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::library::place::FileId;
+
+    #[test]
+    fn what_stays_free() {
+        for (free, need, min_free, missing) in [
+            (100, 50, 50, None),
+            (100, 51, 50, Some(1)),
+            (100, 0, 100, None),
+            (100, 0, 101, Some(1)),
+            (0, 0, 0, None),
+            (0, u64::MAX, u64::MAX, Some(u64::MAX)),
+        ] {
+            let disk = Disk { free, tells_opened: true };
+            assert_eq!(disk.missing(need, min_free), missing, "{need} into {free} with {min_free} to stay");
+        }
+        assert!(Disk::of(Path::new("/")).unwrap().free > 0);
+        assert!(Disk::of(Path::new("/not there")).is_err());
+    }
+
+    #[test]
+    fn the_oldest_unopened_go() {
+        let video = |name: &str, modified: i64, opened: bool| Video {
+            path: name.into(),
+            id: FileId { dev: 1, ino: 1 },
+            bytes: 10,
+            modified: (modified, 0),
+            accessed: (modified + i64::from(opened), 0),
+            whole: true,
+        };
+        let videos = [
+            video("c", 3, false),
+            video("a", 1, false),
+            video("opened", 0, true),
+            video("mine", 0, false),
+            video("b", 2, false),
+        ];
+        let saved: HashSet<PathBuf> = ["a", "b", "c", "opened"].map(PathBuf::from).into();
+        for (max, need, tells_opened, trash, over) in [
+            (60, 10, true, vec![], 0),
+            (59, 10, true, vec!["a"], 0),
+            (45, 10, true, vec!["a", "b"], 0),
+            (10, 0, true, vec!["a", "b", "c"], 10),
+            (10, 0, false, vec![], 40),
+            (0, u64::MAX, true, vec!["a", "b", "c"], u64::MAX - 30),
+        ] {
+            let plan = plan(&videos, &saved, Disk { free: 0, tells_opened }, max, need);
+            let names: Vec<_> = plan.trash.iter().map(|v| v.path.to_str().unwrap()).collect();
+            assert_eq!((names, plan.over), (trash, over), "{need} more into {max}");
+        }
+    }
+}
