@@ -3,6 +3,8 @@
 //! A file leaves our grip only after it is in the library, or nobody wants it, and that is in the history: a crash
 //! in between finds the staged name again, and [`place::find`] the copy that is there already.
 
+mod streams;
+
 use std::{
     collections::HashMap,
     fs, io,
@@ -97,6 +99,7 @@ impl Worker {
         sink: Sink,
     ) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
+        let streams = streams::Streams::new(&settings);
         let bench = Bench {
             settings,
             history,
@@ -105,6 +108,7 @@ impl Worker {
             stop: stop.clone(),
             started: SystemTime::now(),
             copies: HashMap::new(),
+            streams,
             waiting: Vec::new(),
             retry: None,
             complained: false,
@@ -149,6 +153,7 @@ struct Bench {
     stop: Arc<AtomicBool>,
     started: SystemTime,
     copies: HashMap<HoldId, Copy>,
+    streams: streams::Streams,
     waiting: Vec<Waiting>,
     /// When to try again, and how long was waited.
     retry: Option<(Instant, Duration)>,
@@ -159,14 +164,24 @@ struct Bench {
 impl Bench {
     fn run(mut self, works: &Receiver<Work>) {
         loop {
-            let work = match self.retry {
+            let retry = self.retry.map(|(due, _)| due);
+            let due = retry.into_iter().chain(self.streams.deadline()).min();
+            let work = match due {
                 None => works.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some((due, _)) => works.recv_timeout(due.saturating_duration_since(Instant::now())),
+                Some(due) => works.recv_timeout(due.saturating_duration_since(Instant::now())),
             };
             match work {
-                Ok(work) if !self.stopped() => self.work(work),
-                Err(RecvTimeoutError::Timeout) => self.retry(),
-                Ok(_) | Err(RecvTimeoutError::Disconnected) => return,
+                _ if self.stopped() => return,
+                Ok(work) => self.work(work),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            let now = Instant::now();
+            if self.retry.is_some_and(|(due, _)| due <= now) {
+                self.retry();
+            }
+            if self.streams.deadline().is_some_and(|due| due <= now) {
+                self.streams_due();
             }
         }
     }
@@ -185,6 +200,7 @@ impl Bench {
             }
             Work::Settings(settings) => {
                 self.settings = settings;
+                self.streams.configure(&self.settings);
                 self.retry();
             }
             Work::Retry => self.retry(),
@@ -193,11 +209,18 @@ impl Bench {
 
     /// Writes down how a candidate ended, and tells it.
     fn end(&self, event: Event, hold: Option<&Hold>) {
-        if let Some(mut entry) = Entry::of(&event, Local::now()) {
+        self.end_with(event, |entry| {
             if let Some(hold) = hold {
                 entry.how = Some(hold.how);
                 entry.program = hold.producer.get().map(|p| p.name.clone());
             }
+        });
+    }
+
+    /// The same with what the event doesn't tell.
+    fn end_with(&self, event: Event, add: impl FnOnce(&mut Entry)) {
+        if let Some(mut entry) = Entry::of(&event, Local::now()) {
+            add(&mut entry);
             if let Err(e) = self.history.append(&entry) {
                 tracing::error!("{}", chain(&e));
             }
@@ -207,7 +230,7 @@ impl Bench {
 
     fn settled(&mut self, hold: Arc<Hold>, finished: bool, at: Instant) {
         if hold.rule.source != Source::Temporary {
-            return self.done(&hold, false);
+            return self.entry(hold);
         }
         let stamp = lease::look(&hold.file, hold.own_links()).ok().map(|look| look.stamp);
         if self.copies.get(&hold.id).is_some_and(|copy| copy.stamp == stamp) {
@@ -327,13 +350,17 @@ impl Bench {
 
     /// It stays held; the user is told once.
     fn wait(&mut self, file: Waiting, error: &place::Error) {
+        self.pause_for(error);
+        self.waiting.push(file);
+    }
+
+    fn pause_for(&mut self, error: &place::Error) {
         if !self.complained {
             self.complained = true;
             let message =
                 format!("{}; what is held is saved as soon as that is possible again", chain(error));
             (self.sink)(Event::Error { message });
         }
-        self.waiting.push(file);
         let pause = self.retry.map_or(RETRY, |(_, pause)| pause);
         self.retry = Some((Instant::now() + pause, pause));
     }
@@ -343,6 +370,7 @@ impl Bench {
         for file in std::mem::take(&mut self.waiting) {
             self.settled(file.hold, file.finished, file.at);
         }
+        self.streams_retry();
         if let Some((due, waited)) = &mut self.retry {
             (*due, *waited) = (Instant::now() + pause, pause);
         }

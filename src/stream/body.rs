@@ -47,9 +47,10 @@ pub struct Body {
     extents: Vec<Extent>,
 }
 
-/// A body that is open for reading. Gaps read as an error, never as zeros.
+/// A body that is open for reading. Gaps read as an error, unless [`OpenBody::with_holes`] was asked for.
 #[derive(Debug)]
 pub struct OpenBody {
+    holes: bool,
     len: u64,
     files: Vec<Opened>,
     extents: Vec<Extent>,
@@ -210,11 +211,18 @@ impl Body {
     /// What opening one of them returns.
     pub fn open(&self) -> io::Result<OpenBody> {
         let files = self.grips.iter().map(Grip::open).collect::<io::Result<_>>()?;
-        Ok(OpenBody { len: self.len, files, extents: self.extents.clone() })
+        Ok(OpenBody { holes: false, len: self.len, files, extents: self.extents.clone() })
     }
 }
 
 impl OpenBody {
+    /// Gaps read as zeros from now on, as the holes of a file do.
+    #[must_use]
+    pub fn with_holes(mut self) -> Self {
+        self.holes = true;
+        self
+    }
+
     fn extent(&self, offset: u64) -> Option<&Extent> {
         let i = self.extents.partition_point(|e| e.range.end <= offset);
         self.extents.get(i).filter(|e| e.range.start <= offset)
@@ -293,9 +301,16 @@ impl Content for OpenBody {
         let mut done = 0;
         while done < want {
             let at = offset + done as u64;
-            let e = self
-                .extent(at)
-                .ok_or_else(|| io::Error::new(io::ErrorKind::UnexpectedEof, "a stretch is missing"))?;
+            let Some(e) = self.extent(at) else {
+                if !self.holes {
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "a stretch is missing"));
+                }
+                let next = self.next_data(at)?.min(self.len) - at;
+                let n = usize::try_from(next).unwrap_or(usize::MAX).min(want - done);
+                buf[done..done + n].fill(0);
+                done += n;
+                continue;
+            };
             let n = usize::try_from(e.range.end - at).unwrap_or(usize::MAX).min(want - done);
             let into = &mut buf[done..done + n];
             let n = self.files[e.grip].read_at(e.at + (at - e.range.start), into)?;
@@ -354,6 +369,9 @@ mod tests {
         assert_eq!(open.next_data(0).unwrap(), 4);
         assert_eq!(open.next_hole(4).unwrap(), 6);
         assert_eq!(open.next_data(6).unwrap(), 10);
+        let mut all = [1; 12];
+        assert_eq!(open.with_holes().read_at(0, &mut all).unwrap(), 10);
+        assert_eq!(&all, b"\0\0\0\0ef\0\0\0\0\x01\x01");
     }
 
     #[test]

@@ -6,10 +6,11 @@ use percent_encoding::percent_decode_str;
 use url::Url;
 
 use super::{
-    Body,
+    Body, TrackKind,
     choose::{Choice, Missing},
     join,
 };
+use crate::media::{self, Content, Kind, Report, Verdict};
 
 /// Tells the videos of one run apart.
 pub type VideoId = u64;
@@ -87,8 +88,44 @@ impl Video {
         }
     }
 
+    /// Looks inside and decides how it is written.
+    ///
+    /// # Errors
+    /// When a piece can't be read, when the segments don't make one file.
+    pub fn making(&self) -> Result<Making, WriteError> {
+        match &self.what {
+            What::File(body) => {
+                let mut report = media::inspect(&body.open()?.with_holes())?;
+                if !body.is_whole() {
+                    report.verdict = Verdict::Incomplete { fraction: self.fraction() };
+                }
+                Ok(Making { report, bytes: body.len(), how: How::Copy(body.clone()) })
+            }
+            What::Stream(choice) => {
+                let plan = join::plan(choice)?;
+                let pictures = choice.tracks.iter().any(|t| t.kind == TrackKind::Video);
+                let whole = choice.missing.is_empty();
+                let report = Report {
+                    container: Some(plan.container),
+                    kind: if pictures { Kind::Video } else { Kind::Audio },
+                    duration: Some(choice.duration),
+                    verdict: if whole {
+                        Verdict::Complete
+                    } else {
+                        Verdict::Incomplete { fraction: choice.fraction }
+                    },
+                    title: None,
+                    content_len: None,
+                    open_ended: !choice.ended,
+                    detail: None,
+                };
+                Ok(Making { report, bytes: plan.len, how: How::Join(Box::new(plan)) })
+            }
+        }
+    }
+
     /// What is missing and what was done, for people: one line, empty when there is nothing to say.
-    pub fn remarks(&self) -> String {
+    fn remarks(&self) -> String {
         match &self.what {
             What::File(body) if body.is_whole() => String::new(),
             What::File(body) => {
@@ -109,23 +146,80 @@ impl Video {
             }
         }
     }
+}
 
-    /// Writes it. Gaps of a file stay holes of the same size; those of a stream are left out.
+/// A video that is about to be written.
+#[derive(Debug)]
+pub struct Making {
+    /// What it will be.
+    pub report: Report,
+    /// Its size, to within a few headers.
+    pub bytes: u64,
+    how: How,
+}
+
+#[derive(Debug)]
+enum How {
+    Copy(Body),
+    Join(Box<join::Plan>),
+}
+
+impl Making {
+    /// Writes it into an empty file. Gaps of a file stay holes of the same size; those of a stream are left out.
     ///
     /// # Errors
-    /// When a piece is gone or changed, when the segments contradict each other, when writing fails.
+    /// When a piece is gone or changed, when writing fails.
     pub fn write(&self, out: &std::fs::File) -> Result<(), WriteError> {
-        match &self.what {
-            What::File(body) => copy(body, out)?,
-            What::Stream(choice) => join::plan(choice)?.write(out).map(drop)?,
+        match &self.how {
+            How::Copy(body) => copy(body, out)?,
+            How::Join(plan) => plan.write(out).map(drop)?,
         }
         Ok(())
+    }
+
+    /// Subtitles that were played: their language, and a WebVTT file.
+    pub fn subtitles(&self) -> Option<(Option<&str>, &str)> {
+        match &self.how {
+            How::Copy(_) => None,
+            How::Join(plan) => plan.subtitles.as_ref().map(|(language, text)| (language.as_deref(), &**text)),
+        }
+    }
+
+    /// What is missing of `video` and what was done, for people: one line, empty when there is nothing to say.
+    pub fn remarks(&self, video: &Video) -> String {
+        let mut parts = vec![video.remarks()];
+        if let How::Join(plan) = &self.how {
+            parts.extend(plan.notes.iter().cloned());
+        }
+        parts.retain(|p| !p.is_empty());
+        parts.join("; ")
+    }
+}
+
+impl WriteError {
+    /// What the file system of the new file said, if the error is its.
+    ///
+    /// # Errors
+    /// The error itself, if the pieces are at fault.
+    pub fn of_the_file(self) -> Result<io::Error, Self> {
+        use rustix::io::Errno;
+        match self {
+            Self::Join(join::Error::Write(e)) => Ok(e),
+            Self::Copy(e)
+                if matches!(
+                    Errno::from_io_error(&e),
+                    Some(Errno::NOSPC | Errno::DQUOT | Errno::FBIG | Errno::ROFS)
+                ) =>
+            {
+                Ok(e)
+            }
+            other => Err(other),
+        }
     }
 }
 
 /// Copies what is there of a body to the same places of a file.
 fn copy(body: &Body, out: &std::fs::File) -> io::Result<()> {
-    use crate::media::Content;
     let open = body.open()?;
     out.set_len(body.len())?;
     let mut out = out;
