@@ -9,13 +9,14 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::chart::Chart;
 use crate::crowd::Crowd;
 use crate::peers::{CREATED, Kind, Peer, exists};
 use crate::process;
 use crate::producer::{Hide, PREFIX, create, identify};
-use crate::sandbox::{Fisga, PROGRAM, Rules, Sandbox};
+use crate::sandbox::{Fisga, Rules, Sandbox, program};
 use crate::table::Table;
 
 /// A measurement.
@@ -30,6 +31,7 @@ pub(crate) const ALL: &[(&str, Measure)] = &[
     ("memory", memory),
     ("start", start),
     ("big", big),
+    ("scan", scan),
 ];
 
 /// What the measurements of one run share.
@@ -57,18 +59,28 @@ const BYSTANDERS: (usize, usize) = (300, 60);
 // --- how soon the second link exists ------------------------------------------------------------------------------
 
 fn latency(run: &mut Run, table: &mut Table) -> Result<()> {
+    // A watcher on the producer's own processor would keep it from seeing the link until the watcher sleeps.
+    let processors = Processors::split()?;
     let home = Sandbox::new()?;
     let folder = home.folder("fisga")?;
-    let fisga = Fisga::start(Path::new(PROGRAM), &home, &folder, Rules::Bench)?;
-    let mut racers =
-        vec![Racer { name: "fisga", folder, every: 1, peer: None, times: Vec::new(), deaths: 0 }];
-    for (kind, every) in [(Kind::Bare, 1), (Kind::Recipe, 20), (Kind::Original, 20)] {
+    let fisga = Fisga::start(&program(), &home, &folder, Rules::Bench)?;
+    let mut racers = vec![Racer {
+        name: "fisga",
+        folder,
+        fisga: fisga.pid(),
+        every: 1,
+        peer: None,
+        times: Vec::new(),
+        deaths: 0,
+    }];
+    for (kind, every) in [(Kind::Bare, 1), (Kind::Recipe, 10), (Kind::Original, 10)] {
         let folder = home.folder(kind.name())?;
         let staging = home.folder(&format!("{} staging", kind.name()))?;
         match Peer::start(kind, &folder, &staging, CREATED) {
             Ok(peer) => racers.push(Racer {
                 name: kind.name(),
                 folder,
+                fisga: fisga.pid(),
                 every,
                 peer: Some((kind, peer, staging)),
                 times: Vec::new(),
@@ -77,9 +89,9 @@ fn latency(run: &mut Run, table: &mut Table) -> Result<()> {
             Err(error) => table.failed(&format!("latency of the {}", kind.name()), &format!("{error:#}")),
         }
     }
-    for round in 0..run.scaled(2000) {
+    for round in 0..run.scaled(1000) {
         for racer in racers.iter_mut().filter(|racer| round % racer.every == 0) {
-            racer.run(round)?;
+            racer.run(round, &processors)?;
         }
     }
     drop(fisga);
@@ -107,10 +119,48 @@ fn latency(run: &mut Run, table: &mut Table) -> Result<()> {
     Ok(())
 }
 
+/// The first processor for the producer, the others for the watchers, as they would divide by themselves at rest.
+struct Processors {
+    first: CpuSet,
+    others: CpuSet,
+    all: CpuSet,
+}
+
+impl Processors {
+    /// Leaves this thread, and what it starts, with the others.
+    fn split() -> Result<Self> {
+        let all = sched_getaffinity(None)?;
+        let (mut first, mut others) = (CpuSet::new(), all);
+        let index = (0..CpuSet::MAX_CPU).find(|index| all.is_set(*index)).context("no processor")?;
+        first.set(index);
+        others.unset(index);
+        let processors = Self { first, others, all };
+        ensure!(others.count() > 0, "needs two processors");
+        processors.watch()?;
+        Ok(processors)
+    }
+
+    fn produce(&self) -> Result<()> {
+        Ok(sched_setaffinity(None, &self.first)?)
+    }
+
+    fn watch(&self) -> Result<()> {
+        Ok(sched_setaffinity(None, &self.others)?)
+    }
+}
+
+impl Drop for Processors {
+    fn drop(&mut self) {
+        let _ = sched_setaffinity(None, &self.all);
+    }
+}
+
 /// One that tries to link a file as soon as it is there.
 struct Racer {
     name: &'static str,
     folder: PathBuf,
+    /// Its process id, where it is not a peer.
+    fisga: u32,
     every: u64,
     peer: Option<(Kind, Peer, PathBuf)>,
     /// Microseconds.
@@ -120,7 +170,7 @@ struct Racer {
 
 impl Racer {
     /// Creates a file and watches its link count from the producer's side.
-    fn run(&mut self, round: u64) -> Result<()> {
+    fn run(&mut self, round: u64, processors: &Processors) -> Result<()> {
         if let Some((kind, peer, staging)) = &mut self.peer
             && !peer.alive()
         {
@@ -128,8 +178,9 @@ impl Racer {
             *peer = Peer::start(*kind, &self.folder, staging, CREATED)?;
         }
         let path = self.folder.join(format!("{PREFIX}{round:06}"));
-        let file = create(&path)?;
+        processors.produce()?;
         let created = Instant::now();
+        let file = create(&path)?;
         loop {
             let linked = file.metadata()?.nlink() > 1;
             let passed = created.elapsed();
@@ -140,9 +191,10 @@ impl Racer {
                 break;
             }
         }
+        processors.watch()?;
         fs::remove_file(&path)?;
         drop(file);
-        std::thread::sleep(Duration::from_millis(3)); // whoever it was is asleep again
+        process::await_rest(self.peer.as_ref().map_or(self.fisga, |(_, peer, _)| peer.pid()));
         Ok(())
     }
 }
@@ -164,7 +216,7 @@ fn hide(run: &mut Run, table: &mut Table) -> Result<()> {
             gap: Duration::from_millis(gap),
             parallel,
         };
-        let mut fisga = Fisga::start(Path::new(PROGRAM), &home, &job.folder, Rules::Bench)?;
+        let mut fisga = Fisga::start(&program(), &home, &job.folder, Rules::Bench)?;
         job.run()?;
         let seen = Seen::collect(&mut fisga, job.count);
         fisga.stop();
@@ -258,7 +310,7 @@ fn history_entries(path: &Path) -> usize {
 fn busy(run: &mut Run, table: &mut Table) -> Result<()> {
     let home = Sandbox::new()?;
     let folders = [home.folder("fisga")?, home.folder("bare")?, home.folder("inotifywait")?];
-    let mut fisga = Fisga::start(Path::new(PROGRAM), &home, &folders[0], Rules::Bench)?;
+    let mut fisga = Fisga::start(&program(), &home, &folders[0], Rules::Bench)?;
     let mask = process::watch_mask(fisga.pid(), &folders[0])?;
     let bare = Peer::start(Kind::Bare, &folders[1], &home.folder("staging")?, &mask)?;
     let inotifywait = Peer::inotifywait(&folders[2]);
@@ -301,7 +353,7 @@ fn busy(run: &mut Run, table: &mut Table) -> Result<()> {
 
 fn idle(run: &mut Run, table: &mut Table) -> Result<()> {
     let home = Sandbox::new()?;
-    let fisga = Fisga::start(Path::new(PROGRAM), &home, &home.folder("fisga")?, Rules::Bench)?;
+    let fisga = Fisga::start(&program(), &home, &home.folder("fisga")?, Rules::Bench)?;
     let seconds = run.scaled(60);
     std::thread::sleep(Duration::from_secs(2)); // started
     let before = process::sleeps(fisga.pid())?;
@@ -324,7 +376,7 @@ fn memory(_: &mut Run, table: &mut Table) -> Result<()> {
 /// The program built without the feature `tray`; this build, if it is that.
 fn without_tray() -> Result<PathBuf> {
     if !cfg!(feature = "tray") {
-        return Ok(PROGRAM.into());
+        return Ok(program());
     }
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("without-tray");
     let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
@@ -341,7 +393,7 @@ fn start(run: &mut Run, table: &mut Table) -> Result<()> {
     let mut times = Vec::new();
     for _ in 0..run.scaled(30) {
         let home = Sandbox::new()?;
-        let fisga = Fisga::start(Path::new(PROGRAM), &home, &home.folder("fisga")?, Rules::Shipped)?;
+        let fisga = Fisga::start(&program(), &home, &home.folder("fisga")?, Rules::Shipped)?;
         times.push(fisga.start.as_secs_f64() * 1e3);
     }
     let median = median(&mut times).context("no start at all")?;
@@ -357,7 +409,7 @@ fn big(run: &mut Run, table: &mut Table) -> Result<()> {
 
     let home = Sandbox::new()?;
     let folder = home.folder("fisga")?;
-    let mut fisga = Fisga::start(Path::new(PROGRAM), &home, &folder, Rules::Bench)?;
+    let mut fisga = Fisga::start(&program(), &home, &folder, Rules::Bench)?;
     let ms = save_big(&mut fisga, &folder, tags, true)?;
     drop(fisga);
     table.goal(
@@ -377,7 +429,7 @@ fn big(run: &mut Run, table: &mut Table) -> Result<()> {
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..2 {
         let home = Sandbox::new()?;
-        let mut fisga = Fisga::start(Path::new(PROGRAM), &home, &folder, Rules::Bench)?;
+        let mut fisga = Fisga::start(&program(), &home, &folder, Rules::Bench)?;
         ours.push(save_big(&mut fisga, &folder, tags, false)?);
         drop(fisga);
         let source = folder.join("source");
@@ -439,6 +491,32 @@ fn copy_and_sync(from: &Path, to: &Path) -> Result<f64> {
     let synced = Command::new("sync").arg(to).status()?;
     ensure!(copied.success() && synced.success(), "cp or sync failed");
     Ok(start.elapsed().as_secs_f64() * 1e3)
+}
+
+// --- one look at all processes ------------------------------------------------------------------------------------
+
+fn scan(run: &mut Run, table: &mut Table) -> Result<()> {
+    ensure!(exists("lsof"), "lsof is missing (Debian: lsof)");
+    let (processes, files) = BYSTANDERS;
+    let crowd = Crowd::gather(processes, files)?;
+    let (mut ours, mut theirs, mut seen) = (Vec::new(), Vec::new(), 0);
+    for _ in 0..run.scaled(20) {
+        let start = Instant::now();
+        seen = fisga::engine::rescue::survey().descriptors;
+        ours.push(start.elapsed().as_secs_f64() * 1e3);
+        let start = Instant::now();
+        Command::new("lsof").arg("+L1").output()?;
+        theirs.push(start.elapsed().as_secs_f64() * 1e3);
+    }
+    drop(crowd);
+    let (ours, theirs) = (median(&mut ours).unwrap_or_default(), median(&mut theirs).unwrap_or_default());
+    table.goal(
+        "one rescue scan against `lsof +L1`",
+        "≥ 10 × faster",
+        theirs >= 10.0 * ours,
+        format!("{:.1} × ({ours:.1} ms against {theirs:.0} ms, {seen} descriptors)", theirs / ours),
+    );
+    Ok(())
 }
 
 // --- numbers ------------------------------------------------------------------------------------------------------

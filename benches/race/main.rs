@@ -5,6 +5,8 @@
 //!     cargo bench --bench race -- latency hide                    some figures only
 //!     cargo bench --bench race -- --quick                         a tenth of the work, for a first look
 //!
+//! `RACE_PROGRAM=PATH` measures another build of fisga than the one that cargo just made.
+//!
 //! The peers are the least that a program in C can do (`peers/bare.c`), the `inotifywait` recipe (`peers/recipe.sh`)
 //! and the script that fisga comes from (`peers/original.py`). Peer and fisga take turns file by file, so that a busy
 //! machine slows both. A peer that this machine lacks is left out, and said so.

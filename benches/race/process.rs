@@ -22,6 +22,20 @@ pub(crate) fn cpu_ns(pid: u32) -> Result<u64> {
     Ok(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
 }
 
+/// Waits until it has used no processor time for a moment, or has ended; two seconds at most.
+pub(crate) fn await_rest(pid: u32) {
+    let deadline = Instant::now() + Duration::from_secs(2);
+    let mut before = None;
+    while Instant::now() < deadline {
+        let now = cpu_ns(pid).ok();
+        if now == before {
+            return;
+        }
+        before = now;
+        std::thread::sleep(Duration::from_millis(3));
+    }
+}
+
 /// How often its threads went to sleep so far: each wake-up ends in one (`voluntary_ctxt_switches`, proc(5)).
 pub(crate) fn sleeps(pid: u32) -> Result<u64> {
     let mut sum = 0;

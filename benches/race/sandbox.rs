@@ -14,8 +14,10 @@ use tempfile::TempDir;
 
 use crate::producer::PREFIX;
 
-/// The program as `cargo bench` built it.
-pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_fisga");
+/// The program as `cargo bench` built it, or the one that `RACE_PROGRAM` names.
+pub(crate) fn program() -> PathBuf {
+    std::env::var_os("RACE_PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_fisga").into()).into()
+}
 
 /// Folders of one measurement: all on one file system, gone at its end.
 #[derive(Debug)]
