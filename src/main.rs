@@ -41,57 +41,46 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> anyhow::Result<Outcome> {
+fn run(Cli { global, command }: Cli) -> anyhow::Result<Outcome> {
     let mut out = io::stdout().lock();
     let env = Environment::current().ok_or(ConfigError::NoHome)?;
-    match cli.command {
-        Some(Command::Watch(watch)) => {
-            let (config, overrides) = (cli.global.config.clone(), cli.global.overrides());
-            let start = Start { env, config, overrides, trace: watch.events };
-            terminal::run(start, watch.output(), &mut out)?;
-            Ok(Outcome::Good)
-        }
-        Some(Command::Config(which)) => commands::config::run(which, &cli.global, &env, &mut out),
-        Some(Command::Check(check)) => commands::check::run(&check.files, &mut out),
-        Some(Command::History(history)) => commands::history::run(history, &env, &mut out),
-        Some(Command::Discard(discard)) => {
-            let settings = config::load(cli.global.config.as_deref(), &cli.global.overrides(), &env)?;
-            commands::discard::run(&discard.what, &settings.library, &env, &mut out)
-        }
-        Some(Command::Completions { shell }) => {
-            commands::manual::completions(shell, &mut out)?;
-            Ok(Outcome::Good)
-        }
-        Some(Command::Keeper { library }) => {
-            keeper::run(&library)?;
-            Ok(Outcome::Good)
-        }
-        Some(Command::Man) => {
-            commands::manual::page(&mut out)?;
-            Ok(Outcome::Good)
-        }
-        Some(Command::Doctor(Json { json })) => {
-            let settings = config::load(cli.global.config.as_deref(), &cli.global.overrides(), &env)?;
-            doctor::run(&settings, Path::new("/proc/self/exe"), json, &mut out)
-        }
-        Some(Command::Hide) => {
-            doctor::child(io::stdin().lock(), &mut out)?;
-            Ok(Outcome::Good)
-        }
-        Some(Command::Autostart(which)) => commands::autostart::run(which, &mut out),
+    let settings = || config::load(global.config.as_deref(), &global.overrides(), &env);
+    let start = |trace| Start {
+        env: env.clone(),
+        config: global.config.clone(),
+        overrides: global.overrides(),
+        trace,
+    };
+    match command {
+        None => good(resident(start(false), &mut out)),
+        Some(Command::Watch(watch)) => good(terminal::run(start(watch.events), watch.output(), &mut out)),
         Some(Command::Status(Json { json })) => control::run(Request::Status { json }, &mut out),
         Some(Command::Pause(pause)) => control::run(Request::Pause(pause), &mut out),
         Some(Command::Resume) => control::run(Request::Resume, &mut out),
         Some(Command::Grab) => control::run(Request::Grab, &mut out),
         Some(Command::Open) => control::run(Request::Open, &mut out),
         Some(Command::Quit) => control::run(Request::Quit, &mut out),
-        None => {
-            let (config, overrides) = (cli.global.config.clone(), cli.global.overrides());
-            resident(Start { env, config, overrides, trace: false }, &mut out)?;
-            Ok(Outcome::Good)
+        Some(Command::History(history)) => commands::history::run(history, &env, &mut out),
+        Some(Command::Doctor(Json { json })) => {
+            doctor::run(&settings()?, Path::new("/proc/self/exe"), json, &mut out)
         }
-        _ => anyhow::bail!("this version of fisga has no such command yet"),
+        Some(Command::Check(check)) => commands::check::run(&check.files, &mut out),
+        Some(Command::Discard(discard)) => {
+            commands::discard::run(&discard.what, &settings()?.library, &env, &mut out)
+        }
+        Some(Command::Config(which)) => commands::config::run(which, &global, &env, &mut out),
+        Some(Command::Autostart(which)) => commands::autostart::run(which, &mut out),
+        Some(Command::Completions { shell }) => good(commands::manual::completions(shell, &mut out)),
+        Some(Command::Man) => good(commands::manual::page(&mut out)),
+        Some(Command::Hide) => good(doctor::child(io::stdin().lock(), &mut out)),
+        Some(Command::Keeper { library }) => good(keeper::run(&library)),
+        Some(Command::Rebuild(_)) => anyhow::bail!("this version of fisga has no such command yet"),
     }
+}
+
+/// What has nothing to judge is good when it went well.
+fn good<E: Into<anyhow::Error>>(result: Result<(), E>) -> anyhow::Result<Outcome> {
+    result.map(|()| Outcome::Good).map_err(Into::into)
 }
 
 /// `fisga` without a command.
