@@ -14,6 +14,8 @@ const OWNER: &[u8] = b"com.apple.streaming.transportStreamTimestamp\0";
 const PID: u16 = 0x101;
 /// Samples of an AAC frame.
 const FRAME: u64 = 1024;
+/// Frames of a segment.
+const MAX_FRAMES: usize = 84_000;
 /// Frames in one PES packet: about a tenth of a second.
 const TOGETHER: usize = 5;
 const RATES: [u64; 13] =
@@ -63,6 +65,24 @@ pub(crate) fn frame(bytes: &[u8]) -> Option<(usize, u64)> {
     let rate = *RATES.get(usize::from(head[2] >> 2 & 15))?;
     let len = usize::from(head[3] & 3) << 11 | usize::from(head[4]) << 3 | usize::from(head[5] >> 5);
     (len >= 7).then_some((len, rate))
+}
+
+/// How long the frames from `range.start` last, in ticks of 1/90000 s; no more than half an hour is counted.
+pub(crate) fn duration<C: Content + ?Sized>(content: &C, range: Range<u64>) -> io::Result<u64> {
+    let (mut at, mut ticks) = (range.start, 0);
+    for _ in 0..MAX_FRAMES {
+        let mut head = [0; 7];
+        if content.read_at(at, &mut head)? < head.len() {
+            break;
+        }
+        let Some((len, rate)) = frame(&head) else { break };
+        at += len as u64;
+        if at > range.end {
+            break;
+        }
+        ticks += FRAME * ts::CLOCK / rate;
+    }
+    Ok(ticks)
 }
 
 /// Puts frames into transport stream packets.

@@ -230,8 +230,9 @@ fn part(track: &Track, adverts: &[u32], holds: &mut Holds<'_>) -> Part {
     let start = laid.iter().filter_map(|s| s.first()).map(|s| s.start).min().unwrap_or_default();
     // One whole variant; else the one with most of it, the better of equals.
     let whole = |f: &Filled<'_>| {
-        let ends = f.last().map_or(Duration::ZERO, |(s, _)| s.start + s.duration);
-        f.iter().all(|(_, p)| p.is_ok()) && !f.is_empty() && ends + OVERLAP >= total
+        let from = f.first().map_or(Duration::MAX, |(s, _)| s.start);
+        let to = f.last().map_or(Duration::ZERO, |(s, _)| s.start + s.duration);
+        f.iter().all(|(_, p)| p.is_ok()) && from <= start + OVERLAP && to + OVERLAP >= total
     };
     let best = filled
         .iter()

@@ -23,6 +23,7 @@ pub mod firefox;
 mod fmp4;
 pub mod hls;
 pub mod join;
+pub mod order;
 mod ranges;
 pub mod rebuild;
 mod room;

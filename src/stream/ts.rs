@@ -72,7 +72,17 @@ pub(crate) enum Payload {
     Adts(u64),
 }
 
+impl Stream {
+    pub(crate) fn is_video(&self) -> bool {
+        matches!(self.kind, 0x01 | 0x02 | 0x10 | 0x1b | 0x24 | 0x33)
+    }
+}
+
 impl Program {
+    pub(crate) fn has_video(&self) -> bool {
+        self.streams.iter().any(Stream::is_video)
+    }
+
     /// Reads a program map section (2.4.4.9) that lies in one packet.
     fn parse(section: &[u8]) -> Option<Self> {
         let len = usize::from(be16(section, 1)? & 0xfff);
@@ -286,6 +296,23 @@ pub(crate) fn head(body: &Body, range: Range<u64>) -> io::Result<Option<Head>> {
         }
     }
     Ok(program.map(|program| Head { program, time, scrambled }))
+}
+
+/// The last presentation time in `range`, from its end.
+pub(crate) fn last_time(body: &Body, range: Range<u64>) -> io::Result<Option<u64>> {
+    let from = range.end.saturating_sub(LOOK).max(range.start);
+    let from = from - (from - range.start) % PACKET as u64;
+    let mut packets = Packets::new(body.open()?, from..range.end);
+    let mut last = None;
+    while let Some(packet) = packets.next()? {
+        if let Some((pts, _)) = stamps(&packet) {
+            let pts = read_stamp(&packet[pts..pts + 5]);
+            if last.is_none_or(|t| difference(t, pts) > 0) {
+                last = Some(pts);
+            }
+        }
+    }
+    Ok(last)
 }
 
 /// PID of the first program's map in a program association section (2.4.4.3).

@@ -221,6 +221,10 @@ impl Site {
         fs::read(media().join(url.strip_prefix(HOST).unwrap().trim_start_matches('/'))).unwrap()
     }
 
+    pub fn pieces(&self) -> impl Iterator<Item = &Piece> {
+        self.pieces.values()
+    }
+
     /// As if it had never been loaded.
     pub fn lose(&mut self, path: &str) {
         let url = self.url(path);

@@ -14,6 +14,7 @@ use fisga::stream::{
     choose::{Choice, choose},
     dash, hls,
     join::{self, Plan},
+    order,
 };
 use inputs::{Site, media};
 use play::decode;
@@ -307,4 +308,55 @@ fn stored_documents_become_videos() {
     let want = [("aud/master.m3u8", 2), ("dasht/manifest.mpd", 2), ("ts/index.m3u8", 1)];
     let want: Vec<_> = want.iter().map(|(path, tracks)| (site.url(path), *tracks, true)).collect();
     assert_eq!(found, want.iter().map(|(u, t, w)| (&**u, *t, *w)).collect::<Vec<_>>());
+}
+
+/// What is put together of the pieces below `folder` when no playlist was stored.
+fn without_playlist(site: &Site, folder: &str) -> Vec<Assembly> {
+    let prefix = site.url(folder);
+    let pieces: Vec<_> = site.pieces().filter(|p| p.url.starts_with(&prefix)).collect();
+    let probes: Vec<_> = pieces.iter().filter_map(|p| Some((*p, order::probe(p).unwrap()?))).collect();
+    order::assemblies(&probes.iter().map(|(p, probe)| (*p, probe)).collect::<Vec<_>>())
+}
+
+#[test]
+fn without_a_playlist_segments_are_put_in_order_by_their_times() {
+    for folder in ["ts/", "fmp4/", "aud/", "audts/", "audaac/", "dashn/", "dashod/", "br/", "brf/"] {
+        let site = Site::new();
+        let videos = without_playlist(&site, folder);
+        let [video] = &*videos else { panic!("{folder}: {videos:?}") };
+        let (choice, _, file) = put_together(&site, video);
+        assert!(choice.missing.is_empty(), "{folder}: {:?}", choice.missing);
+        assert!(!choice.whole && choice.fraction == 1.0, "{folder}: the end is unknown");
+        assert_plays(file.path(), inputs::FRAMES, inputs::SOUND);
+    }
+}
+
+#[test]
+fn without_a_playlist_a_hole_shows() {
+    for (folder, ext) in [("ts", "ts"), ("fmp4", "m4s")] {
+        let mut site = Site::new();
+        site.lose(&format!("{folder}/seg2.{ext}"));
+        let videos = without_playlist(&site, &format!("{folder}/"));
+        let choice = choose(&videos[0], &site, MIN);
+        let [gap] = &*choice.missing else { panic!("{folder}: {:?}", choice.missing) };
+        let (from, to) = (gap.time.start.as_secs_f64(), gap.time.end.as_secs_f64());
+        assert!((from - 8.0).abs() < 0.2 && (to - 12.0).abs() < 0.2, "{folder}: {from} {to}");
+    }
+}
+
+#[test]
+fn without_a_playlist_qualities_of_one_video_are_one_and_videos_are_several() {
+    // The first three segments of one quality, from the third on of the other: one video.
+    for folder in ["master", "masterf"] {
+        let mut site = Site::new();
+        (3..inputs::SEGMENTS).for_each(|i| site.lose_all(&format!("{folder}/v0/seg{i}.")));
+        (0..2).for_each(|i| site.lose_all(&format!("{folder}/v1/seg{i}.")));
+        let videos = without_playlist(&site, &format!("{folder}/"));
+        let [video] = &*videos else { panic!("{folder}: {} videos", videos.len()) };
+        let (choice, _, file) = put_together(&site, video);
+        assert!(choice.missing.is_empty(), "{folder}: {:?}", choice.missing);
+        assert_plays(file.path(), inputs::FRAMES, inputs::SOUND);
+        // All of both: two videos, for all that anyone can tell.
+        assert_eq!(without_playlist(&Site::new(), &format!("{folder}/")).len(), 2);
+    }
 }
