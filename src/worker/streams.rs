@@ -41,7 +41,7 @@ pub(super) struct Streams {
     /// Incomplete videos that may yet be replaced.
     placed: HashMap<VideoId, Placed>,
     /// Videos that can't be saved just now.
-    waiting: Vec<Box<Video>>,
+    waiting: Vec<Video>,
 }
 
 /// Why a video is not in the library.
@@ -108,7 +108,7 @@ impl Bench {
     pub(super) fn streams_due(&mut self) {
         for outcome in self.streams.collector.due(Instant::now()) {
             match outcome {
-                Outcome::Video(video) => self.video(video),
+                Outcome::Video(video) => self.video(*video),
                 Outcome::Release(id) => self.let_go(id),
                 Outcome::Dropped { folder, url, reason } => {
                     tracing::debug!("{url}: {reason}");
@@ -135,7 +135,7 @@ impl Bench {
         self.streams.rules.get(folder).cloned().unwrap_or_default()
     }
 
-    fn video(&mut self, video: Box<Video>) {
+    fn video(&mut self, video: Video) {
         let began = Instant::now();
         let making = match video.making() {
             Ok(making) => making,
