@@ -105,14 +105,14 @@ impl Worker {
         match message {
             Message::Bus(connection) => {
                 self.connection = connection;
-                self.input(Input::Server);
+                self.input(Input::Server(false));
             }
             Message::Input(input) => self.input(input),
         }
     }
 
     fn input(&mut self, input: Input) {
-        if input == Input::Server {
+        if let Input::Server(_) = input {
             self.server = None;
         }
         let mut effects = self.popups.on(input, Instant::now());

@@ -78,8 +78,8 @@ pub enum Input {
     },
     /// A popup is gone.
     Closed(u32),
-    /// The server went, came or was replaced: its ids start over.
-    Server,
+    /// The server came, was replaced (`true`) or went (`false`): its ids start over.
+    Server(bool),
     /// Whether popups are wanted.
     Enabled(bool),
     /// A deadline has passed.
@@ -106,6 +106,10 @@ pub struct Popups {
     shown: Option<Offer>,
     burst: Option<Burst>,
     said: HashSet<String>,
+    /// Whether someone shows popups.
+    server: bool,
+    /// What can't be said yet and must not be lost: the welcome, failures.
+    backlog: VecDeque<Popup>,
 }
 
 /// What the buttons of a popup do.
@@ -130,7 +134,16 @@ struct Burst {
 impl Popups {
     /// No popup yet. The library is where a summary's click leads.
     pub fn new(library: PathBuf, enabled: bool) -> Self {
-        Self { library, enabled, live: VecDeque::new(), shown: None, burst: None, said: HashSet::new() }
+        Self {
+            library,
+            enabled,
+            live: VecDeque::new(),
+            shown: None,
+            burst: None,
+            said: HashSet::new(),
+            server: false,
+            backlog: VecDeque::new(),
+        }
     }
 
     /// When to send [`Input::Tick`].
@@ -147,22 +160,25 @@ impl Popups {
     pub fn on(&mut self, input: Input, now: Instant) -> Vec<Effect> {
         match input {
             Input::Saved(file) => self.saved(file, now),
-            Input::Failed(message) if self.enabled && self.say(&message) => {
-                self.show(failure(message), Offer::Folder, 0)
-            }
-            Input::Welcome { library } if self.enabled => self.show(welcome(&library), Offer::Folder, 0),
+            Input::Failed(message) if self.enabled && self.say(&message) => self.must_say(failure(message)),
+            Input::Welcome { library } if self.enabled => self.must_say(welcome(&library)),
             Input::Failed(_) | Input::Welcome { .. } => vec![],
-            Input::Shown(id) => self.shown(id),
+            Input::Shown(id) => {
+                let mut effects = self.shown(id);
+                effects.extend(self.next_of_backlog());
+                effects
+            }
             Input::Clicked { id, key } => self.clicked(id, &key),
             Input::Closed(id) => {
                 self.live.retain(|(live, _)| *live != id);
                 self.burst.iter_mut().filter(|b| b.id == id).for_each(|b| b.id = 0);
                 vec![]
             }
-            Input::Server => {
+            Input::Server(is) => {
+                self.server = is;
                 self.live.clear();
                 self.burst.iter_mut().for_each(|b| b.id = 0);
-                vec![]
+                self.next_of_backlog()
             }
             Input::Enabled(enabled) => {
                 self.enabled = enabled;
@@ -173,9 +189,25 @@ impl Popups {
         }
     }
 
+    /// Says it now, or when someone is there to show it.
+    fn must_say(&mut self, popup: Popup) -> Vec<Effect> {
+        self.backlog.push_back(popup);
+        let excess = self.backlog.len().saturating_sub(LIVE);
+        self.backlog.drain(..excess);
+        self.next_of_backlog()
+    }
+
+    fn next_of_backlog(&mut self) -> Vec<Effect> {
+        let free = self.server && self.shown.is_none();
+        match self.backlog.pop_front_if(|_| free) {
+            Some(popup) => self.show(popup, Offer::Folder, 0),
+            None => vec![],
+        }
+    }
+
     fn saved(&mut self, file: File, now: Instant) -> Vec<Effect> {
         self.said.clear();
-        if !self.enabled {
+        if !self.enabled || !self.server {
             return vec![];
         }
         if let Some(burst) = self.burst.as_mut().filter(|b| b.due || now < b.last + GAP) {
@@ -202,7 +234,7 @@ impl Popups {
     }
 
     fn shown(&mut self, id: Option<u32>) -> Vec<Effect> {
-        let (Some(id), Some(offer)) = (id, self.shown.take()) else { return vec![] };
+        let (Some(offer), Some(id)) = (self.shown.take(), id) else { return vec![] };
         if offer != Offer::Folder {
             self.burst.iter_mut().for_each(|b| b.id = id);
         }
@@ -326,17 +358,23 @@ mod tests {
 
     impl Scene {
         fn new() -> Self {
-            Self { popups: Popups::new("/v".into(), true), now: Instant::now(), next: 1 }
+            let mut popups = Popups::new("/v".into(), true);
+            popups.on(Input::Server(true), Instant::now());
+            Self { popups, now: Instant::now(), next: 1 }
         }
 
         /// Sends the input after `ms`; a server that works answers, with ids as a server gives them.
         fn on(&mut self, ms: u64, input: Input) -> Vec<Effect> {
             self.now += Duration::from_millis(ms);
-            let mut effects = self.popups.on(input, self.now);
-            if let Some(Effect::Show(_, replaces)) = effects.first() {
-                let id = if *replaces == 0 { self.next } else { *replaces };
-                self.next += u32::from(*replaces == 0);
-                effects.extend(self.popups.on(Input::Shown(Some(id)), self.now));
+            let mut queue = VecDeque::from(self.popups.on(input, self.now));
+            let mut effects = Vec::new();
+            while let Some(effect) = queue.pop_front() {
+                if let Effect::Show(_, replaces) = effect {
+                    let id = if replaces == 0 { self.next } else { replaces };
+                    self.next += u32::from(replaces == 0);
+                    queue.extend(self.popups.on(Input::Shown(Some(id)), self.now));
+                }
+                effects.push(effect);
             }
             effects
         }
@@ -399,7 +437,7 @@ mod tests {
 
     #[test]
     fn a_summary_replaces_nothing_that_is_gone() {
-        for gone in [Input::Closed(1), Input::Server] {
+        for gone in [Input::Closed(1), Input::Server(true)] {
             let mut scene = Scene::new();
             scene.on(0, Input::Saved(file(0)));
             scene.on(1, Input::Saved(file(1)));
@@ -423,7 +461,7 @@ mod tests {
     fn a_server_that_starts_over_opens_no_wrong_file() {
         let mut scene = Scene::new();
         scene.on(0, Input::Saved(file(1)));
-        scene.on(1, Input::Server);
+        scene.on(1, Input::Server(true));
         assert_eq!(scene.on(1, click(1, "discard")), []);
         assert_eq!(scene.popups.live(), 0);
     }
@@ -450,6 +488,22 @@ mod tests {
         // The failure in between is no part of the burst.
         scene.on(1, Input::Saved(file(2)));
         assert_eq!(summaries(&scene.on(4000, Input::Tick)), [("2 videos saved", 2)]);
+    }
+
+    #[test]
+    fn what_must_be_said_waits_for_someone_to_say_it() {
+        let mut scene = Scene::new();
+        scene.on(0, Input::Server(false));
+        let said =
+            [Input::Saved(file(1)), Input::Welcome { library: "/v".into() }, Input::Failed("x".into())];
+        for input in said {
+            assert_eq!(scene.on(1, input), []);
+        }
+        let effects = scene.on(1, Input::Server(true));
+        assert_eq!(
+            summaries(&effects),
+            [("fisga keeps the videos that you watch", 0), ("Videos can't be saved", 0)]
+        );
     }
 
     #[test]

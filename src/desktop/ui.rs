@@ -284,7 +284,7 @@ impl<B: Backend> Ui<B> {
             BusEvent::TrayHost(is) => present.tray_host = is,
             BusEvent::Notifications(is) => {
                 present.notifications = is;
-                self.popup(Input::Server);
+                self.popup(Input::Server(is));
             }
             BusEvent::Clicked { id, key } => self.popup(Input::Clicked { id, key }),
             BusEvent::Closed(id) => self.popup(Input::Closed(id)),
