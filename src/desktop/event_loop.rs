@@ -73,12 +73,22 @@ fn run_tao<T, E>(
     Ok(it)
 }
 
+/// The toolkit takes the shared bus connection for its application, and GIO ends a process by SIGTERM when that
+/// connection closes (`GDBusConnection:exit-on-close`). Saving goes on without a bus.
+fn outlive_the_bus() -> Option<gio::DBusConnection> {
+    let shared = gio::bus_get_sync(gio::BusType::Session, gio::Cancellable::NONE).ok()?;
+    shared.set_exit_on_close(false);
+    Some(shared)
+}
+
 /// tao's loop. Its builder panics if the toolkit can't use the display: a display that takes connections may still
 /// refuse ours, so a look before is not enough.
 fn tao_loop() -> Option<EventLoop<Wake>> {
     if !health::display() {
         return None;
     }
+    // Kept until the toolkit has taken the same one: GIO forgets a connection that nobody has.
+    let _shared = outlive_the_bus();
     let hook = panic::take_hook();
     panic::set_hook(Box::new(|info| tracing::debug!(%info, "the display can't be used")));
     let built = panic::catch_unwind(AssertUnwindSafe(|| EventLoopBuilder::with_user_event().build()));
