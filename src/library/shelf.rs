@@ -91,7 +91,6 @@ pub(super) fn forget_access(file: &File) -> rustix::io::Result<()> {
 
 /// Runs `look` on the file and puts its time of access back, so that what we or a program of ours read doesn't count as the
 /// user's opening it.
-#[allow(dead_code, reason = "for thumbnails")]
 pub(super) fn unseen<T>(path: &Path, look: impl FnOnce() -> T) -> T {
     let before = fs::symlink_metadata(path);
     let result = look();
