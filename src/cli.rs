@@ -187,7 +187,7 @@ pub struct Check {
 /// `fisga discard`.
 #[derive(Clone, Debug, Args)]
 pub struct Discard {
-    /// LAST for the video that was saved last, or a file in the library
+    /// LAST for the video that was saved last, or a file: its path, or its name in the library
     #[arg(value_name = "LAST|FILE")]
     pub what: PathBuf,
 }

@@ -18,6 +18,7 @@ use fisga::{
     config::{self, ConfigError, Environment},
     doctor,
     engine::keeper,
+    library::history::History,
     terminal::{self, TerminalError},
 };
 use tracing_subscriber::EnvFilter;
@@ -66,7 +67,8 @@ fn run(Cli { global, command }: Cli) -> anyhow::Result<Outcome> {
         }
         Some(Command::Check(check)) => commands::check::run(&check.files, &mut out),
         Some(Command::Discard(discard)) => {
-            commands::discard::run(&discard.what, &settings()?.library, &env, &mut out)
+            let (library, history) = (settings()?.library, History::open(&env.history_file())?);
+            commands::discard::run(discard.what.as_os_str(), &library, &history, &mut out)
         }
         Some(Command::Config(which)) => commands::config::run(which, &global, &env, &mut out),
         Some(Command::Autostart(which)) => commands::autostart::run(which, &mut out),

@@ -12,7 +12,6 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::{
     app::{Start, StartError, Told, Watcher},
-    commands::discard,
     config::{self, Environment},
     desktop::{
         Wake, Waker,
@@ -22,6 +21,7 @@ use crate::{
         ui::{Backend, Look, Ui},
     },
     event::{self, Event},
+    library::{history::History, trash},
     terminal::{self, Output, SignalThread},
     worker::chain,
 };
@@ -184,7 +184,10 @@ impl Backend for Program {
     }
 
     fn discard(&mut self, path: &Path) {
-        if let Err(error) = discard::discard(path, &self.watcher.settings().library) {
+        let discarded = History::open(&self.start.env.history_file())
+            .map_err(trash::Error::from)
+            .and_then(|history| trash::discard(path.as_os_str(), &self.watcher.settings().library, &history));
+        if let Err(error) = discarded {
             self.complain(&error);
         }
     }

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Access, access, statvfs};
+use rustix::fs::{Access, access};
 
 use super::{Finding, Level};
-use crate::{commands::text, config::Settings};
+use crate::{commands::text, config::Settings, library::room::Disk};
 
 pub(super) fn findings(settings: &Settings) -> Vec<Finding> {
     let library = &settings.library;
@@ -25,12 +25,21 @@ pub(super) fn findings(settings: &Settings) -> Vec<Finding> {
         )
         .advise("videos stay held until it can; or choose another one with \"library\" in the configuration"),
     };
-    let room = match statvfs(&base) {
-        // f_bavail: what is left for users without privilege (statvfs(3)).
-        Ok(disk) => space(disk.f_bavail.saturating_mul(disk.f_frsize), settings.min_free),
-        Err(e) => Finding::new("library", Level::Problem, format!("{shown}: its space is unknown: {e}")),
-    };
-    vec![writable.with("library", shown.to_string()), room]
+    let mut findings = vec![writable.with("library", shown.to_string())];
+    match Disk::of(&base) {
+        Ok(disk) => {
+            findings.push(space(disk.free, settings.min_free));
+            if settings.max_library.is_some() && !disk.tells_opened {
+                let text = "\"max_library\" has no effect: the disk is mounted with noatime, so nobody can tell what was opened";
+                findings.push(Finding::new("library", Level::Note, text).advise("mount it with relatime"));
+            }
+        }
+        Err(e) => {
+            let text = format!("{shown}: its space is unknown: {e}");
+            findings.push(Finding::new("library", Level::Problem, text));
+        }
+    }
+    findings
 }
 
 fn space(free: u64, min_free: u64) -> Finding {
