@@ -5,17 +5,26 @@
 //! opposite: how far does the structure reach, where does it break, and how much did it promise, in bounded memory and time
 //! whatever the bytes are.
 
+mod adts;
 mod amf;
 mod ebml;
 pub mod firefox;
+mod flac;
 mod flv;
+mod frames;
 mod gaps;
+mod id3;
 mod matroska;
+mod mp3;
 pub mod mp4;
 mod ogg;
+mod other;
+mod ps;
 mod reader;
 mod report;
+mod riff;
 mod text;
+mod ts;
 mod vorbis;
 
 use std::{fs::File, io, os::unix::fs::FileExt};
@@ -77,7 +86,34 @@ fn judge(reader: &mut Reader) -> Step<Report> {
     if ogg::begins(&head) {
         return ogg::inspect(reader, &gaps);
     }
-    Ok(Report::not_media("no container that fisga knows"))
+    if let Some(container) = riff::begins(&head) {
+        return riff::inspect(reader, &gaps, container);
+    }
+    if let Some(layout) = ts::begins(&head) {
+        return ts::inspect(reader, &gaps, layout);
+    }
+    if ps::begins(&head) {
+        return ps::inspect(reader, &gaps);
+    }
+    // A tag may stand before any of these.
+    let tag = id3::read(reader)?.end;
+    if flac::begins(reader, tag)? {
+        return flac::inspect(reader, &gaps);
+    }
+    if let Some(report) = adts::inspect(reader, &gaps)? {
+        return Ok(report);
+    }
+    if let Some(report) = mp3::inspect(reader, &gaps)? {
+        return Ok(report);
+    }
+    let what = other::describe(reader)?;
+    let missing = gaps.all_in(0..1);
+    if missing > 0 && !reader.zeros_to_end(0)? {
+        let mut report = Report::not_media(what);
+        report.damaged("its beginning is missing");
+        return Ok(report);
+    }
+    Ok(Report::not_media(what))
 }
 
 impl<C: Content + ?Sized> Content for &C {

@@ -68,7 +68,7 @@ pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps) -> Step<Report> {
     // A page is 64 KiB at most and begins with a head: no block of zeros fits into sound or video.
     let missing = gaps.all_in(0..pages.stop.max(if pages.broken { pages.stop } else { len }));
     let padded = pages.broken && reader.zeros_to_end(pages.stop)?;
-    let ended = pages.streams.iter().filter(|s| s.codec != Codec::Other).all(|s| s.ended);
+    let ended = pages.ended();
     if pages.broken && !padded {
         let gap = gaps.all_in(pages.stop..len) + missing;
         if gap > 0 {
@@ -177,15 +177,31 @@ impl Pages {
 
     /// Of the longest stream of this link.
     fn seconds(&self) -> f64 {
-        let length = |s: &Stream| match s.codec {
+        self.streams.iter().map(Stream::seconds).fold(0.0, f64::max)
+    }
+
+    /// Whether each stream of the last link was ended. GStreamer's muxer can leave out one's mark: then the stream must
+    /// reach as far as one that was.
+    fn ended(&self) -> bool {
+        let mut content = self.streams.iter().filter(|s| s.codec != Codec::Other);
+        let end = content.clone().filter(|s| s.ended).map(Stream::seconds).fold(-1.0, f64::max);
+        content.all(|s| s.ended || end > 0.0 && s.seconds() + TOLERANCE >= end)
+    }
+}
+
+/// Seconds: a few frames.
+const TOLERANCE: f64 = 0.25;
+
+impl Stream {
+    fn seconds(&self) -> f64 {
+        match self.codec {
             Codec::Theora { rate, shift } if rate > 0.0 => {
-                let key = s.granule >> shift;
-                (key + (s.granule - (key << shift))) as f64 / rate
+                let key = self.granule >> shift;
+                (key + (self.granule - (key << shift))) as f64 / rate
             }
-            Codec::Audio { rate, skip } if rate > 0.0 => s.granule.saturating_sub(skip) as f64 / rate,
+            Codec::Audio { rate, skip } if rate > 0.0 => self.granule.saturating_sub(skip) as f64 / rate,
             _ => 0.0,
-        };
-        self.streams.iter().map(length).fold(0.0, f64::max)
+        }
     }
 }
 

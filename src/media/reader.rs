@@ -5,9 +5,9 @@ use std::{cell::Cell, io, ops::Range, rc::Rc};
 use super::Content;
 
 /// Bytes that one inspection may read: the tables of the largest sane file fit many times.
-const FUEL_BYTES: u64 = 1 << 30;
+const FUEL_BYTES: u64 = 2 << 30;
 /// Reads that one inspection may make (about a microsecond each from the page cache).
-const FUEL_READS: u64 = 2_000_000;
+const FUEL_READS: u64 = 4_000_000;
 /// Where reading is sequential the window grows up to this.
 const WINDOW_MAX: usize = 64 << 10;
 /// A first look at some place: most headers are smaller.
@@ -129,6 +129,14 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn be32(&mut self, at: u64) -> Step<Option<u32>> {
         Ok(self.array(at)?.map(u32::from_be_bytes))
+    }
+
+    pub(crate) fn le32(&mut self, at: u64) -> Step<Option<u32>> {
+        Ok(self.array(at)?.map(u32::from_le_bytes))
+    }
+
+    pub(crate) fn le64(&mut self, at: u64) -> Step<Option<u64>> {
+        Ok(self.array(at)?.map(u64::from_le_bytes))
     }
 
     pub(crate) fn be64(&mut self, at: u64) -> Step<Option<u64>> {

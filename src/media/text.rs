@@ -31,6 +31,11 @@ pub(crate) fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Option<String> {
     clean(&String::from_utf16_lossy(&units))
 }
 
+/// ISO 8859-1.
+pub(crate) fn latin1(bytes: &[u8]) -> Option<String> {
+    clean(&bytes.iter().take(LONGEST).take_while(|&&b| b != 0).map(|&b| char::from(b)).collect::<String>())
+}
+
 fn clean(text: &str) -> Option<String> {
     let text: String = text.chars().filter(|c| !c.is_control()).collect();
     let text = text.trim();
@@ -47,6 +52,7 @@ mod tests {
         assert_eq!(utf8(b"\0\0"), None);
         assert_eq!(any(b"\xfe\xff\0A\0\xe4\0\0").unwrap(), "Aä");
         assert_eq!(any(b"\xff\xfeA\0B\0").unwrap(), "AB");
+        assert_eq!(latin1(b"\xe4\nb").unwrap(), "äb");
         assert!(utf8(&[b'x'; 5000]).unwrap().len() <= LONGEST);
     }
 }

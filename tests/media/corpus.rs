@@ -305,8 +305,196 @@ const LAYOUTS: &[Layout] = &{
             &["vorbis", "opus"],
             "ffmpeg $in $copy -f ogg - >$out && ffmpeg $in $copy -serial_offset 7 -f ogg - >>$out",
         ),
+        layout("ts", Ts, &["h264", "mpeg2", "h264b", "h264s", "aac"], "ffmpeg $in $copy -f mpegts $out"),
+        layout(
+            "m2ts",
+            Ts,
+            &["h264", "mpeg2", "h264b"],
+            "ffmpeg $in $copy -mpegts_m2ts_mode 1 -f mpegts $out",
+        ),
+        layout("tscbr", Ts, &["h264", "mpeg2", "h264b"], "ffmpeg $in $copy -muxrate 4M -f mpegts $out"),
+        layout("tslatm", Ts, &["h264"], "ffmpeg $in $copy -mpegts_flags latm -f mpegts $out"),
+        layout(
+            "tspat",
+            Ts,
+            &["h264", "mpeg2"],
+            "ffmpeg $in $copy -mpegts_flags resend_headers+pat_pmt_at_frames -f mpegts $out",
+        ),
+        layout("tsoffset", Ts, &["h264", "h264b"], "ffmpeg $in $copy -output_ts_offset 95440 -f mpegts $out"),
+        layout("mp3", Mp3, &["mp3", "mp3v"], "ffmpeg $in $copy -f mp3 $out"),
+        layout(
+            "mp3tags",
+            Mp3,
+            &["mp3", "mp3v"],
+            "ffmpeg $in $copy -metadata title=Título -write_id3v1 1 -f mp3 $out",
+        ),
+        layout(
+            "mp3v23",
+            Mp3,
+            &["mp3", "mp3v"],
+            "ffmpeg $in $copy -metadata title=Título -id3v2_version 3 -f mp3 $out",
+        ),
+        layout(
+            "mp3bare",
+            Mp3,
+            &["mp3", "mp3v"],
+            "ffmpeg $in $copy -write_xing 0 -id3v2_version 0 -f mp3 $out",
+        ),
+        layout("mp3cover", Mp3, &["mp3"], "ffmpeg $in -i $dir/cover.png -map 0 -map 1 -c copy -f mp3 $out"),
+        layout("mp3pipe", Mp3, &["mp3", "mp3v"], "ffmpeg $in $copy -f mp3 - >$out"),
+        layout("adts", Aac, &["aac"], "ffmpeg $in $copy -f adts $out"),
+        layout(
+            "adtsid3",
+            Aac,
+            &["aac"],
+            "ffmpeg $in $copy -metadata title=Título -write_id3v2 1 -f adts $out",
+        ),
+        layout("adtscrc", Aac, &["aac"], "ffmpeg $in $copy -write_apetag 1 -f adts $out"),
+        layout("flac", Flac, &["flac"], "ffmpeg $in $copy -f flac $out"),
+        layout("flactitle", Flac, &["flac"], "ffmpeg $in $copy -metadata title=Título -f flac $out"),
+        layout(
+            "flaccover",
+            Flac,
+            &["flac"],
+            "ffmpeg $in -i $dir/cover.png -map 0 -map 1 -c copy -disposition:v attached_pic -f flac $out",
+        ),
+        layout("flacpipe", Flac, &["flac"], "ffmpeg $in $copy -f flac - >$out"),
+        layout(
+            "flacblock",
+            Flac,
+            &["pcm"],
+            "ffmpeg $in -c:a flac -frame_size 1000 -compression_level 0 -f flac $out",
+        ),
+        layout("avi", Avi, &["mpeg4", "h264", "h264pcm", "mjpeg", "mpeg2"], "ffmpeg $in $copy -f avi $out"),
+        layout("avititle", Avi, &["mpeg4", "h264s"], "ffmpeg $in $copy -metadata title=Titulo -f avi $out"),
+        layout("wav", Wav, &["pcm"], "ffmpeg $in $copy -f wav $out"),
+        layout("wavtitle", Wav, &["pcm"], "ffmpeg $in $copy -metadata title=Titulo -f wav $out"),
+        layout("wavpipe", Wav, &["pcm"], "ffmpeg $in $copy -f wav - >$out"),
+        layout("rf64", Wav, &["pcm"], "ffmpeg $in $copy -rf64 always -f wav $out"),
+        layout("mpg", Mpg, &["mpeg2"], "ffmpeg $in $copy -f mpeg $out"),
+        layout("vob", Mpg, &["mpeg2"], "ffmpeg $in $copy -f vob $out"),
+        layout("svcd", Mpg, &["mpeg2"], "ffmpeg $in $copy -f svcd $out"),
+        layout("gmp4", Mp4, GSTAV, "gst-launch-1.0 -q mp4mux name=mux ! filesink location=$out $demux"),
+        layout(
+            "gmp4fast",
+            Mp4,
+            GSTAV,
+            "gst-launch-1.0 -q mp4mux name=mux faststart=true ! filesink location=$out $demux",
+        ),
+        layout(
+            "gmp4frag",
+            Mp4,
+            GSTAV,
+            "gst-launch-1.0 -q mp4mux name=mux fragment-duration=500 ! filesink location=$out $demux",
+        ),
+        layout(
+            "gmp4live",
+            Mp4,
+            GSTAV,
+            "gst-launch-1.0 -q mp4mux name=mux fragment-duration=500 streamable=true ! filesink location=$out $demux",
+        ),
+        layout(
+            "gmp4final",
+            Mp4,
+            GSTAV,
+            "gst-launch-1.0 -q mp4mux name=mux fragment-duration=500 fragment-mode=first-moov-then-finalise ! filesink location=$out $demux",
+        ),
+        layout("gmov", Mov, GSTAV, "gst-launch-1.0 -q qtmux name=mux ! filesink location=$out $demux"),
+        layout(
+            "gmovgap",
+            Mov,
+            GSTAV,
+            "gst-launch-1.0 -q qtmux name=mux reserved-max-duration=20000000000 reserved-moov-update-period=1000000000 ! filesink location=$out $demux",
+        ),
+        layout("gmkv", Mkv, GSTAV, "gst-launch-1.0 -q matroskamux name=mux ! filesink location=$out $demux"),
+        layout(
+            "gmkvlive",
+            Mkv,
+            GSTAV,
+            "gst-launch-1.0 -q matroskamux name=mux streamable=true ! filesink location=$out $demux",
+        ),
+        layout(
+            "gmkvmin",
+            Mkv,
+            GSTAV,
+            "gst-launch-1.0 -q matroskamux name=mux min-cluster-duration=0 max-cluster-duration=400000000 ! filesink location=$out $demux",
+        ),
+        layout("gwebm", Webm, GSTWEBM, "gst-launch-1.0 -q webmmux name=mux ! filesink location=$out $demux"),
+        layout(
+            "gwebmlive",
+            Webm,
+            GSTWEBM,
+            "gst-launch-1.0 -q webmmux name=mux streamable=true ! filesink location=$out $demux",
+        ),
+        layout("gflv", Flv, GSTAV, "gst-launch-1.0 -q flvmux name=mux ! filesink location=$out $demux"),
+        layout(
+            "gflvlive",
+            Flv,
+            GSTAV,
+            "gst-launch-1.0 -q flvmux name=mux streamable=true ! filesink location=$out $demux",
+        ),
+        layout("gts", Ts, GSTAV, "gst-launch-1.0 -q mpegtsmux name=mux ! filesink location=$out $demux"),
+        layout(
+            "gm2ts",
+            Ts,
+            GSTAV,
+            "gst-launch-1.0 -q mpegtsmux name=mux m2ts-mode=true ! filesink location=$out $demux",
+        ),
+        layout(
+            "gtsalign",
+            Ts,
+            GSTAV,
+            "gst-launch-1.0 -q mpegtsmux name=mux alignment=7 ! filesink location=$out $demux",
+        ),
+        layout("gogg", Ogv, &["theora"], "gst-launch-1.0 -q oggmux name=mux ! filesink location=$out $demux"),
+        layout(
+            "goggskel",
+            Ogv,
+            &["theora"],
+            "gst-launch-1.0 -q oggmux name=mux skeleton=true ! filesink location=$out $demux",
+        ),
+        layout(
+            "goggdelay",
+            Ogv,
+            &["theora"],
+            "gst-launch-1.0 -q oggmux name=mux max-delay=0 max-page-delay=100000000 ! filesink location=$out $demux",
+        ),
+        layout("gavi", Avi, GSTAV, "gst-launch-1.0 -q avimux name=mux ! filesink location=$out $demux"),
+        layout(
+            "gwav",
+            Wav,
+            &["pcm"],
+            "gst-launch-1.0 -q filesrc location=$clip ! matroskademux ! wavenc ! filesink location=$out",
+        ),
+        layout(
+            "gflac",
+            Flac,
+            &["pcm"],
+            "gst-launch-1.0 -q filesrc location=$clip ! matroskademux ! audioconvert ! flacenc ! filesink location=$out",
+        ),
+        layout(
+            "gmp3",
+            Mp3,
+            &["mp3", "mp3v"],
+            "gst-launch-1.0 -q filesrc location=$clip ! matroskademux ! mpegaudioparse ! id3v2mux ! filesink location=$out",
+        ),
+        layout(
+            "gxing",
+            Mp3,
+            &["mp3", "mp3v"],
+            "gst-launch-1.0 -q filesrc location=$clip ! matroskademux ! mpegaudioparse ! xingmux ! filesink location=$out",
+        ),
+        layout(
+            "gogga",
+            Ogg,
+            &["vorbis"],
+            "gst-launch-1.0 -q filesrc location=$clip ! matroskademux ! vorbisparse ! oggmux ! filesink location=$out",
+        ),
     ]
 };
+
+const GSTAV: &[&str] = &["h264", "h264b"];
+const GSTWEBM: &[&str] = &["vp8"];
 
 /// Builds the corpus in `dir`: the part for every run, or all of it. Panics where a tool is missing.
 pub(crate) fn build(dir: &Path, short: bool) -> Vec<Good> {
@@ -363,10 +551,22 @@ pub(crate) fn each<T: Send>(items: impl Iterator<Item = T>, work: impl Fn(T) + S
     });
 }
 
+/// From the demuxer of a clip to a muxer. A parser makes each form of a codec that a muxer may want.
+fn tracks(clip: &str) -> &'static str {
+    match clip {
+        "h264" => "d.video_0 ! queue ! h264parse ! mux. d.audio_0 ! queue ! aacparse ! mux.",
+        "h264b" => "d.video_0 ! queue ! h264parse ! mux. d.audio_0 ! queue ! mpegaudioparse ! mux.",
+        "theora" => "d.video_0 ! queue ! theoraparse ! mux. d.audio_0 ! queue ! vorbisparse ! mux.",
+        _ => "d.video_0 ! queue ! mux.video_0 d.audio_0 ! queue ! mux.audio_0",
+    }
+}
+
 fn shell(dir: &Path, line: &str, clip: &str, out: &Path) {
     let input = dir.join(format!("{clip}.mkv"));
     let line = line
         .replace("ffmpeg ", "ffmpeg -v error -nostdin -y -threads 1 -fflags +bitexact ")
+        .replace("$demux", "filesrc location=$clip ! matroskademux name=d $tracks")
+        .replace("$tracks", tracks(clip))
         .replace("$copy", "-map 0 -c copy")
         .replace("$clip", &input.display().to_string())
         .replace("$in", &format!("-i {}", input.display()))
@@ -374,7 +574,8 @@ fn shell(dir: &Path, line: &str, clip: &str, out: &Path) {
         .replace("$v", VIDEO)
         .replace("$a", &AUDIO.replace('(', "\\(").replace(')', "\\)").replace('|', "\\|").replace('*', "\\*"))
         .replace("$out", &out.display().to_string());
-    let output = Command::new("sh").arg("-ec").arg(&line).stdin(Stdio::null()).output().unwrap();
+    let output =
+        Command::new("timeout").args(["20", "sh", "-ec", &line]).stdin(Stdio::null()).output().unwrap();
     assert!(
         output.status.success() && out.metadata().is_ok_and(|m| m.len() > 0),
         "{line}\n{}\n(Debian packages: ffmpeg mkvtoolnix gstreamer1.0-tools and its plugins)",

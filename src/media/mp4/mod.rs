@@ -145,7 +145,9 @@ fn describe(moov: &Moov, top: &Top, report: &mut Report) {
     let film = moov::seconds(moov.duration, moov.timescale);
     let whole = moov::seconds(moov.total.unwrap_or(0), moov.timescale);
     let length = if film > 0.0 { film } else { tracks };
-    report.set_seconds(length.max(whole).max(top.fragments.seconds(moov)));
+    let fragments = top.fragments.seconds(moov);
+    // GStreamer adds up all tracks in `mehd`: a closed file knows better.
+    report.set_seconds(length.max(fragments).max(if top.closed { 0.0 } else { whole }));
     report.title.clone_from(&moov.title);
 }
 

@@ -1,0 +1,76 @@
+//! ID3v2: the tag before MP3, and sometimes before AAC and FLAC (id3.org, 2.2 to 2.4).
+
+use super::{
+    reader::{Reader, Step},
+    text,
+};
+
+/// Where the tag ends, and the title in it.
+pub(crate) struct Tag {
+    pub(crate) end: u64,
+    pub(crate) title: Option<String>,
+}
+
+/// The tag at the beginning; an end of 0 where there is none. Several in a row are taken as one.
+pub(crate) fn read(reader: &mut Reader) -> Step<Tag> {
+    /// Streams put one before each segment; at the beginning there are few.
+    const MOST: usize = 8;
+    let mut tag = Tag { end: 0, title: None };
+    for _ in 0..MOST {
+        let Some([b'I', b'D', b'3', version, _, flags, a, b, c, d]) = reader.array::<10>(tag.end)? else {
+            break;
+        };
+        let body = tag.end + 10;
+        let end = body + u64::from(syncsafe([a, b, c, d]));
+        if tag.title.is_none() {
+            tag.title = title(reader, version, flags, body, end)?;
+        }
+        // A footer repeats the head.
+        tag.end = end + if flags & 0x10 != 0 { 10 } else { 0 };
+    }
+    Ok(tag)
+}
+
+fn syncsafe(bytes: [u8; 4]) -> u32 {
+    bytes.iter().fold(0, |n, &b| n << 7 | u32::from(b & 0x7f))
+}
+
+fn title(reader: &mut Reader, version: u8, flags: u8, body: u64, end: u64) -> Step<Option<String>> {
+    /// No tag has more frames.
+    const MOST: usize = 256;
+    let mut at = body;
+    if flags & 0x40 != 0 && version >= 3 {
+        let size = reader.array(at)?.unwrap_or_default();
+        at += u64::from(if version == 3 { u32::from_be_bytes(size) + 4 } else { syncsafe(size) });
+    }
+    for _ in 0..MOST {
+        let (name, size, head): (&[u8; 4], u32, u64);
+        let bytes;
+        if version == 2 {
+            let Some([n0, n1, n2, a, b, c]) = reader.array::<6>(at)? else { break };
+            (bytes, size, head) = ([n0, n1, n2, 0], u32::from_be_bytes([0, a, b, c]), 6);
+        } else {
+            let Some([n0, n1, n2, n3, a, b, c, d, _, _]) = reader.array::<10>(at)? else { break };
+            let raw = [a, b, c, d];
+            size = if version >= 4 { syncsafe(raw) } else { u32::from_be_bytes(raw) };
+            (bytes, head) = ([n0, n1, n2, n3], 10);
+        }
+        name = &bytes;
+        // Zeros pad the tag.
+        if at >= end || name[0] == 0 {
+            break;
+        }
+        at += head;
+        if matches!(name, b"TIT2" | b"TT2\0") {
+            let n = (size as usize).min(4096);
+            return Ok(match reader.bytes(at, n)? {
+                [0, rest @ ..] => text::latin1(rest),
+                [2, rest @ ..] => text::utf16(rest, u16::from_be_bytes),
+                [1 | 3, rest @ ..] => text::any(rest),
+                _ => None,
+            });
+        }
+        at += u64::from(size);
+    }
+    Ok(None)
+}
