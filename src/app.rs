@@ -14,8 +14,8 @@ use crate::{
         history::{self, History},
         place,
     },
+    pipeline::{self, Work, Worker},
     rule::Source,
-    worker::{self, Work, Worker},
 };
 
 /// What the watcher tells its face. It comes from several threads and must not block them.
@@ -86,7 +86,7 @@ impl Watcher {
         if (at_home || mounted)
             && let Err(e) = place::prepare(&settings.library)
         {
-            tell(Told::Event(Event::Error { message: worker::chain(&e) }));
+            tell(Told::Event(Event::Error { message: pipeline::chain(&e) }));
         }
         let history = History::open(&start.env.history_file())?;
         let (inbox, works) = mpsc::channel();

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | which folders and names concern us | [`rule`], [`source`], [`config`] |
 //! | kernel event → our grip on the file | [`engine`] |
+//! | inspect, decide, name, place, write down | [`pipeline`] |
 //! | what is in it, whole or not | [`media`] |
 //! | pieces from a browser's cache → one video | [`stream`] |
 //! | name, place, history | [`library`] |
@@ -24,13 +25,12 @@ pub mod desktop;
 pub mod doctor;
 pub mod engine;
 pub mod event;
-pub mod fate;
 pub mod library;
 pub mod media;
+pub mod pipeline;
 #[cfg(feature = "tray")]
 pub mod resident;
 pub mod rule;
 pub mod source;
 pub mod stream;
 pub mod terminal;
-pub mod worker;

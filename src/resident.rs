@@ -22,8 +22,8 @@ use crate::{
     },
     event::{self, Event},
     library::{history::History, trash},
+    pipeline::chain,
     terminal::{self, Output, SignalThread},
-    worker::chain,
 };
 
 /// Why it ended early.

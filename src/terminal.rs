@@ -16,7 +16,7 @@ use crate::{
     app::{Start, StartError, Told, Watcher},
     engine::EngineError,
     event::Event,
-    worker::chain,
+    pipeline::chain,
 };
 
 /// What goes to stdout.

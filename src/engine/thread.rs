@@ -576,7 +576,7 @@ impl<N: Fn(Notice)> Core<N> {
         let Some(tracked) = self.holds.get_mut(&id) else { return };
         let handed = tracked.handed.take();
         let now = lease::look(&tracked.hold.file, tracked.hold.own_links());
-        let changed = now.is_ok_and(|look| Some(look.stamp) != handed);
+        let changed = handed.is_some_and(|handed| now.is_ok_and(|look| look.stamp != handed));
         if keep || changed {
             return self.look(id, Instant::now());
         }

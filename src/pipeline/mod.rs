@@ -1,0 +1,252 @@
+//! From a settled hold to the library: inspect, decide, name, place, write down. One thread, one file at a time.
+//!
+//! A file leaves our grip only after it is in the library, or nobody wants it, and that is in the history: a crash
+//! in between finds the staged name again, and [`place::find`](crate::library::place::find) the copy that is there
+//! already.
+//!
+//! | file | what it is about |
+//! |---|---|
+//! | [`fate`] | pure: what becomes of a file |
+//! | `player` | a player's temporary file: judged, put in order, saved |
+//! | `pieces` | cache entries: collected, put together, saved |
+//! | `item` | what can be saved, wherever it comes from: named, placed, written down |
+
+pub mod fate;
+mod item;
+mod pieces;
+mod player;
+
+use std::{
+    collections::HashMap,
+    io,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, Sender},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant, SystemTime},
+};
+
+use item::{Copy, Key};
+
+use crate::{
+    config::Settings,
+    engine::{Command, Handle, Hold, HoldId},
+    event::{Event, display},
+    library::{history::History, place},
+    rule::{Rule, Source},
+    stream::{collect::Collector, video::Video},
+};
+
+/// Nothing tells that there is room again on a full disk: so long until the next try, twice as long after each.
+const RETRY: Duration = Duration::from_secs(15);
+/// The longest time between two tries.
+const RETRY_MOST: Duration = Duration::from_secs(600);
+
+/// What the worker is given.
+#[derive(Debug)]
+pub enum Work {
+    /// The engine says that a file can be judged.
+    Settled {
+        /// The file.
+        hold: Arc<Hold>,
+        /// Nobody writes to it any more.
+        finished: bool,
+        /// Since when.
+        at: Instant,
+    },
+    /// The engine let a file go.
+    Released(HoldId),
+    /// A candidate could not be held: written down.
+    Lost {
+        /// Where it was created.
+        source: PathBuf,
+        /// The rule that matched.
+        rule: Arc<Rule>,
+        /// Why, for people.
+        reason: String,
+    },
+    /// Other settings from now on.
+    Settings(Arc<Settings>),
+    /// Something changed that may let waiting files into the library.
+    Retry,
+}
+
+/// Tells what happened; called on the worker's thread.
+pub type Sink = Box<dyn Fn(Event) + Send>;
+
+/// The running worker.
+#[derive(Debug)]
+pub struct Worker {
+    inbox: Sender<Work>,
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Worker {
+    /// Starts the thread. It gets its work through `inbox`, whose other end is `works`.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(
+        settings: Arc<Settings>,
+        history: History,
+        engine: Handle,
+        (inbox, works): (Sender<Work>, Receiver<Work>),
+        sink: Sink,
+    ) -> io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let pipeline = Pipeline {
+            collector: Collector::new(pieces::limits(&settings)),
+            settings,
+            history,
+            engine,
+            sink,
+            stop: stop.clone(),
+            started: SystemTime::now(),
+            copies: HashMap::new(),
+            waiting: Vec::new(),
+            retry: None,
+            complained: false,
+            pieces: HashMap::new(),
+        };
+        let thread = std::thread::Builder::new().name("worker".into()).spawn(move || pipeline.run(&works))?;
+        Ok(Self { inbox, stop, thread })
+    }
+
+    /// Gives it work; without effect when it has ended.
+    pub fn send(&self, work: Work) {
+        let _ = self.inbox.send(work);
+    }
+
+    /// Stops a copy under way, ends the thread and waits for it. What it was given and did not do is still held.
+    pub fn shutdown(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        drop(self.inbox);
+        if self.thread.join().is_err() {
+            tracing::error!("the worker's thread panicked");
+        }
+    }
+}
+
+/// What can't be saved just now.
+enum Waiting {
+    Player { hold: Arc<Hold>, finished: bool, at: Instant },
+    Stream(Box<Video>),
+}
+
+struct Pipeline {
+    settings: Arc<Settings>,
+    history: History,
+    engine: Handle,
+    sink: Sink,
+    stop: Arc<AtomicBool>,
+    started: SystemTime,
+    /// What was saved while its producer still had it open.
+    copies: HashMap<Key, Copy>,
+    waiting: Vec<Waiting>,
+    /// When to try again, and how long was waited.
+    retry: Option<(Instant, Duration)>,
+    /// The user knows that files are waiting.
+    complained: bool,
+    /// Puts cache entries together.
+    collector: Collector,
+    /// The entries that it keeps.
+    pieces: HashMap<HoldId, Arc<Hold>>,
+}
+
+impl Pipeline {
+    fn run(mut self, works: &Receiver<Work>) {
+        loop {
+            let due = [self.retry.map(|(due, _)| due), self.collector.deadline()].into_iter().flatten().min();
+            let work = match due {
+                None => works.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(due) => works.recv_timeout(due.saturating_duration_since(Instant::now())),
+            };
+            match work {
+                Ok(work) if !self.stopped() => self.work(work),
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(_) | Err(RecvTimeoutError::Disconnected) => return,
+            }
+            let now = Instant::now();
+            if self.retry.is_some_and(|(due, _)| due <= now) {
+                self.retry();
+            }
+            if self.collector.deadline().is_some_and(|due| due <= now) {
+                self.collected(now);
+            }
+        }
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    fn work(&mut self, work: Work) {
+        match work {
+            Work::Settled { hold, finished, at } => match hold.rule.source {
+                Source::Temporary => self.player(hold, finished, at),
+                Source::Chromium | Source::Firefox => self.piece(hold),
+            },
+            Work::Released(id) => {
+                self.copies.retain(|key, _| !key.is_of(id));
+                self.pieces.remove(&id);
+            }
+            Work::Lost { rule, .. } if rule.source != Source::Temporary => {}
+            Work::Lost { source, rule, reason } => {
+                let (source, rule) = (display(&source), rule.name.clone());
+                self.end(Event::Lost { source, rule, reason }, |_| {});
+            }
+            Work::Settings(settings) => {
+                self.collector.configure(pieces::limits(&settings));
+                self.settings = settings;
+                self.retry();
+            }
+            Work::Retry => self.retry(),
+        }
+    }
+
+    /// Lets the engine go on with a file, or let it go.
+    fn done(&self, id: HoldId, keep: bool) {
+        self.engine.send(Command::Done { id, keep });
+    }
+
+    /// It stays held; the user is told once.
+    fn wait(&mut self, waiting: Waiting, error: &place::Error) {
+        if !std::mem::replace(&mut self.complained, true) {
+            let message =
+                format!("{}; what is held is saved as soon as that is possible again", chain(error));
+            (self.sink)(Event::Error { message });
+        }
+        self.waiting.push(waiting);
+        let pause = self.retry.map_or(RETRY, |(_, pause)| pause);
+        self.retry = Some((Instant::now() + pause, pause));
+    }
+
+    fn retry(&mut self) {
+        let pause = self.retry.take().map_or(RETRY, |(_, pause)| (pause * 2).min(RETRY_MOST));
+        for waiting in std::mem::take(&mut self.waiting) {
+            match waiting {
+                Waiting::Player { hold, finished, at } => self.player(hold, finished, at),
+                Waiting::Stream(video) => self.stream(video),
+            }
+        }
+        if let Some((due, waited)) = &mut self.retry {
+            (*due, *waited) = (Instant::now() + pause, pause);
+        }
+    }
+}
+
+/// An error and what caused it, on one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        line.push_str(": ");
+        line.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    line
+}

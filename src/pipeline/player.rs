@@ -1,0 +1,144 @@
+//! A player's temporary file: one video, or what Firefox makes of several.
+
+use std::{os::unix::ffi::OsStrExt, sync::Arc, time::Instant};
+
+use super::{
+    Pipeline, Waiting,
+    item::{Became, Item, Key, Substance},
+};
+use crate::{
+    engine::{Hold, lease},
+    event::Event,
+    library::place,
+    media::{self, Content, Report, Verdict, firefox},
+    stream::OpenBody,
+};
+
+/// What Firefox calls the file in which it keeps the media of a content process (nsAnonymousTemporaryFile.cpp).
+const FIREFOX: &[u8] = b"mozilla-temp-";
+/// So much of a file's head tells it from others.
+const HEAD: usize = 64 << 10;
+
+impl Pipeline {
+    /// A held file is finished, or has stopped growing for now.
+    pub(super) fn player(&mut self, hold: Arc<Hold>, finished: bool, settled: Instant) {
+        let stamp = lease::look(&hold.file, hold.own_links()).ok().map(|look| look.stamp);
+        let mut of_it =
+            self.copies.iter().filter(|(key, _)| key.is_of(hold.id)).map(|(_, copy)| copy).peekable();
+        let unchanged = of_it.peek().is_some() && of_it.all(|copy| copy.stamp == stamp);
+        drop(of_it);
+        if unchanged {
+            return self.done(hold.id, !finished);
+        }
+        let became = media::inspect(&hold.file).map_err(place::Error::Read).and_then(|report| {
+            let item = Item {
+                key: Key::Part(hold.id, 0),
+                replaces: None,
+                source: &hold.source,
+                rule: &hold.rule,
+                how: hold.how,
+                producer: hold.producer.get(),
+                at: hold.at,
+                bytes: stamp.map_or(0, |stamp| stamp.size),
+                substance: Substance::Held(&hold, report.content_len),
+                report: &report,
+                stamp,
+                finished,
+                title: None,
+                address: None,
+                remarks: report.detail.clone(),
+                settled,
+            };
+            if is_firefox(&hold) { self.firefox(&hold, &item) } else { self.keep(&item) }
+        });
+        match became {
+            Ok(Became::Ended) => self.done(hold.id, !finished),
+            Ok(Became::Waits) => self.done(hold.id, true),
+            // Stopped by our own end: it is still held for the next start.
+            Err(place::Error::Stopped) => {}
+            Err(e) if e.retry() => self.wait(Waiting::Player { hold, finished, at: settled }, &e),
+            Err(e) => self.give_up(&hold, &super::chain(&e)),
+        }
+    }
+
+    fn give_up(&mut self, hold: &Hold, reason: &str) {
+        let source = crate::event::display(&hold.source);
+        (self.sink)(Event::Error { message: format!("{source}: {reason}") });
+        self.end(Event::Dropped { source, rule: hold.rule.name.clone(), reason: reason.into() }, |_| {});
+        self.done(hold.id, false);
+    }
+
+    /// Blocks in the order of their arrival: the video as it is, or each that can be put back into order; else the
+    /// browser's cache may have it exactly.
+    fn firefox(&mut self, hold: &Hold, item: &Item<'_>) -> Result<Became, place::Error> {
+        // While it is open, only what is not whole as it lies is worth the search; at its end a second video may
+        // be behind the first.
+        let whole = item.report.verdict == Verdict::Complete;
+        if whole && !item.finished {
+            return self.keep(item);
+        }
+        let mut videos = Vec::new();
+        let mut unproven = None;
+        for found in firefox::repair(&hold.file).map_err(place::Error::Read)? {
+            match found {
+                Ok(plan) => {
+                    let report = media::inspect(&plan.view(&hold.file)).map_err(place::Error::Read)?;
+                    videos.push((plan, report));
+                }
+                Err(why) => unproven = Some(why),
+            }
+        }
+        if videos.is_empty() {
+            return match self.exactly_from_cache(item)? {
+                Some(became) => Ok(became),
+                None => self.keep(&Item { report: &doubtful(item.report, unproven), ..item.clone() }),
+            };
+        }
+        let mut became = Became::Ended;
+        for (plan, report) in &videos {
+            let first = plan.parts.first().map_or(0, |part| part.from);
+            let view = plan.view(&hold.file);
+            let part = Item {
+                key: Key::Part(hold.id, first),
+                bytes: plan.len,
+                substance: if plan.is_linear() {
+                    Substance::Held(hold, Some(plan.len))
+                } else {
+                    Substance::Read(&view)
+                },
+                report,
+                ..item.clone()
+            };
+            if let Became::Waits = self.keep(&part)? {
+                became = Became::Waits;
+            }
+        }
+        Ok(became)
+    }
+
+    /// The same video, whole, from the browser's disk cache.
+    fn exactly_from_cache(&mut self, item: &Item<'_>) -> Result<Option<Became>, place::Error> {
+        let Substance::Held(hold, _) = item.substance else { return Ok(None) };
+        let mut head = vec![0; HEAD];
+        let n = Content::read_at(&hold.file, 0, &mut head).map_err(place::Error::Read)?;
+        let Some(body) = self.collector.exact(&head[..n], None) else { return Ok(None) };
+        let body: OpenBody = body.open().map_err(place::Error::Read)?;
+        let report = media::inspect(&body).map_err(place::Error::Read)?;
+        let (bytes, substance) = (Content::len(&body), Substance::Read(&body));
+        self.keep(&Item { bytes, substance, report: &report, ..item.clone() }).map(Some)
+    }
+}
+
+fn is_firefox(hold: &Hold) -> bool {
+    hold.source.file_name().is_some_and(|name| name.as_bytes().starts_with(FIREFOX))
+}
+
+/// What looks whole by its structure, and isn't by the order of its blocks, is not called whole.
+fn doubtful(report: &Report, unproven: Option<firefox::NotProven>) -> Report {
+    match unproven {
+        Some(why) if report.verdict != Verdict::Complete => {
+            Report { verdict: Verdict::Damaged { reason: why.to_string() }, ..report.clone() }
+        }
+        _ => report.clone(),
+    }
+}
