@@ -75,7 +75,7 @@ pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps) -> Step<Option<Report>> 
     // Some count it all the same: then the bytes decide.
     let all =
         found.count.max(count) == u64::from(promise.frames.unwrap_or(0)) && end > 0 && end <= found.stop;
-    let few = promise.frames.is_some_and(|n| count < n.into()) && !all;
+    let few = promise.frames.is_some_and(|n| count < u64::from(n)) && !all;
     let present = found.end.max(len.min(found.cut.unwrap_or(0))).saturating_sub(found.missing) as f64;
     if found.missing > 0 {
         report.lacks(present, end.max(len) as f64, format!("{} bytes are missing inside", found.missing));
