@@ -1,4 +1,7 @@
 //! The library on real file systems: one on disk, one in memory, full ones, read-only ones, and ones that go away.
+//!
+//! The one on disk is that of the build. Another is taken with `FISGA_TEST_DISK=FOLDER`, say one that can share blocks
+//! (btrfs, xfs).
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::{
@@ -16,6 +19,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, SystemTime},
 };
 
 use fisga::library::{
@@ -23,13 +27,17 @@ use fisga::library::{
     history::{Entry, History, Outcome},
     name::Name,
     place::{self, Error, FileId, Held, Placed, Staged, Work},
-    trash,
+    trash, upkeep,
 };
 use tempfile::TempDir;
 
-/// A folder on the disk that the project is built on.
+/// A folder on the disk.
 fn on_disk() -> TempDir {
-    TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
+    TempDir::new_in(disk()).unwrap()
+}
+
+fn disk() -> PathBuf {
+    env::var_os("FISGA_TEST_DISK").map_or(env!("CARGO_TARGET_TMPDIR").into(), PathBuf::from)
 }
 
 /// A folder on another file system.
@@ -37,7 +45,7 @@ fn in_memory() -> TempDir {
     let dir = TempDir::new_in("/dev/shm").expect("a tmpfs at /dev/shm");
     assert_ne!(
         fs::metadata(dir.path()).unwrap().dev(),
-        fs::metadata(env!("CARGO_TARGET_TMPDIR")).unwrap().dev(),
+        fs::metadata(disk()).unwrap().dev(),
         "these tests need two file systems: build outside of /dev/shm (CARGO_TARGET_DIR)"
     );
     dir
@@ -365,7 +373,8 @@ fn a_bind_mount() {
     assert!(Command::new("mount").arg("--bind").args([&bound, &bound]).status().unwrap().success());
     let hold = Hold::new(&staging, b"content");
     let placed = hold.place(&library(&bound)).unwrap();
-    assert_eq!(placed.means, Means::Copy);
+    assert_ne!(placed.means, Means::Link);
+    assert_eq!(fs::metadata(&placed.path).unwrap().nlink(), 1);
 }
 
 #[test]
@@ -487,4 +496,55 @@ fn nothing_to_discard() {
     let history = history(dir.path(), &[]);
     let error = trash::discard(OsStr::new("LAST"), dir.path(), &history).unwrap_err();
     assert!(matches!(error, trash::Error::NothingSaved), "{error:?}");
+}
+
+#[test]
+fn what_leaves_by_itself() {
+    if !in_namespace("what_leaves_by_itself") {
+        return;
+    }
+    let dir = on_disk();
+    mount("size=4m", dir.path());
+    let library = library(dir.path());
+    fs::create_dir(library.join("Incomplete")).unwrap();
+    let save = |folder: &Path, name: &str| {
+        let write = |file: &mut File| file.write_all(&content(100_000));
+        place::write_new(folder, &Name::plain(name, "mp4"), write).unwrap().path
+    };
+    let old = |path: &Path, days: u64| {
+        let time = SystemTime::now() - Duration::from_secs(days * 24 * 60 * 60);
+        let times = fs::FileTimes::new().set_modified(time).set_accessed(time);
+        File::options().write(true).open(path).unwrap().set_times(times).unwrap();
+    };
+    let (first, opened, third) = (save(&library, "first"), save(&library, "opened"), save(&library, "third"));
+    let mine = library.join("mine.mp4");
+    fs::write(&mine, content(100_000)).unwrap();
+    for (path, days) in [(&first, 4), (&opened, 3), (&third, 2), (&mine, 9)] {
+        old(path, days);
+    }
+    fs::read(&opened).unwrap();
+    let half = save(&library.join("Incomplete"), "half 45 %");
+    let newer = save(&library.join("Incomplete"), "newer 50 %");
+    old(&half, 8);
+    let history = history(dir.path(), &[&first, &opened, &third, &half, &newer]);
+
+    let mut told = Vec::new();
+    let next = upkeep::expire(&library, &history, 7, SystemTime::now(), &mut |line| {
+        told.push((line, half.exists()));
+    });
+    let left = next.unwrap().unwrap().duration_since(SystemTime::now()).unwrap();
+    assert!(left > Duration::from_secs(6 * 24 * 60 * 60), "the newer one is due in a week: {left:?}");
+    let line = "incomplete for 7 days, and now going to the trash: half 45 %.mp4";
+    assert_eq!(told, [(line.to_owned(), true)], "told before it happened");
+    assert_eq!(names(&library.join("Incomplete")), ["newer 50 %.mp4"]);
+
+    let mut told = Vec::new();
+    upkeep::keep_below(&library, &history, 500_000, 0, &mut |line| told.push(line)).unwrap();
+    assert_eq!(told, [""; 0], "small enough");
+    upkeep::keep_below(&library, &history, 500_000, 1, &mut |line| told.push(line)).unwrap();
+    assert!(told.len() == 1 && told[0].ends_with("the oldest first: first.mp4"), "{told:?}");
+    assert_eq!(names(&library), ["Incomplete", "mine.mp4", "opened.mp4", "third.mp4"]);
+    upkeep::keep_below(&library, &history, 0, 0, &mut |line| told.push(line)).unwrap();
+    assert_eq!(names(&library), ["Incomplete", "mine.mp4", "opened.mp4"]);
+    assert!(told.last().unwrap().ends_with("nothing more can leave it: the rest was opened"), "{told:?}");
 }

@@ -41,6 +41,7 @@ use super::{
     name::Name,
     shelf,
 };
+use crate::config::units::Size;
 
 /// A held file that is to be placed.
 #[derive(Debug)]
@@ -105,6 +106,16 @@ pub enum Error {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// There is room, but the user wants it left free (see [`room::check`](super::room::check)).
+    #[error("{} has {} too little to leave {} free", path.display(), Size(round_up(*missing)), Size(*min_free))]
+    MinFree {
+        /// The library folder.
+        path: PathBuf,
+        /// Bytes that are to stay free.
+        min_free: u64,
+        /// Bytes that are missing.
+        missing: u64,
     },
     /// `EROFS`, `EACCES`, `EPERM`.
     #[error("{} can't be written to", path.display())]
@@ -343,6 +354,11 @@ pub fn find(folder: &Path, held: &File) -> Result<Option<PathBuf>, Error> {
 /// That the folder can't be read.
 pub fn sweep(folder: &Path) -> Result<usize, Error> {
     super::draft::sweep(&Folder::open(folder)?)
+}
+
+/// To whole MiB, for people.
+fn round_up(bytes: u64) -> u64 {
+    bytes.div_ceil(1 << 20).saturating_mul(1 << 20)
 }
 
 fn parent(path: &Path) -> &Path {

@@ -11,7 +11,7 @@ use std::{collections::HashSet, io, path::Path, path::PathBuf};
 
 use rustix::fs::StatVfsMountFlags;
 
-use super::shelf::Video;
+use super::{place::Error, shelf::Video};
 
 /// How much is free, and whether a mount can tell that a file was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +48,19 @@ impl Disk {
     /// free. `None` if there is room.
     pub fn missing(self, need: u64, min_free: u64) -> Option<u64> {
         need.saturating_add(min_free).checked_sub(self.free).filter(|&missing| missing > 0)
+    }
+}
+
+/// Whether `need` more bytes can be written to the disk of `folder` with `min_free` bytes left; a file that is only linked
+/// needs none.
+///
+/// # Errors
+/// [`Error::MinFree`], or that the folder is not there.
+pub fn check(folder: &Path, need: u64, min_free: u64) -> Result<(), Error> {
+    let disk = Disk::of(folder).map_err(|e| Error::sorted("ask for the room left", folder, e))?;
+    match disk.missing(need, min_free) {
+        None => Ok(()),
+        Some(missing) => Err(Error::MinFree { path: folder.to_owned(), min_free, missing }),
     }
 }
 
@@ -90,7 +103,10 @@ mod tests {
             assert_eq!(disk.missing(need, min_free), missing, "{need} into {free} with {min_free} to stay");
         }
         assert!(Disk::of(Path::new("/")).unwrap().free > 0);
-        assert!(Disk::of(Path::new("/not there")).is_err());
+        assert!(matches!(check(Path::new("/not there"), 0, 0), Err(Error::Missing { .. })));
+        let full = check(Path::new("/"), 0, u64::MAX).unwrap_err();
+        assert!(matches!(full, Error::MinFree { .. }) && full.retry(), "{full}");
+        assert!(check(Path::new("/"), 0, 0).is_ok());
     }
 
     #[test]
