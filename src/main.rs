@@ -70,13 +70,16 @@ fn run(Cli { global, command }: Cli) -> anyhow::Result<Outcome> {
             let (library, history) = (settings()?.library, History::open(&env.history_file())?);
             commands::discard::run(discard.what.as_os_str(), &library, &history, &mut out)
         }
+        Some(Command::Rebuild(rebuild)) => {
+            let (settings, history) = (settings()?, History::open(&env.history_file())?);
+            commands::rebuild::run(&rebuild.folder, settings, history, &mut out)
+        }
         Some(Command::Config(which)) => commands::config::run(which, &global, &env, &mut out),
         Some(Command::Autostart(which)) => commands::autostart::run(which, &mut out),
         Some(Command::Completions { shell }) => good(commands::manual::completions(shell, &mut out)),
         Some(Command::Man) => good(commands::manual::page(&mut out)),
         Some(Command::Hide) => good(doctor::child(io::stdin().lock(), &mut out)),
         Some(Command::Keeper { library }) => good(keeper::run(&library)),
-        Some(Command::Rebuild(_)) => anyhow::bail!("this version of fisga has no such command yet"),
     }
 }
 

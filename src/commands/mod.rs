@@ -7,6 +7,7 @@ pub mod control;
 pub mod discard;
 pub mod history;
 pub mod manual;
+pub mod rebuild;
 pub mod text;
 
 /// Whether a command that ran through found what the user hoped for.

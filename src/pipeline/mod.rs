@@ -9,12 +9,14 @@
 //! | [`fate`] | pure: what becomes of a file |
 //! | `player` | a player's temporary file: judged, put in order, saved |
 //! | `pieces` | cache entries: collected, put together, saved |
+//! | `rebuild` | what a cache holds already |
 //! | `item` | what can be saved, wherever it comes from: named, placed, written down |
 
 pub mod fate;
 mod item;
 mod pieces;
 mod player;
+mod rebuild;
 
 use std::{
     collections::HashMap,
@@ -30,6 +32,7 @@ use std::{
 };
 
 use item::{Copy, Key};
+pub use rebuild::{RebuildError, Rebuilt, rebuild};
 
 use crate::{
     config::Settings,
@@ -97,21 +100,8 @@ impl Worker {
         (inbox, works): (Sender<Work>, Receiver<Work>),
         sink: Sink,
     ) -> io::Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let pipeline = Pipeline {
-            collector: Collector::new(pieces::limits(&settings)),
-            settings,
-            history,
-            engine,
-            sink,
-            stop: stop.clone(),
-            started: SystemTime::now(),
-            copies: HashMap::new(),
-            waiting: Vec::new(),
-            retry: None,
-            complained: false,
-            pieces: HashMap::new(),
-        };
+        let pipeline = Pipeline::new(settings, history, Some(engine), sink);
+        let stop = pipeline.stop.clone();
         let thread = std::thread::Builder::new().name("worker".into()).spawn(move || pipeline.run(&works))?;
         Ok(Self { inbox, stop, thread })
     }
@@ -140,7 +130,8 @@ enum Waiting {
 struct Pipeline {
     settings: Arc<Settings>,
     history: History,
-    engine: Handle,
+    /// None where nothing is held: see [`rebuild`].
+    engine: Option<Handle>,
     sink: Sink,
     stop: Arc<AtomicBool>,
     started: SystemTime,
@@ -158,6 +149,23 @@ struct Pipeline {
 }
 
 impl Pipeline {
+    fn new(settings: Arc<Settings>, history: History, engine: Option<Handle>, sink: Sink) -> Self {
+        Self {
+            collector: Collector::new(pieces::limits(&settings)),
+            settings,
+            history,
+            engine,
+            sink,
+            stop: Arc::new(AtomicBool::new(false)),
+            started: SystemTime::now(),
+            copies: HashMap::new(),
+            waiting: Vec::new(),
+            retry: None,
+            complained: false,
+            pieces: HashMap::new(),
+        }
+    }
+
     fn run(mut self, works: &Receiver<Work>) {
         loop {
             let due = [self.retry.map(|(due, _)| due), self.collector.deadline()].into_iter().flatten().min();
@@ -210,7 +218,9 @@ impl Pipeline {
 
     /// Lets the engine go on with a file, or let it go.
     fn done(&self, id: HoldId, keep: bool) {
-        self.engine.send(Command::Done { id, keep });
+        if let Some(engine) = &self.engine {
+            engine.send(Command::Done { id, keep });
+        }
     }
 
     /// It stays held; the user is told once.

@@ -1,0 +1,85 @@
+//! `fisga rebuild`: what a browser's cache holds already goes the way of what was held while it played.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, mpsc},
+};
+
+use super::{Pipeline, pieces};
+use crate::{
+    config::Settings,
+    event::Event,
+    library::{history::History, place},
+    stream::rebuild,
+};
+
+/// Why a cache was not rebuilt, or not all of it.
+#[derive(Debug, thiserror::Error)]
+pub enum RebuildError {
+    /// The folder can't be read.
+    #[error("{}", path.display())]
+    Read {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Nothing in it is a cache entry.
+    #[error("{}: no cache entries of Chromium or Firefox are here or below", path.display())]
+    NoCache {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The library can't be made.
+    #[error(transparent)]
+    Library(#[from] place::Error),
+    /// The library takes no more; the reason was told.
+    #[error("not saved: {left} videos")]
+    Stopped {
+        /// How many.
+        left: usize,
+    },
+}
+
+/// What came of a cache.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rebuilt {
+    /// Entries that were looked at.
+    pub entries: usize,
+    /// Videos that could not be put together or are not wanted: address and reason.
+    pub left_out: Vec<(String, String)>,
+}
+
+/// Puts together what lies in `folder` or below, and saves it; `tell` hears of each video as it ends.
+///
+/// # Errors
+/// When there is nothing to read, or the library can take no more.
+pub fn rebuild(
+    folder: &Path,
+    settings: Settings,
+    history: History,
+    mut tell: impl FnMut(Event),
+) -> Result<Rebuilt, RebuildError> {
+    let found = rebuild::scan(folder, pieces::limits(&settings), &mut |done, all| {
+        tracing::debug!("{done} of {all} entries read");
+    })
+    .map_err(|source| RebuildError::Read { path: folder.to_owned(), source })?;
+    if found.entries == 0 {
+        return Err(RebuildError::NoCache { path: folder.to_owned() });
+    }
+    if !found.videos.is_empty() {
+        place::prepare(&settings.library)?;
+    }
+    let (send, events) = mpsc::channel();
+    let sink = Box::new(move |event| drop(send.send(event)));
+    let mut pipeline = Pipeline::new(Arc::new(settings), history, None, sink);
+    let mut videos = found.videos.into_iter();
+    while let Some(video) = videos.next() {
+        pipeline.stream(Box::new(video));
+        events.try_iter().for_each(&mut tell);
+        if !pipeline.waiting.is_empty() {
+            return Err(RebuildError::Stopped { left: 1 + videos.len() });
+        }
+    }
+    Ok(Rebuilt { entries: found.entries, left_out: found.dropped })
+}
