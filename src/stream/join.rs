@@ -8,6 +8,7 @@
 //! | fragmented MP4, several tracks, variants or time lines | one `moov`, fragments by decode time, headers rewritten |
 //! | transport streams with sound of their own, or time lines that jump | packets by decode time under one program map |
 //! | packed AAC | mixed with the pictures' transport stream; alone, the same bytes |
+//! | WebM with sound of its own, or several variants | blocks by time in new clusters |
 //! | WebVTT | one file beside it |
 
 use std::{
@@ -22,7 +23,7 @@ use super::{
     Body, OpenBody, TrackKind, adts,
     choose::{Choice, Chosen, Pick, Place},
     fmp4::{self, Change, Init, Source},
-    ts, webvtt,
+    ts, webm, webvtt,
 };
 use crate::media::{Container, Content};
 
@@ -87,6 +88,7 @@ enum Step {
         end: u64,
     },
     Mix(Vec<Vec<ts::Part>>),
+    Blocks(Vec<Vec<webm::Part>>),
 }
 
 /// What a segment is.
@@ -128,6 +130,7 @@ impl Step {
             Self::Bytes(bytes) => bytes.len() as u64,
             Self::Copy(place) => place.range.end - place.range.start,
             Self::Fragment { moof, end, .. } => end - moof.start,
+            Self::Blocks(lanes) => lanes.iter().flatten().map(|p| p.range.end - p.range.start).sum(),
             Self::Mix(lanes) => lanes.iter().flatten().map(|p| p.range.end - p.range.start).sum(),
         }
     }
@@ -203,13 +206,45 @@ impl Planner<'_> {
     }
 }
 
-/// WebM, whose tracks are joined by the `webm` module when there are two.
+/// WebM.
 impl Planner<'_> {
     fn webm(&mut self, media: &[&Chosen]) -> Result<Container, Error> {
-        if media.len() > 1 {
-            return Err(Error::Unknown("WebM with separate sound is not joined yet"));
+        let mut lanes = Vec::new();
+        let mut declared: Vec<webm::Init> = Vec::new();
+        let mut inits: HashMap<Place, Option<webm::Init>> = HashMap::new();
+        for track in media {
+            let first = declared.iter().map(|i| i.tracks.len() as u8).sum::<u8>() + 1;
+            let mut lane: Vec<webm::Part> = Vec::with_capacity(track.picks.len());
+            for pick in &track.picks {
+                let place = pick.init.as_ref().unwrap_or(&pick.of);
+                if !inits.contains_key(place) {
+                    let init =
+                        webm::init(&self.open(place.body)?, place.range.clone()).map_err(Error::Read)?;
+                    inits.insert(place.clone(), init);
+                }
+                let Some(init) = inits.get(place).and_then(Option::as_ref) else {
+                    return Err(Error::Unknown("a WebM stream without its initialisation segment"));
+                };
+                if init.tracks.iter().any(|t| t.encrypted) {
+                    return Err(Error::Protected);
+                }
+                if lane.is_empty() {
+                    declared.push(init.clone());
+                }
+                let known = &declared[declared.len() - 1];
+                let body = self.choice.bodies[pick.of.body].clone();
+                lane.push(webm::Part::new(body, pick.of.range.clone(), init, known, first));
+            }
+            lanes.push(lane);
         }
-        Ok(self.verbatim(media[0], Container::Webm))
+        if media.len() == 1 && media[0].picks.iter().all(|p| p.init == media[0].picks[0].init) {
+            return Ok(self.verbatim(media[0], Container::Webm));
+        }
+        let declared: Vec<&webm::Init> = declared.iter().collect();
+        let head = webm::head(&declared, self.choice.duration.as_millis() as u64);
+        self.steps.push(Step::Bytes(head));
+        self.steps.push(Step::Blocks(lanes));
+        Ok(Container::Webm)
     }
 }
 
@@ -551,11 +586,8 @@ impl Plan {
                         (sequence, recipe),
                     )?;
                 }
-                Step::Mix(lanes) => {
-                    let mut buffered = io::BufWriter::with_capacity(BLOCK, out);
-                    let n = ts::mix(lanes, &mut buffered).and_then(|n| buffered.flush().map(|()| n));
-                    writer.written += n.map_err(Error::Write)?;
-                }
+                Step::Mix(lanes) => writer.through(|out| ts::mix(lanes, out))?,
+                Step::Blocks(lanes) => writer.through(|out| webm::join(lanes, out))?,
             }
         }
         Ok(writer.written)
@@ -572,6 +604,14 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
+    /// What `write` writes, through a buffer.
+    fn through(&mut self, write: impl FnOnce(&mut dyn Write) -> io::Result<u64>) -> Result<(), Error> {
+        let mut buffered = io::BufWriter::with_capacity(BLOCK, self.out);
+        let n = write(&mut buffered).and_then(|n| buffered.flush().map(|()| n));
+        self.written += n.map_err(Error::Write)?;
+        Ok(())
+    }
+
     fn bytes(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let mut out = self.out;
         out.write_all(bytes).map_err(Error::Write)?;

@@ -30,6 +30,7 @@ mod room;
 pub mod shelf;
 mod ts;
 pub mod video;
+mod webm;
 mod webvtt;
 mod xml;
 

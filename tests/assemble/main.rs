@@ -4,6 +4,7 @@
 //! strung together exactly their bytes.
 
 mod inputs;
+mod long;
 mod play;
 
 use std::{fs, path::Path, time::Duration};
@@ -359,4 +360,26 @@ fn without_a_playlist_qualities_of_one_video_are_one_and_videos_are_several() {
         // All of both: two videos, for all that anyone can tell.
         assert_eq!(without_playlist(&Site::new(), &format!("{folder}/")).len(), 2);
     }
+}
+
+#[test]
+fn webm_is_joined_block_by_block() {
+    let site = Site::new();
+    let assembly = assembly(&site, "dashw/manifest.mpd");
+    assert_eq!(assembly.tracks.len(), 2);
+    let (choice, plan, file) = put_together(&site, &assembly);
+    assert!(choice.whole, "{:?}", choice.missing);
+    assert_eq!(plan.container.extension(), "webm");
+    // Opus frames of 20 ms.
+    assert_plays(file.path(), inputs::FRAMES, 1195..=1205);
+    let duration = decode(file.path()).duration;
+    assert!((23.5..24.5).contains(&duration), "{duration} s");
+    let mut pictures = assembly;
+    pictures.tracks.truncate(1);
+    let (_, _, file) = put_together(&site, &pictures);
+    let parts: Vec<_> = (1..=inputs::SEGMENTS).map(|i| format!("dashw/c-0-{i}.webm")).collect();
+    assert!(
+        fs::read(file.path()).unwrap()
+            == concatenated(&[&["dashw/init-0.webm".to_owned()][..], &parts].concat())
+    );
 }

@@ -1,0 +1,338 @@
+//! WebM (Matroska, RFC 9559) of several files joined block by block: sound and pictures of a DASH manifest.
+
+use std::{
+    collections::VecDeque,
+    io::{self, Write},
+    ops::Range,
+};
+
+use super::{Body, OpenBody};
+use crate::media::Content;
+
+const EBML: u32 = 0x1a45_dfa3;
+const SEGMENT: u32 = 0x1853_8067;
+const INFO: u32 = 0x1549_a966;
+const TIMESTAMP_SCALE: u32 = 0x2a_d7b1;
+const DURATION: u32 = 0x4489;
+const MUXING_APP: u32 = 0x4d80;
+const WRITING_APP: u32 = 0x5741;
+const TRACKS: u32 = 0x1654_ae6b;
+const TRACK_ENTRY: u32 = 0xae;
+const TRACK_NUMBER: u32 = 0xd7;
+const TRACK_TYPE: u32 = 0x83;
+const CONTENT_ENCODINGS: u32 = 0x6d80;
+const CONTENT_ENCODING: u32 = 0x6240;
+const CONTENT_ENCRYPTION: u32 = 0x5035;
+const CLUSTER: u32 = 0x1f43_b675;
+const TIMESTAMP: u32 = 0xe7;
+const SIMPLE_BLOCK: u32 = 0xa3;
+const BLOCK_GROUP: u32 = 0xa0;
+const BLOCK: u32 = 0xa1;
+
+/// The largest header or block that is read into memory: a key frame of 8K pictures has 4 MB.
+const MAX_ELEMENT: u64 = 16 << 20;
+/// A cluster is no longer than this; block times in it have 16 bits. In milliseconds.
+const LONGEST_CLUSTER: i64 = 10_000;
+
+/// What an initialisation segment says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Init {
+    /// Nanoseconds of a time stamp's unit.
+    scale: u64,
+    pub(crate) tracks: Vec<Entry>,
+}
+
+/// A track.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    number: u64,
+    /// 1 pictures, 2 sound.
+    kind: u64,
+    pub(crate) encrypted: bool,
+    /// The payload of its `TrackEntry`.
+    payload: Vec<u8>,
+}
+
+/// A segment to be joined, and the new numbers of its tracks.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    pub(crate) body: Body,
+    pub(crate) range: Range<u64>,
+    /// Nanoseconds of a time stamp's unit.
+    scale: u64,
+    numbers: Vec<(u64, u8)>,
+}
+
+/// An element's id, where its payload starts, and its length; `None` for a length that is not known.
+type Element = (u32, u64, Option<u64>);
+
+/// The element at `at`. `None` for what isn't one.
+fn element<C: Content + ?Sized>(content: &C, at: u64) -> io::Result<Option<Element>> {
+    let mut head = [0; 12];
+    let left = usize::try_from(content.len().saturating_sub(at)).unwrap_or(12).min(12);
+    let n = content.read_at(at, &mut head[..left])?;
+    Ok(parse(&head[..n]).map(|(id, size, len)| (id, at + size as u64, len)))
+}
+
+/// Id, bytes of the header, length of the payload.
+fn parse(head: &[u8]) -> Option<(u32, usize, Option<u64>)> {
+    let width = head.first()?.leading_zeros() as usize + 1;
+    let id = head.get(..width).filter(|_| width <= 4)?.iter().fold(0, |n, b| n << 8 | u32::from(*b));
+    let (len, size) = vint(head.get(width..)?)?;
+    let unknown = len == (1 << (7 * size)) - 1;
+    Some((id, width + size, (!unknown).then_some(len)))
+}
+
+/// A number of variable width without its marker, and the width (RFC 8794, section 4).
+fn vint(bytes: &[u8]) -> Option<(u64, usize)> {
+    let width = bytes.first()?.leading_zeros() as usize + 1;
+    let value = bytes.get(..width).filter(|_| width <= 8)?.iter().fold(0, |n, b| n << 8 | u64::from(*b));
+    Some((value & ((1 << (7 * width)) - 1), width))
+}
+
+/// The elements in `bytes`: id and payload.
+fn children(bytes: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let (id, header, len) = parse(bytes.get(at..)?)?;
+        let start = at + header;
+        let payload = bytes.get(start..start.checked_add(usize::try_from(len?).ok()?)?)?;
+        at = start + payload.len();
+        Some((id, payload))
+    })
+}
+
+fn uint(bytes: &[u8]) -> u64 {
+    bytes.iter().take(8).fold(0, |n, b| n << 8 | u64::from(*b))
+}
+
+fn put(out: &mut Vec<u8>, id: u32, payload: &[u8]) {
+    let id = id.to_be_bytes();
+    out.extend_from_slice(&id[id.iter().take_while(|b| **b == 0).count()..]);
+    out.extend_from_slice(&(payload.len() as u64 | 1 << 56).to_be_bytes());
+    out.extend_from_slice(payload);
+}
+
+/// Info and tracks at the start of `range`.
+pub(crate) fn init<C: Content + ?Sized>(content: &C, range: Range<u64>) -> io::Result<Option<Init>> {
+    let mut at = range.start;
+    let mut init = Init { scale: 1_000_000, tracks: Vec::new() };
+    while at < range.end {
+        let Some((id, start, len)) = element(content, at)? else { break };
+        if id == SEGMENT {
+            at = start;
+            continue;
+        }
+        let Some(len) = len.filter(|_| id != CLUSTER) else { break };
+        if matches!(id, INFO | TRACKS) && len <= MAX_ELEMENT && start + len <= range.end {
+            let mut payload = vec![0; len as usize];
+            let n = content.read_at(start, &mut payload)?;
+            payload.truncate(n);
+            if id == INFO {
+                let scale = children(&payload).find(|(id, _)| *id == TIMESTAMP_SCALE).map(|(_, v)| uint(v));
+                init.scale = scale.filter(|s| *s > 0).unwrap_or(1_000_000);
+            } else {
+                let entries = children(&payload).filter(|(id, _)| *id == TRACK_ENTRY);
+                init.tracks = entries.take(64).filter_map(|(_, entry)| Entry::parse(entry)).collect();
+            }
+        }
+        let Some(next) = start.checked_add(len) else { break };
+        at = next;
+    }
+    Ok((!init.tracks.is_empty()).then_some(init))
+}
+
+impl Entry {
+    fn parse(payload: &[u8]) -> Option<Self> {
+        let field = |wanted| children(payload).find(|(id, _)| *id == wanted).map(|(_, v)| v);
+        let encodings = field(CONTENT_ENCODINGS).unwrap_or_default();
+        let encrypted = children(encodings)
+            .filter(|(id, _)| *id == CONTENT_ENCODING)
+            .any(|(_, e)| children(e).any(|(id, _)| id == CONTENT_ENCRYPTION));
+        Some(Self {
+            number: field(TRACK_NUMBER).map(uint)?,
+            kind: field(TRACK_TYPE).map(uint)?,
+            encrypted,
+            payload: payload.to_vec(),
+        })
+    }
+}
+
+/// Header, info and tracks of a file with all tracks of `inits`, numbered from 1. `duration` in milliseconds.
+pub(crate) fn head(inits: &[&Init], duration: u64) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut ebml = Vec::new();
+    for (id, value) in [(0x4286, 1), (0x42f7, 1), (0x42f2, 4), (0x42f3, 8), (0x4287, 4), (0x4285, 2)] {
+        put(&mut ebml, id, &[value]);
+    }
+    put(&mut ebml, 0x4282, b"webm");
+    put(&mut out, EBML, &ebml);
+    // A segment of unknown length: everything to the end of the file.
+    out.extend_from_slice(&SEGMENT.to_be_bytes());
+    out.extend_from_slice(&u64::to_be_bytes(0x01ff_ffff_ffff_ffff));
+    let mut info = Vec::new();
+    put(&mut info, TIMESTAMP_SCALE, &1_000_000_u32.to_be_bytes());
+    put(&mut info, DURATION, &(duration as f64).to_be_bytes());
+    put(&mut info, MUXING_APP, b"fisga");
+    put(&mut info, WRITING_APP, b"fisga");
+    put(&mut out, INFO, &info);
+    let mut tracks = Vec::new();
+    for (number, entry) in (1_u8..).zip(inits.iter().flat_map(|i| &i.tracks)) {
+        let mut renumbered = Vec::new();
+        put(&mut renumbered, TRACK_NUMBER, &[number]);
+        for (id, payload) in children(&entry.payload).filter(|(id, _)| *id != TRACK_NUMBER) {
+            put(&mut renumbered, id, payload);
+        }
+        put(&mut tracks, TRACK_ENTRY, &renumbered);
+    }
+    put(&mut out, TRACKS, &tracks);
+    out
+}
+
+impl Part {
+    /// A segment whose tracks are those of `own`, in a lane that is declared as `declared` with numbers from `first`.
+    pub(crate) fn new(body: Body, range: Range<u64>, own: &Init, declared: &Init, first: u8) -> Self {
+        let nth =
+            |tracks: &[Entry], i: usize| tracks[..i].iter().filter(|t| t.kind == tracks[i].kind).count();
+        let numbers = own.tracks.iter().enumerate().filter_map(|(i, track)| {
+            let like = |d: &usize| {
+                declared.tracks[*d].kind == track.kind && nth(&declared.tracks, *d) == nth(&own.tracks, i)
+            };
+            let found = (0..declared.tracks.len()).find(like)?;
+            Some((track.number, first + u8::try_from(found).ok()?))
+        });
+        Self { body, range, scale: own.scale, numbers: numbers.collect() }
+    }
+}
+
+/// A block with its new number, at a time in milliseconds.
+struct Block {
+    time: i64,
+    /// Its source began a cluster here: pictures can be decoded from it.
+    opens: bool,
+    id: u32,
+    /// Payload, with the track's number in the first byte and its time in the next two.
+    payload: Vec<u8>,
+    /// Where in the payload the block itself starts.
+    at: usize,
+}
+
+/// Blocks of one lane's segments, in order.
+struct Lane<'a> {
+    parts: std::slice::Iter<'a, Part>,
+    open: Option<(OpenBody, &'a Part, u64)>,
+    cluster: i64,
+    opens: bool,
+    next: VecDeque<Block>,
+}
+
+impl<'a> Lane<'a> {
+    fn new(parts: &'a [Part]) -> Self {
+        Self { parts: parts.iter(), open: None, cluster: 0, opens: false, next: VecDeque::new() }
+    }
+
+    fn fill(&mut self) -> io::Result<()> {
+        while self.next.is_empty() {
+            let Some((body, part, at)) = &mut self.open else {
+                let Some(part) = self.parts.next() else { return Ok(()) };
+                self.open = Some((part.body.open()?, part, part.range.start));
+                continue;
+            };
+            let found = if *at < part.range.end { element(body, *at)? } else { None };
+            let Some((id, start, len)) = found else {
+                self.open = None;
+                continue;
+            };
+            if matches!(id, SEGMENT | CLUSTER) {
+                self.opens |= id == CLUSTER;
+                *at = start;
+                continue;
+            }
+            let end = len.and_then(|len| start.checked_add(len)).filter(|end| *end <= part.range.end);
+            let Some(end) = end else {
+                self.open = None;
+                continue;
+            };
+            *at = end;
+            if !matches!(id, TIMESTAMP | SIMPLE_BLOCK | BLOCK_GROUP) || end - start > MAX_ELEMENT {
+                continue;
+            }
+            let mut payload = vec![0; (end - start) as usize];
+            if body.read_at(start, &mut payload)? < payload.len() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            if id == TIMESTAMP {
+                self.cluster = i64::try_from(uint(&payload)).unwrap_or(0);
+            } else if let Some(block) = Block::new(id, payload, self.cluster, part, self.opens) {
+                self.opens = false;
+                self.next.push_back(block);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Block {
+    /// `None` for blocks of tracks that are not wanted, and what is no block.
+    fn new(id: u32, payload: Vec<u8>, cluster: i64, part: &Part, opens: bool) -> Option<Self> {
+        let at = if id == BLOCK_GROUP {
+            let (_, block) = children(&payload).find(|(id, _)| *id == BLOCK)?;
+            block.as_ptr() as usize - payload.as_ptr() as usize
+        } else {
+            0
+        };
+        let (number, width) = vint(&payload[at..])?;
+        let relative = i16::from_be_bytes(payload.get(at + width..at + width + 2)?.try_into().ok()?);
+        let new = part.numbers.iter().find(|(old, _)| *old == number)?.1;
+        // A number of one byte, as all but the strangest files have.
+        if width != 1 {
+            return None;
+        }
+        let mut payload = payload;
+        payload[at] = 0x80 | new;
+        let time = i128::from(cluster.saturating_add(relative.into())) * i128::from(part.scale) / 1_000_000;
+        Some(Self { time: i64::try_from(time).ok()?, opens, id, payload, at })
+    }
+
+    fn write(mut self, cluster: i64, out: &mut dyn Write) -> io::Result<u64> {
+        let relative = i16::try_from(self.time - cluster).unwrap_or(0);
+        self.payload[self.at + 1..self.at + 3].copy_from_slice(&relative.to_be_bytes());
+        out.write_all(&[self.id as u8])?;
+        out.write_all(&(self.payload.len() as u64 | 1 << 56).to_be_bytes())?;
+        out.write_all(&self.payload)?;
+        Ok(9 + self.payload.len() as u64)
+    }
+}
+
+/// Writes the blocks of all lanes by time, behind a [`head`]. Clusters begin where those of the first lane do.
+///
+/// # Errors
+/// What reading or writing returns.
+pub(crate) fn join(lanes: &[Vec<Part>], out: &mut dyn Write) -> io::Result<u64> {
+    let mut lanes: Vec<Lane<'_>> = lanes.iter().map(|parts| Lane::new(parts)).collect();
+    let mut cluster: Option<i64> = None;
+    let mut written = 0;
+    loop {
+        for lane in &mut lanes {
+            lane.fill()?;
+        }
+        let first = lanes.iter().enumerate().filter_map(|(i, l)| Some((l.next.front()?.time, i))).min();
+        let Some((time, i)) = first else { return Ok(written) };
+        let Some(block) = lanes[i].next.pop_front() else { return Ok(written) };
+        let fits = |start: i64| (0..LONGEST_CLUSTER).contains(&(time - start));
+        let start = match cluster {
+            Some(start) if fits(start) && !(i == 0 && block.opens) => start,
+            _ => {
+                // Of unknown length: it ends where the next begins.
+                let mut head = CLUSTER.to_be_bytes().to_vec();
+                head.extend_from_slice(&u64::to_be_bytes(0x01ff_ffff_ffff_ffff));
+                put(&mut head, TIMESTAMP, &u64::try_from(time).unwrap_or(0).to_be_bytes());
+                out.write_all(&head)?;
+                written += head.len() as u64;
+                time.max(0)
+            }
+        };
+        cluster = Some(start);
+        written += block.write(start, out)?;
+    }
+}
