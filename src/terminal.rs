@@ -1,7 +1,7 @@
 //! `fisga watch`: the face without a desktop. Events on stdout, for people or one JSON object a line.
 
 use std::{
-    io::{self, Write},
+    io::{self, IsTerminal, Write},
     path::Path,
     sync::mpsc,
     thread::JoinHandle,
@@ -14,6 +14,7 @@ use signal_hook::{
 
 use crate::{
     app::{Start, StartError, Told, Watcher},
+    commands::text,
     engine::EngineError,
     event::Event,
     pipeline::chain,
@@ -113,11 +114,16 @@ fn reload(watcher: &mut Watcher, output: Output, out: &mut impl Write) -> io::Re
     }
 }
 
-/// As the original script printed it. The bytes of a name are printed as they are.
+/// As the original script printed it. The bytes of a name are printed as they are, but not to a terminal: anybody may
+/// name a file in `/tmp`, and a terminal obeys.
 fn name(out: &mut impl Write, what: &str, path: &Path) -> io::Result<()> {
     use std::os::unix::ffi::OsStrExt;
     write!(out, "{what}: ")?;
-    out.write_all(path.as_os_str().as_bytes())?;
+    if io::stdout().is_terminal() {
+        out.write_all(text::one_line(&path.to_string_lossy()).as_bytes())?;
+    } else {
+        out.write_all(path.as_os_str().as_bytes())?;
+    }
     out.write_all(b"\n")?;
     out.flush()
 }
@@ -129,18 +135,24 @@ pub(crate) fn print(event: &Event, output: Output, out: &mut impl Write) -> io::
             serde_json::to_writer(&mut *out, event)?;
             out.write_all(b"\n")?;
         }
-        Output::Plain => match event {
-            Event::Ready { library, .. } => writeln!(out, "Watching; videos go to {library}")?,
-            Event::Held { path, .. } => writeln!(out, "Holding {path}")?,
-            Event::Saved(saved) => writeln!(out, "Saved {}", saved.path)?,
-            Event::Dropped { source, reason, .. } => writeln!(out, "Dropped {source}: {reason}")?,
-            Event::Lost { source, reason, .. } => writeln!(out, "Lost {source}: {reason}")?,
-            Event::Overflow { recovered } => {
-                writeln!(out, "Too much happened at once; looked again and found {recovered}")?;
-            }
-            Event::Error { message } => tracing::error!("{message}"),
-            Event::Progress { .. } | Event::Paused { .. } | Event::Resumed => {}
-        },
+        Output::Plain => {
+            let line = match event {
+                Event::Ready { library, .. } => format!("Watching; videos go to {library}"),
+                Event::Held { path, .. } => format!("Holding {path}"),
+                Event::Saved(saved) => format!("Saved {}", saved.path),
+                Event::Dropped { source, reason, .. } => format!("Dropped {source}: {reason}"),
+                Event::Lost { source, reason, .. } => format!("Lost {source}: {reason}"),
+                Event::Overflow { recovered } => {
+                    format!("Too much happened at once; looked again and found {recovered}")
+                }
+                Event::Error { message } => {
+                    tracing::error!("{message}");
+                    return Ok(());
+                }
+                Event::Progress { .. } | Event::Paused { .. } | Event::Resumed => return Ok(()),
+            };
+            writeln!(out, "{}", text::one_line(&line))?;
+        }
         Output::Events => {
             if let Event::Error { message } = event {
                 tracing::error!("{message}");
@@ -177,5 +189,22 @@ impl SignalThread {
         if self.thread.join().is_err() {
             tracing::error!("the signals' thread panicked");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_foreign_name_is_one_line() {
+        let event = Event::Lost {
+            source: "/tmp/Flash\n\u{1b}[2J".into(),
+            rule: "flash".into(),
+            reason: "gone".into(),
+        };
+        let mut out = Vec::new();
+        print(&event, Output::Plain, &mut out).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "Lost /tmp/Flash\u{fffd}\u{fffd}[2J: gone\n");
     }
 }
