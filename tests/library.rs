@@ -314,8 +314,10 @@ fn a_killed_copy_leaves_nothing() {
     child.kill().unwrap();
     child.wait().unwrap();
     fs::remove_dir_all(staging.expect("the child got that far")).unwrap();
+    // Without nameless files, something hidden waits for the next start.
+    let hidden = names(&library).into_iter().all(|name| name.starts_with('.'));
+    assert!(hidden && place::sweep(&library).unwrap() <= 1);
     assert_eq!(names(&library), [""; 0]);
-    assert_eq!(place::sweep(&library).unwrap(), 0);
 }
 
 #[test]

@@ -35,10 +35,10 @@ pub(super) struct Draft<'a> {
     temp: Option<Temp>,
 }
 
-/// A name in the hidden folder, removed on drop. The folder itself stays until [`sweep`], for another fisga may be
-/// about to use it.
+/// A name in the hidden folder. On drop it is removed, and the folder too if it was the last.
 #[derive(Debug)]
 struct Temp {
+    parent: OwnedFd,
     dir: OwnedFd,
     name: String,
 }
@@ -55,19 +55,10 @@ impl<'a> Draft<'a> {
     }
 
     fn named(folder: &'a Folder) -> Result<Self, Error> {
-        let error = || folder.error("make a file");
-        let (mut temp, flags) =
-            (Temp::at(folder)?, OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC);
-        let fd = loop {
-            match rustix::fs::openat(&temp.dir, &temp.name, flags, Mode::from_raw_mode(MODE)) {
-                Ok(fd) => break fd,
-                Err(Errno::EXIST) => temp.next(),
-                Err(e) => {
-                    temp.name.clear();
-                    return Err(error()(e));
-                }
-            }
-        };
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
+        let make =
+            |dir: &OwnedFd, name: &str| rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(MODE));
+        let (fd, temp) = Temp::new(folder, make).map_err(folder.error("make a file"))?;
         let file = File::from(fd);
         if let Err(e) = file.lock() {
             tracing::debug!("no lock on a temporary file: {e}");
@@ -98,15 +89,7 @@ impl<'a> Draft<'a> {
                     rustix::fs::linkat(cwd, &from, to, name, AtFlags::SYMLINK_FOLLOW)
                 })
             }
-            Some(temp) => self.folder.first_free(name, |name| {
-                match rustix::fs::linkat(&temp.dir, &temp.name, to, name, AtFlags::empty()) {
-                    // No hard links here (FAT). Renaming without replacing does what we want, where it is known.
-                    Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK) => {
-                        rustix::fs::renameat_with(&temp.dir, &temp.name, to, name, RenameFlags::NOREPLACE)
-                    }
-                    other => other,
-                }
-            }),
+            Some(temp) => self.folder.first_free(name, |name| temp.rename(to, name)),
         }
         .map_err(self.folder.error("give the file its name"))?;
         self.placed(&name, means)
@@ -120,7 +103,13 @@ impl<'a> Draft<'a> {
         // Only a name can replace a name, so a nameless file gets one in the hidden folder first.
         let temp = match self.temp.take() {
             Some(temp) => temp,
-            None => Temp::link(self.folder, &self.file)?,
+            None => {
+                let (cwd, from) = by_descriptor(&self.file);
+                let link = |dir: &OwnedFd, name: &str| {
+                    rustix::fs::linkat(cwd, &from, dir, name, AtFlags::SYMLINK_FOLLOW)
+                };
+                Temp::new(self.folder, link).map_err(self.folder.error("give the file a temporary name"))?.1
+            }
         };
         match rustix::fs::statat(&self.folder.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(found) if FileId::from(&found) == saved.id => {}
@@ -150,46 +139,62 @@ impl<'a> Draft<'a> {
 }
 
 impl Temp {
-    /// A name to try in the hidden folder, which is made if need be.
-    fn at(folder: &Folder) -> Result<Self, Error> {
+    /// Has `make` make a new name in the hidden folder. Another fisga may be removing the folder just now, since it was
+    /// empty.
+    fn new<T>(
+        folder: &Folder,
+        make: impl Fn(&OwnedFd, &str) -> rustix::io::Result<T>,
+    ) -> rustix::io::Result<(T, Self)> {
         let hidden = hidden();
-        match rustix::fs::mkdirat(&folder.fd, &hidden, Mode::RWXU) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(e) => return Err(folder.error("make the hidden folder")(e)),
-        }
-        let dir = open_hidden(folder).map_err(folder.error("open the hidden folder"))?;
-        Ok(Self { dir, name: format!("{PREFIX}{}-0", std::process::id()) })
-    }
-
-    /// Gives a nameless file a name in the hidden folder.
-    fn link(folder: &Folder, file: &File) -> Result<Self, Error> {
-        let mut temp = Self::at(folder)?;
-        let (cwd, from) = by_descriptor(file);
-        loop {
-            match rustix::fs::linkat(cwd, &from, &temp.dir, &temp.name, AtFlags::SYMLINK_FOLLOW) {
-                Ok(()) => return Ok(temp),
-                Err(Errno::EXIST) => temp.next(),
-                Err(e) => {
-                    temp.name.clear();
-                    return Err(folder.error("give the file a temporary name")(e));
+        let mut result = Errno::EXIST;
+        for n in 0..1000 {
+            match rustix::fs::mkdirat(&folder.fd, &hidden, Mode::RWXU) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(e) => return Err(e),
+            }
+            let name = format!("{PREFIX}{}-{n}", std::process::id());
+            match open_hidden(folder).and_then(|dir| Ok((make(&dir, &name)?, dir))) {
+                Ok((made, dir)) => {
+                    let parent = rustix::io::fcntl_dupfd_cloexec(&folder.fd, 0)?;
+                    return Ok((made, Self { parent, dir, name }));
                 }
+                Err(e @ (Errno::EXIST | Errno::NOENT)) => result = e,
+                Err(e) => return Err(e),
             }
         }
+        Err(result)
     }
 
-    /// The name after this one.
-    fn next(&mut self) {
-        let n = self.name.rsplit('-').next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
-        self.name = format!("{PREFIX}{}-{}", std::process::id(), n + 1);
+    /// Renames it without replacing anything, by the best means that the file system knows.
+    fn rename(&self, to: &OwnedFd, name: &str) -> rustix::io::Result<()> {
+        let unknown = |e: &Errno| matches!(*e, Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM);
+        match rustix::fs::renameat_with(&self.dir, &self.name, to, name, RenameFlags::NOREPLACE) {
+            Err(e) if unknown(&e) => {}
+            renamed => return renamed,
+        }
+        // NFS and older FUSE.
+        match rustix::fs::linkat(&self.dir, &self.name, to, name, AtFlags::empty()) {
+            Err(e) if unknown(&e) => self.rename_reserved(to, name),
+            linked => linked,
+        }
+    }
+
+    /// Where neither is known (exFAT over FUSE): takes the name by an empty file of ours and replaces that. A crash between
+    /// the two leaves the empty file; that is the lesser evil, since the other way could replace a file of the user's.
+    fn rename_reserved(&self, to: &OwnedFd, name: &str) -> rustix::io::Result<()> {
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+        rustix::fs::openat(to, name, flags, Mode::RUSR | Mode::WUSR)?;
+        rustix::fs::renameat(&self.dir, &self.name, to, name).inspect_err(|_| {
+            let _ = rustix::fs::unlinkat(to, name, AtFlags::empty());
+        })
     }
 }
 
 impl Drop for Temp {
     fn drop(&mut self) {
-        // Gone already if it was renamed into the library.
-        if !self.name.is_empty() {
-            let _ = rustix::fs::unlinkat(&self.dir, &self.name, AtFlags::empty());
-        }
+        // Gone already if it was renamed into the library. The folder stays while others use it.
+        let _ = rustix::fs::unlinkat(&self.dir, &self.name, AtFlags::empty());
+        let _ = rustix::fs::unlinkat(&self.parent, hidden(), AtFlags::REMOVEDIR);
     }
 }
 
@@ -280,6 +285,23 @@ mod tests {
             drop(pending);
             assert_eq!(names(&folder.path), ["a (2).mp4", "a (3).mp4", "a.mp4"]);
         });
+    }
+
+    #[test]
+    fn a_name_by_the_last_means() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
+        let draft = Draft::named(&folder).unwrap();
+        (&draft.file).write_all(b"content").unwrap();
+        let temp = draft.temp.as_ref().unwrap();
+        fs::write(dir.path().join("a"), "mine").unwrap();
+        assert_eq!(temp.rename_reserved(&folder.fd, "a"), Err(Errno::EXIST));
+        assert_eq!(temp.rename_reserved(&folder.fd, "b"), Ok(()));
+        assert_eq!(temp.rename_reserved(&folder.fd, "c"), Err(Errno::NOENT), "and no empty file is left");
+        drop(draft);
+        assert_eq!(names(dir.path()), ["a", "b"]);
+        assert_eq!(fs::read(dir.path().join("a")).unwrap(), b"mine");
+        assert_eq!(fs::read(dir.path().join("b")).unwrap(), b"content");
     }
 
     #[test]
