@@ -1,6 +1,6 @@
 //! Pure: does this name in this folder concern us, and by which rule.
 
-use std::ffi::OsStr;
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
@@ -31,8 +31,15 @@ pub struct Rule {
 }
 
 /// A rule's file globs, compiled.
+///
+/// Each name in a watched folder is asked about, and nearly all are of no concern: what a glob's fixed beginning
+/// decides is decided without the glob.
 #[derive(Clone, Debug)]
-pub struct Matcher(GlobSet);
+pub struct Matcher {
+    /// What is fixed at the beginning of each glob; the rest is in `globs`, unless it is `*`.
+    beginnings: Vec<(Box<[u8]>, bool)>,
+    globs: GlobSet,
+}
 
 impl Matcher {
     /// Compiles the globs of a rule.
@@ -40,15 +47,70 @@ impl Matcher {
     /// # Errors
     /// The first glob that doesn't parse, with what is wrong with it.
     pub fn new(files: &[String]) -> Result<Self, globset::Error> {
-        let mut set = GlobSetBuilder::new();
+        let mut globs = GlobSetBuilder::new();
+        let mut beginnings = Vec::new();
         for file in files {
-            set.add(Glob::new(file)?);
+            globs.add(Glob::new(file)?);
+            let fixed = file.find(SPECIAL).unwrap_or(file.len());
+            beginnings.push((file.as_bytes()[..fixed].into(), &file[fixed..] == "*"));
         }
-        Ok(Self(set.build()?))
+        Ok(Self { beginnings, globs: globs.build()? })
     }
 
     /// Whether a file of this name concerns the rule.
     pub fn matches(&self, name: &OsStr) -> bool {
-        self.0.is_match(name)
+        let bytes = name.as_bytes();
+        let mut maybe = false;
+        for (beginning, all) in &self.beginnings {
+            if bytes.starts_with(beginning) {
+                if *all {
+                    return true;
+                }
+                maybe = true;
+            }
+        }
+        maybe && self.globs.is_match(name)
+    }
+}
+
+/// Characters with a meaning in a glob (globset, "Syntax").
+const SPECIAL: [char; 7] = ['*', '?', '[', ']', '{', '}', '\\'];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        let cases = [
+            ("Flash*", "Flash1", true),
+            ("Flash*", "Flash", true),
+            ("Flash*", "flash1", false),
+            ("Flash*", "xFlash1", false),
+            ("Flash*x", "Flash1x", true),
+            ("Flash*x", "Flash1y", false),
+            ("*", ".hidden", true),
+            ("*", "-rf\n", true),
+            ("?lash", "Flash", true),
+            ("*-[0-9A-Za-z][0-9A-Za-z]", "totem-a1", true),
+            ("*-[0-9A-Za-z][0-9A-Za-z]", "totem-a1b", false),
+            ("*.{mp4,webm}", "a.webm", true),
+            ("*.{mp4,webm}", "a.txt", false),
+            ("#*", "#1234", true),
+            (r"a\*b*", "a*bc", true),
+            (r"a\*b*", "axbc", false),
+            ("exact", "exact", true),
+            ("exact", "exactly", false),
+        ];
+        for (glob, name, want) in cases {
+            let matcher = Matcher::new(&[glob.into()]).unwrap();
+            assert_eq!(matcher.matches(OsStr::new(name)), want, "{glob} {name}");
+        }
+        let both = Matcher::new(&["a*".into(), "b?".into()]).unwrap();
+        assert!(
+            both.matches(OsStr::new("a1"))
+                && both.matches(OsStr::new("b1"))
+                && !both.matches(OsStr::new("b"))
+        );
     }
 }

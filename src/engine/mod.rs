@@ -182,10 +182,11 @@ impl Engine {
         let (inbox, messages) = mpsc::channel();
         let handle = Handle { inbox, wake: Arc::new(wake) };
         let (requests, asked) = mpsc::channel();
+        let own = requests.clone();
         let core = thread::Core::new(options, stagings, requests, messages, handle.wake.clone(), notice)?;
         let answers = handle.clone();
         let scanner = spawn("rescue", move || {
-            rescue::run(&asked, |answer| answers.post(thread::Message::Answer(answer)));
+            rescue::run(&asked, own, |answer| answers.post(thread::Message::Answer(answer)));
         })?;
         let engine = spawn("engine", move || core.run())?;
         Ok(Self { handle, threads: vec![engine, scanner] })

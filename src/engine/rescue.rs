@@ -1,16 +1,18 @@
 //! The rescue: where the link came too late, some process still has the file open, and `/proc/PID/fd/N` leads to it.
 //!
-//! One scan of all processes takes tens of milliseconds, so it runs on a thread of its own and serves everything
-//! that is waiting. Most hidden files come from a process that was caught before: those are looked at first, and
-//! again for every request that arrives in the middle of a scan, which costs far less than a millisecond.
+//! One scan of all processes takes tens of milliseconds, so it is shared by as many threads as there are processors,
+//! and serves everything that waits when it begins. Most hidden files come from a process that was caught before:
+//! those are looked into at once for every request, in the middle of a scan too, which costs far less than a
+//! millisecond.
 //!
 //! A file is known by the last component of the link's text, since the same file reads differently in another
 //! mount namespace; device, owner and folder are compared before it is taken.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     ffi::{OsStr, OsString},
     fs::File,
+    io,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::ffi::{OsStrExt, OsStringExt},
@@ -18,8 +20,10 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
+        atomic::{AtomicUsize, Ordering},
         mpsc::{Receiver, Sender},
     },
+    thread::JoinHandle,
 };
 
 use rustix::{
@@ -113,36 +117,83 @@ pub struct Survey {
 
 /// Reads every descriptor's link of every process once, as a full scan does.
 pub fn survey() -> Survey {
-    let mut survey = Survey::default();
-    for pid in processes() {
-        match each_descriptor(pid, |_, _, _| survey.descriptors += 1) {
-            Ok(()) => survey.processes += 1,
-            Err(Errno::ACCESS | Errno::PERM) if is_ours(pid) => survey.unreadable += 1,
-            Err(_) => {}
+    let processes = Processes::new();
+    let part = || {
+        let mut part = Survey::default();
+        while let Some(pid) = processes.next() {
+            match each_descriptor(pid, |_, _, _| part.descriptors += 1) {
+                Ok(()) => part.processes += 1,
+                Err(Errno::ACCESS | Errno::PERM) if is_ours(pid) => part.unreadable += 1,
+                Err(_) => {}
+            }
         }
-    }
-    survey
+        part
+    };
+    std::thread::scope(|scope| {
+        let parts: Vec<_> = (1..width()).map(|_| scope.spawn(part)).collect();
+        let own = part();
+        parts.into_iter().filter_map(|part| part.join().ok()).fold(own, |a, b| Survey {
+            processes: a.processes + b.processes,
+            descriptors: a.descriptors + b.descriptors,
+            unreadable: a.unreadable + b.unreadable,
+        })
+    })
 }
 
-/// The thread: sleeps until something is asked, ends when nobody can ask any more.
-pub(crate) fn run(requests: &Receiver<Request>, answer: impl Fn(Answer)) {
-    let mut scanner = Scanner { answer, known: Vec::new(), lost: HashMap::new(), who: Vec::new() };
-    while let Ok(first) = requests.recv() {
-        scanner.take(first);
-        scanner.take_all(requests);
-        while scanner.waits() {
-            scanner.round(requests);
-        }
-    }
+/// What the thread wakes for.
+pub(crate) enum Message {
+    Asked(Request),
+    /// Descriptors of one process that may be what somebody waits for.
+    Seen(Vec<Seen>),
+    /// One of the threads of a full scan is through; so many processes could not be read.
+    Scanned {
+        unreadable: usize,
+    },
+    /// Nobody asks any more.
+    End,
 }
 
-/// The sending side, for the engine.
-pub(crate) type Requests = Sender<Request>;
+/// A descriptor of another process with a name that somebody waits for.
+pub(crate) struct Seen {
+    process: Producer,
+    folder: PathBuf,
+    name: OsString,
+    deleted: bool,
+    writes: bool,
+    file: File,
+    inode: Inode,
+}
+
+/// The sending side, for the engine and for the threads of a scan.
+pub(crate) type Requests = Sender<Message>;
+
+/// The thread: sleeps until something is asked or found.
+pub(crate) fn run(inbox: &Receiver<Message>, own: Requests, answer: impl Fn(Answer)) {
+    let mut scanner =
+        Scanner { answer, own, known: Vec::new(), lost: HashMap::new(), who: Vec::new(), round: None };
+    while let Ok(message) = inbox.recv() {
+        let mut asked = false;
+        for message in std::iter::once(message).chain(inbox.try_iter()) {
+            match message {
+                Message::Asked(request) => {
+                    scanner.take(request);
+                    asked = true;
+                }
+                Message::Seen(seen) => scanner.seen(seen),
+                Message::Scanned { unreadable } => scanner.scanned(unreadable),
+                Message::End => return scanner.end_round(),
+            }
+        }
+        if asked {
+            scanner.known_processes();
+        }
+        scanner.next_round();
+    }
+}
 
 struct Waiting {
     wanted: Wanted,
-    found: Vec<Caught>,
-    /// A full round began after it was asked for.
+    /// A full scan began after it was asked for.
     in_round: bool,
 }
 
@@ -151,149 +202,164 @@ struct Asked {
     name: OsString,
     inode: Inode,
     producer: Option<Producer>,
-    written: bool,
     in_round: bool,
+}
+
+/// A full scan under way.
+struct Round {
+    threads: Vec<JoinHandle<()>>,
+    running: usize,
+    unreadable: usize,
+    processes: Arc<Processes>,
 }
 
 struct Scanner<A: Fn(Answer)> {
     answer: A,
+    own: Requests,
     /// Processes that were caught, the latest last.
     known: Vec<u32>,
     lost: HashMap<OsString, Vec<Waiting>>,
     who: Vec<Asked>,
+    round: Option<Round>,
 }
 
 impl<A: Fn(Answer)> Scanner<A> {
-    fn waits(&self) -> bool {
-        !self.lost.is_empty() || !self.who.is_empty()
-    }
-
     fn take(&mut self, request: Request) {
         match request {
             Request::Lost(wanted) => {
-                let waiting = Waiting { found: Vec::new(), in_round: false, wanted };
+                let waiting = Waiting { in_round: false, wanted };
                 self.lost.entry(waiting.wanted.name.clone()).or_default().push(waiting);
             }
             Request::Who { ticket, name, inode } => {
-                self.who.push(Asked { ticket, name, inode, producer: None, written: false, in_round: false });
+                self.who.push(Asked { ticket, name, inode, producer: None, in_round: false });
             }
             Request::Open(concerns) => self.open_files(&concerns),
             Request::Sandboxes => self.sandboxes(),
         }
     }
 
-    /// Takes what has been asked meanwhile and looks for it where files were caught before.
-    fn take_all(&mut self, requests: &Receiver<Request>) {
-        let mut fresh = false;
-        while let Ok(request) = requests.try_recv() {
-            self.take(request);
-            fresh = true;
-        }
-        if fresh {
-            self.known_processes();
-        }
+    fn names(&self) -> HashSet<OsString> {
+        self.lost.keys().chain(self.who.iter().map(|asked| &asked.name)).cloned().collect()
     }
 
     fn known_processes(&mut self) {
-        for pid in self.known.clone().into_iter().rev() {
-            let _ = self.process(pid);
+        let names = self.names();
+        if names.is_empty() {
+            return;
         }
-        self.settle_found();
+        for pid in self.known.clone().into_iter().rev() {
+            if let Ok(seen) = look_into(pid, &names) {
+                self.seen(seen);
+            }
+        }
     }
 
-    /// One look at every process; what was waiting when it began is answered when it ends.
-    fn round(&mut self, requests: &Receiver<Request>) {
-        self.known_processes();
+    /// Begins a full scan if somebody waits and none is under way. What waits now is answered when it ends.
+    fn next_round(&mut self) {
+        let names = self.names();
+        if names.is_empty() || self.round.is_some() {
+            return;
+        }
         self.lost.values_mut().flatten().for_each(|w| w.in_round = true);
         self.who.iter_mut().for_each(|w| w.in_round = true);
-        let mut unreadable = 0;
-        for pid in processes() {
-            if !self.waits() {
-                return;
-            }
-            if let Err(Errno::ACCESS | Errno::PERM) = self.process(pid)
-                && is_ours(pid)
-            {
-                unreadable += 1;
-            }
-            self.take_all(requests);
+        let (names, processes) = (Arc::new(names), Arc::new(Processes::new()));
+        let spawn = |_| {
+            let (names, processes, own) = (names.clone(), processes.clone(), self.own.clone());
+            let body = move || scan(&names, &processes, &own);
+            std::thread::Builder::new().name("scan".into()).spawn(body)
+        };
+        let threads: Vec<_> = (0..width()).filter_map(|n| spawn(n).ok()).collect();
+        let running = threads.len();
+        if running == 0 {
+            // No thread to be had: then here.
+            scan(&names, &processes, &self.own);
         }
-        let gone =
-            self.lost.values_mut().flat_map(|all| all.extract_if(.., |w| w.in_round)).collect::<Vec<_>>();
+        self.round = Some(Round { threads, running: running.max(1), unreadable: 0, processes });
+    }
+
+    fn scanned(&mut self, unreadable: usize) {
+        let Some(round) = &mut self.round else { return };
+        round.running -= 1;
+        round.unreadable += unreadable;
+        if round.running > 0 {
+            return;
+        }
+        let unreadable = round.unreadable;
+        self.end_round();
+        let gone: Vec<_> =
+            self.lost.values_mut().flat_map(|all| all.extract_if(.., |w| w.in_round)).collect();
         self.lost.retain(|_, all| !all.is_empty());
         for waiting in gone {
             (self.answer)(Answer::Gone { ticket: waiting.wanted.ticket, unreadable });
         }
         for asked in self.who.extract_if(.., |w| w.in_round) {
-            (self.answer)(Answer::Who {
-                ticket: asked.ticket,
-                producer: asked.producer,
-                written: asked.written,
-            });
+            (self.answer)(Answer::Who { ticket: asked.ticket, producer: asked.producer, written: false });
         }
     }
 
-    /// Whoever found what it was waiting for waits no longer.
-    fn settle_found(&mut self) {
-        let found = |w: &mut Waiting| !w.found.is_empty();
-        for waiting in self.lost.values_mut().flat_map(|all| all.extract_if(.., found)).collect::<Vec<_>>() {
-            (self.answer)(Answer::Found { ticket: waiting.wanted.ticket, caught: waiting.found });
+    /// Lets the threads of a scan end, and waits for them.
+    fn end_round(&mut self) {
+        if let Some(round) = self.round.take() {
+            round.processes.skip_all();
+            for thread in round.threads {
+                if thread.join().is_err() {
+                    tracing::error!("a scan of /proc panicked");
+                }
+            }
+        }
+    }
+
+    /// Compares what one process has open with what is waited for.
+    fn seen(&mut self, all: Vec<Seen>) {
+        let mut found: BTreeMap<u64, Vec<Caught>> = BTreeMap::new();
+        for seen in &all {
+            let keeper = keeper::is_keeper(&seen.process.name);
+            // What a living fisga's keeper has is held already.
+            if !keeper || keeper::is_orphan(&seen.process.name) {
+                for waiting in self.lost.get(&seen.name).into_iter().flatten() {
+                    if seen.is(&waiting.wanted)
+                        && let Ok(caught) = seen.caught()
+                    {
+                        found.entry(waiting.wanted.ticket).or_default().push(caught);
+                    }
+                }
+            }
+            for asked in self.who.iter_mut().filter(|asked| asked.inode == seen.inode && !keeper) {
+                if seen.writes || asked.producer.is_none() {
+                    asked.producer = Some(seen.process.clone());
+                }
+                if seen.writes {
+                    let (ticket, producer) = (asked.ticket, asked.producer.take());
+                    (self.answer)(Answer::Who { ticket, producer, written: true });
+                    asked.ticket = 0;
+                }
+            }
+            if !keeper {
+                self.remember(seen.process.pid);
+            }
+        }
+        self.who.retain(|asked| asked.ticket != 0);
+        for (ticket, caught) in found {
+            (self.answer)(Answer::Found { ticket, caught });
+            for all in self.lost.values_mut() {
+                all.retain(|w| w.wanted.ticket != ticket);
+            }
         }
         self.lost.retain(|_, all| !all.is_empty());
-        for asked in self.who.extract_if(.., |w| w.written && w.producer.is_some()) {
-            (self.answer)(Answer::Who { ticket: asked.ticket, producer: asked.producer, written: true });
+        if let Some(round) = &self.round
+            && !self.lost.values().flatten().any(|w| w.in_round)
+            && !self.who.iter().any(|w| w.in_round)
+        {
+            round.processes.skip_all();
         }
     }
 
-    fn process(&mut self, pid: u32) -> rustix::io::Result<()> {
-        let (lost, who) = (&mut self.lost, &mut self.who);
-        let mut producer = None;
-        each_descriptor(pid, |fds, fd, link| {
-            let Some((folder, name, deleted)) = split(link) else { return };
-            if let Some(all) = lost.get_mut(name) {
-                for waiting in all {
-                    let elsewhere = folder != waiting.wanted.folder;
-                    if elsewhere && !(deleted && in_other_namespace(pid)) {
-                        continue;
-                    }
-                    // What a living fisga's keeper has is held already.
-                    let process = producer.get_or_insert_with(|| identify(pid));
-                    if keeper::is_keeper(&process.name) && !keeper::is_orphan(&process.name) {
-                        continue;
-                    }
-                    let Ok((file, inode)) = open_magic(fds, fd) else { continue };
-                    if inode.dev != waiting.wanted.dev || waiting.found.iter().any(|c| c.inode == inode) {
-                        continue;
-                    }
-                    waiting.found.push(Caught::from(process, file, inode));
-                }
-            }
-            for asked in who.iter_mut().filter(|asked| asked.name == name) {
-                let Ok(stat) = statat(fds, fd, AtFlags::empty()) else { continue };
-                if (Inode { dev: stat.st_dev, ino: stat.st_ino }) != asked.inode {
-                    continue;
-                }
-                // The link's own mode says how it was opened (proc(5)).
-                let mode = statat(fds, fd, AtFlags::SYMLINK_NOFOLLOW).map_or(0, |s| s.st_mode);
-                let writes = mode & 0o200 != 0;
-                if keeper::is_keeper(&producer.get_or_insert_with(|| identify(pid)).name) {
-                    continue;
-                }
-                if asked.producer.is_none() || writes && !asked.written {
-                    asked.producer = Some(producer.get_or_insert_with(|| identify(pid)).clone());
-                }
-                asked.written |= writes;
-            }
-        })?;
-        if producer.is_some_and(|producer| !keeper::is_keeper(&producer.name)) {
-            self.known.retain(|&known| known != pid);
-            self.known.push(pid);
-            if self.known.len() > REMEMBERED {
-                self.known.remove(0);
-            }
-            self.settle_found();
+    fn remember(&mut self, pid: u32) {
+        self.known.retain(|&known| known != pid);
+        self.known.push(pid);
+        if self.known.len() > REMEMBERED {
+            self.known.remove(0);
         }
-        Ok(())
     }
 
     fn open_files(&self, concerns: &Folders) {
@@ -328,6 +394,79 @@ impl<A: Fn(Answer)> Scanner<A> {
             }
         }
     }
+}
+
+impl Seen {
+    /// Whether it is the file that was created there. In another mount namespace its path reads differently; then the
+    /// name has to be gone, as it is where we looked.
+    fn is(&self, wanted: &Wanted) -> bool {
+        self.inode.dev == wanted.dev
+            && (self.folder == wanted.folder || self.deleted && in_other_namespace(self.process.pid))
+    }
+
+    fn caught(&self) -> io::Result<Caught> {
+        Ok(Caught::from(&self.process, self.file.try_clone()?, self.inode))
+    }
+}
+
+/// A thread's part of a full scan.
+fn scan(names: &HashSet<OsString>, processes: &Processes, own: &Requests) {
+    let mut unreadable = 0;
+    while let Some(pid) = processes.next() {
+        match look_into(pid, names) {
+            Ok(seen) if !seen.is_empty() => drop(own.send(Message::Seen(seen))),
+            Err(Errno::ACCESS | Errno::PERM) if is_ours(pid) => unreadable += 1,
+            _ => {}
+        }
+    }
+    let _ = own.send(Message::Scanned { unreadable });
+}
+
+/// What a process has open under one of these names, opened.
+fn look_into(pid: u32, names: &HashSet<OsString>) -> rustix::io::Result<Vec<Seen>> {
+    let mut all: Vec<Seen> = Vec::new();
+    each_descriptor(pid, |fds, fd, link| {
+        let Some((folder, name, deleted)) = split(link) else { return };
+        if !names.contains(name) {
+            return;
+        }
+        let Ok((file, inode)) = open_magic(fds, fd) else { return };
+        // The link's own mode says how it was opened (proc(5)).
+        let writes = statat(fds, fd, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|s| s.st_mode & 0o200 != 0);
+        match all.iter_mut().find(|seen| seen.inode == inode) {
+            Some(seen) => seen.writes |= writes,
+            None => {
+                let (process, folder, name) = (identify(pid), folder.to_owned(), name.to_owned());
+                all.push(Seen { process, folder, name, deleted, writes, file, inode });
+            }
+        }
+    })?;
+    Ok(all)
+}
+
+/// The processes of a scan, handed out one by one to its threads.
+struct Processes {
+    all: Vec<u32>,
+    next: AtomicUsize,
+}
+
+impl Processes {
+    fn new() -> Self {
+        Self { all: processes(), next: AtomicUsize::new(0) }
+    }
+
+    fn next(&self) -> Option<u32> {
+        self.all.get(self.next.fetch_add(1, Ordering::Relaxed)).copied()
+    }
+
+    fn skip_all(&self) {
+        self.next.store(self.all.len(), Ordering::Relaxed);
+    }
+}
+
+/// How many threads share a full scan: the work is the kernel's, and it lets them go side by side.
+fn width() -> usize {
+    std::thread::available_parallelism().map_or(1, |n| n.get().min(4))
 }
 
 /// Folder, name, and whether the name was removed; nothing for sockets, pipes and the like.

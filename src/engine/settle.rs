@@ -17,13 +17,14 @@ pub const OFTEN: Duration = Duration::from_millis(100);
 pub const UNSURE: Duration = Duration::from_secs(10);
 
 /// Who has the file open for writing (writable mappings included).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Writers {
     /// Nobody.
     None,
     /// At least one descriptor or mapping.
     Some,
     /// The file system has no leases.
+    #[default]
     Unknown,
 }
 
@@ -37,7 +38,7 @@ pub struct Stamp {
 }
 
 /// What one look at a held file found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Look {
     /// Who writes.
     pub writers: Writers,

@@ -13,7 +13,7 @@ use std::{
     io::{self, Read, Seek, SeekFrom},
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::ffi::{OsStrExt, OsStringExt},
+        unix::ffi::OsStrExt,
     },
     path::{Path, PathBuf},
     sync::Arc,
@@ -204,18 +204,61 @@ fn open_own(path: &Path, uid: u32) -> rustix::io::Result<OwnedFd> {
     if own && stat.st_mode & 0o077 == 0 { Ok(dir) } else { Err(Errno::PERM) }
 }
 
+/// A staged name, made where microseconds count: without an allocation.
+#[derive(Clone, Copy, Debug)]
+pub struct StagedName {
+    bytes: [u8; NAME_MAX],
+    len: usize,
+}
+
+impl StagedName {
+    /// The name of a file that was held `at` this time by this rule; `count` keeps names of the same millisecond apart.
+    pub fn new(at: SystemTime, count: u64, rule: &str, name: &OsStr) -> Self {
+        let mut staged = Self { bytes: [0; NAME_MAX], len: 0 };
+        let millis = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        staged.number(u64::try_from(millis).unwrap_or(u64::MAX));
+        staged.push(b"-");
+        staged.number(count);
+        staged.push(b"@");
+        for byte in rule.bytes().take(64) {
+            staged.push(&[if matches!(byte, b'/' | b'@' | 0) { b'_' } else { byte }]);
+        }
+        staged.push(b"@");
+        staged.push(name.as_bytes());
+        staged
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        let n = bytes.len().min(NAME_MAX - self.len);
+        self.bytes[self.len..self.len + n].copy_from_slice(&bytes[..n]);
+        self.len += n;
+    }
+
+    fn number(&mut self, mut number: u64) {
+        let mut digits = [0; 20];
+        let mut at = digits.len();
+        loop {
+            at -= 1;
+            digits[at] = b'0' + (number % 10) as u8;
+            number /= 10;
+            if number == 0 {
+                break;
+            }
+        }
+        self.push(&digits[at..]);
+    }
+}
+
+impl AsRef<OsStr> for StagedName {
+    fn as_ref(&self) -> &OsStr {
+        OsStr::from_bytes(&self.bytes[..self.len])
+    }
+}
+
 impl Origin {
     /// The staged name; `count` keeps names of the same millisecond apart.
     pub fn encode(&self, count: u64) -> OsString {
-        let millis = self.at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-        let mut bytes = format!("{millis}-{count}@").into_bytes();
-        bytes.extend(
-            self.rule.bytes().map(|b| if b == b'/' || b == b'@' || b == 0 { b'_' } else { b }).take(64),
-        );
-        bytes.push(b'@');
-        let room = NAME_MAX - bytes.len();
-        bytes.extend(self.name.as_bytes().iter().take(room));
-        OsString::from_vec(bytes)
+        StagedName::new(self.at, count, &self.rule, &self.name).as_ref().to_owned()
     }
 
     /// Reads a staged name back; nothing for a file that isn't a staged one.

@@ -28,9 +28,9 @@ use super::{
     hold::{Hold, HoldId, Inode, Producer, inode, open_regular},
     keeper::{self, Keeper},
     lease,
-    rescue::{Answer, Caught, Folders, Request, Requests, Wanted},
+    rescue::{self, Answer, Caught, Folders, Request, Requests, Wanted},
     settle::{Look, Manner, Settle, Stamp, Step, Writers},
-    staging::{Origin, Staged, Staging, Stagings},
+    staging::{Origin, Staged, StagedName, Staging, Stagings},
     watch::{Plan, Target, Watches},
 };
 use crate::{
@@ -195,6 +195,7 @@ impl<N: Fn(Notice)> Core<N> {
                 }
             }
         }
+        let _ = self.requests.send(rescue::Message::End);
         self.keeper.end();
         self.watches.stagings.tidy();
     }
@@ -207,17 +208,19 @@ impl<N: Fn(Notice)> Core<N> {
             Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) }
         });
         let (events, woken, mounts) = {
-            let mut fds = vec![
-                PollFd::new(&self.watches.inotify, PollFlags::IN),
-                PollFd::new(&*self.wake, PollFlags::IN),
-            ];
+            let (inotify, wake) = (self.watches.inotify.as_fd(), self.wake.as_fd());
+            let mounts = self.mounts.as_ref().map(|mounts| mounts.as_fd());
             // A changed mount table shows as an exceptional condition (proc(5), /proc/PID/mounts).
-            fds.extend(self.mounts.as_ref().map(|mounts| PollFd::new(mounts, PollFlags::PRI)));
+            let mut fds = [
+                PollFd::from_borrowed_fd(inotify, PollFlags::IN),
+                PollFd::from_borrowed_fd(wake, PollFlags::IN),
+                PollFd::from_borrowed_fd(mounts.unwrap_or(wake), PollFlags::PRI),
+            ];
             match poll(&mut fds, timeout.as_ref()) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(e) => return Err(system("poll")(e)),
             }
-            let ready = |i: usize| fds.get(i).is_some_and(|fd| !fd.revents().is_empty());
+            let ready = |i: usize| !fds[i].revents().is_empty();
             (ready(0), ready(1), ready(2))
         };
         if events {
@@ -408,7 +411,7 @@ impl<N: Fn(Notice)> Core<N> {
     }
 
     fn ask(&self, request: Request) {
-        if self.requests.send(request).is_err() {
+        if self.requests.send(rescue::Message::Asked(request)).is_err() {
             tracing::error!("the rescue thread has ended");
         }
     }
@@ -456,10 +459,12 @@ impl<N: Fn(Notice)> Core<N> {
             }
         }
         let now = Instant::now();
-        let stamp = lease::look(&hold.file, hold.own_links()).map(|look| look.stamp).unwrap_or_default();
+        let look = lease::look(&hold.file, hold.own_links()).unwrap_or_default();
         self.by_inode.insert(inode, id);
         match producer {
             Some(producer) => drop(hold.producer.set(producer)),
+            // Nobody writes, so nobody is to be found.
+            None if look.writers == Writers::None => {}
             None if hold.rule.source == Source::Temporary => {
                 let name = hold.source.file_name().unwrap_or_default().to_owned();
                 self.ask(Request::Who { ticket: id, name, inode });
@@ -468,7 +473,7 @@ impl<N: Fn(Notice)> Core<N> {
         }
         let tracked = Tracked {
             hold: hold.clone(),
-            settle: Settle::new(manner(&hold), stamp, now),
+            settle: Settle::new(manner(&hold), look.stamp, now),
             watch,
             deadline: None,
             handed: None,
@@ -784,20 +789,14 @@ impl<N: Fn(Notice)> Core<N> {
 
 /// The fast path: one link, at once.
 fn seize(node: &super::watch::Node, descriptor: i32, name: &OsStr, rule: &Arc<Rule>, count: u64) -> Seized {
-    let staged =
-        Origin { at: SystemTime::now(), rule: rule.name.clone(), name: name.to_owned() }.encode(count);
+    let staged = StagedName::new(SystemTime::now(), count, &rule.name, name);
     let link = match &node.staging {
-        Some(staging) => staging.link(node.dir(), name, &staged),
+        Some(staging) => staging.link(node.dir(), name, staged.as_ref()),
         None => Err(Errno::XDEV),
     };
-    Seized {
-        node: descriptor,
-        name: name.to_owned(),
-        rule: rule.clone(),
-        staging: node.staging.clone(),
-        staged,
-        link,
-    }
+    let staged = staged.as_ref().to_owned();
+    let (name, rule, staging) = (name.to_owned(), rule.clone(), node.staging.clone());
+    Seized { node: descriptor, name, rule, staging, staged, link }
 }
 
 /// How the writers of a held file behave. Chromium's files of ranges (`_s`) are emptied while they are open.

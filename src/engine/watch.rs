@@ -28,7 +28,7 @@ use super::{
     hold::fd_path,
     staging::{self, Staging, Stagings},
 };
-use crate::rule::{Matcher, Rule};
+use crate::rule::{Matcher, Rule, Source};
 
 /// Folders below a recursive rule's own are watched so deep.
 const MAX_DEPTH: usize = 32;
@@ -88,6 +88,17 @@ struct Watched {
     recursive: bool,
     /// Its globs match the names that O_TMPFILE files go by (`#INODE`).
     nameless: bool,
+}
+
+impl Watched {
+    /// Whether a file may be written to again under a name that is there already: then its close is the only event.
+    /// A temporary file has a new name each time, and closes of the thousands of files that are not ours cost.
+    fn reuses_names(&self) -> bool {
+        match &self.target {
+            Target::Rule(rule) => rule.recursive || rule.source != Source::Temporary,
+            Target::Trip(_) => true,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -395,8 +406,11 @@ impl Watches {
             WatchMask::CREATE | WatchMask::MOVED_TO | WatchMask::DELETE_SELF | WatchMask::MOVE_SELF;
         mask |= WatchMask::ONLYDIR;
         for role in all.filter(|role| matches!(role, Role::Leaf { .. })) {
-            mask |= WatchMask::CLOSE_WRITE;
             if let Role::Leaf { watched, .. } = role {
+                mask.set(
+                    WatchMask::CLOSE_WRITE,
+                    mask.contains(WatchMask::CLOSE_WRITE) || watched.reuses_names(),
+                );
                 mask.set(WatchMask::OPEN, mask.contains(WatchMask::OPEN) || watched.nameless);
             }
             mask.set(WatchMask::DELETE | WatchMask::MOVED_FROM, self.trace);
