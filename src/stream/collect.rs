@@ -485,3 +485,6 @@ fn is_media(held: &Held<'_>) -> bool {
     let body = Body::stretch(held.grip.clone(), start..content.len());
     body.open().is_ok_and(|b| matches!(classify(&b), Class::File | Class::Segment))
 }
+
+#[cfg(test)]
+mod tests;
