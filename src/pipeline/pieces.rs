@@ -56,6 +56,8 @@ impl Pipeline {
         self.done(hold.id, keep);
         if keep {
             self.pieces.insert(hold.id, hold);
+        } else {
+            self.pieces.remove(&hold.id);
         }
         self.collected(now);
     }

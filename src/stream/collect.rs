@@ -303,7 +303,7 @@ impl Collector {
         if room.is_done(&piece.url) {
             return None;
         }
-        let kept = Arc::new(Kept { piece, class, at: now, ids: vec![id] });
+        let kept = Arc::new(Kept::new(piece, class, now, vec![id]));
         room.shelf.put(kept.clone());
         room.stir(now);
         Some(Became::Piece(place, kept))
@@ -378,7 +378,7 @@ impl Collector {
         if class == Class::File && piece.body.len() < self.limits.min_size {
             return;
         }
-        let kept = Arc::new(Kept { piece, class, at: now, ids: spread.ids.clone() });
+        let kept = Arc::new(Kept::new(piece, class, now, spread.ids.clone()));
         room.shelf.put(kept.clone());
         room.stir(now);
         spread.kept = Some(kept);

@@ -14,6 +14,7 @@ use super::{
     assemble,
     choose::{self, Choice},
     classify::Class,
+    order,
     shelf::{Id, Kept, Shelf},
 };
 
@@ -128,6 +129,15 @@ impl Room {
             self.shelf.iter().filter(|k| k.class == Class::File).filter(free).cloned().collect();
         for kept in files {
             self.file(&kept, &mut round);
+        }
+        let lone: Vec<_> =
+            self.shelf.iter().filter(|k| k.class == Class::Segment).filter(free).cloned().collect();
+        let last = lone.iter().map(|k| k.at).max();
+        if last.is_some_and(|last| round.is_due(last + QUIET)) {
+            let probed: Vec<_> = lone.iter().filter_map(|k| Some((&k.piece, k.probe()?))).collect();
+            for assembly in order::assemblies(&probed) {
+                self.stream(&assembly, &mut round);
+            }
         }
         self.expire(&mut round);
         self.look = round.look;

@@ -1,8 +1,17 @@
 //! Held pieces by address.
 
-use std::{collections::HashMap, sync::Arc, time::Instant};
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+    time::Instant,
+};
 
-use super::{Piece, Pieces, Ref, address::without_query, classify::Class};
+use super::{
+    Piece, Pieces, Ref,
+    address::without_query,
+    classify::Class,
+    order::{Probe, probe},
+};
 
 /// Tells the held files of one run apart; the caller's numbers.
 pub type Id = u64;
@@ -18,6 +27,22 @@ pub struct Kept {
     pub at: Instant,
     /// The files to let go when it is no longer needed.
     pub ids: Vec<Id>,
+    /// The times in it, once they were asked for.
+    probe: OnceLock<Option<Probe>>,
+}
+
+impl Kept {
+    /// A piece that arrived at `at`.
+    pub fn new(piece: Piece, class: Class, at: Instant, ids: Vec<Id>) -> Self {
+        Self { piece, class, at, ids, probe: OnceLock::new() }
+    }
+
+    /// What tells its place where no playlist does. Looks inside the first time.
+    pub fn probe(&self) -> Option<&Probe> {
+        let look =
+            || probe(&self.piece).inspect_err(|e| tracing::debug!("{}: {e}", self.piece.url)).ok().flatten();
+        self.probe.get_or_init(look).as_ref()
+    }
 }
 
 /// Pieces of one browser, profile and partition, to be looked up by what a playlist names.
@@ -103,7 +128,7 @@ mod tests {
             validator: None,
             body: Body::bytes(body),
         };
-        Arc::new(Kept { piece, class: Class::Segment, at: Instant::now(), ids: Vec::new() })
+        Arc::new(Kept::new(piece, Class::Segment, Instant::now(), Vec::new()))
     }
 
     #[test]
