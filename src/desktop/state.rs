@@ -19,6 +19,8 @@ pub const RECENT: usize = 10;
 pub struct State {
     /// Where videos go.
     pub library: PathBuf,
+    /// Watches are in place.
+    pub ready: bool,
     /// Set while nothing is held.
     pub paused: Option<Paused>,
     /// The copy that goes on, if one does.
@@ -102,6 +104,7 @@ impl State {
     pub fn new(library: PathBuf, notifications: bool) -> Self {
         Self {
             library,
+            ready: false,
             paused: None,
             saving: None,
             problem: None,
@@ -138,7 +141,7 @@ impl State {
             }
             Event::Resumed => self.paused = None,
             Event::Error { message } => self.problem = Some(message.clone()),
-            Event::Ready { .. } => self.problem = None,
+            Event::Ready { .. } => self.ready = true,
             Event::Held { .. } | Event::Overflow { .. } => {}
         }
     }

@@ -82,6 +82,8 @@ enum Awaited {
 pub struct Status<'a> {
     /// Process id.
     pub pid: u32,
+    /// Watches are in place.
+    pub ready: bool,
     /// "watching", "saving", "paused" or "attention".
     pub state: Face,
     /// The line that the tray shows.
@@ -174,6 +176,7 @@ impl<B: Backend> Ui<B> {
         let state = &self.state;
         let status = Status {
             pid: std::process::id(),
+            ready: state.ready,
             state: state.face(),
             status: state.status(now),
             paused_until: state.paused.map(|p| p.until.map(event::timestamp)),

@@ -15,6 +15,8 @@ pub mod process;
 pub mod producer;
 pub mod sandbox;
 pub mod server;
+#[cfg(feature = "tray")]
+pub mod session;
 
 use std::{
     fs::File,

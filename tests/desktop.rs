@@ -1,0 +1,265 @@
+//! The desktop with real parts: xfce4-panel, dunst, thunar, a session bus, under Xvfb; each part missing, late,
+//! restarted and hanging.
+#![cfg(feature = "tray")]
+
+mod common;
+
+use std::{fs, time::Duration};
+
+use common::{
+    sandbox::Sandbox,
+    session::{
+        ATTENTION, Arrival, FISGA, HOST, Item, NOTIFICATIONS, OBJECT, PAUSED, Session, WATCHING, eventually,
+        terminate,
+    },
+};
+use rustix::process::Signal;
+use serde_json::json;
+use zbus::zvariant::Value;
+
+const TITLE: &str = "Big <b>Buck</b> & Bunny_1";
+
+/// From a hidden file to the file manager, by the eyes and hands of a user.
+#[test]
+fn a_video_from_the_hidden_file_to_the_folder() {
+    let session = Session::on_x11();
+    session.sandbox.configure(json!({ "notifications": true }));
+    let _parts = (session.openbox(), session.dunst(), session.panel(false));
+    let mut fisga = session.fisga();
+    let item = Item::find(&session);
+    session.see("the icon", WATCHING);
+    let popups =
+        || session.tool("dunstctl", "dunst", &["count", "displayed"]).trim().parse::<usize>().unwrap();
+    eventually("the welcome", || (popups() == 1).then_some(()));
+    session.picture("1-watching");
+    session.tool("dunstctl", "dunst", &["close-all"]);
+    eventually("the welcome is gone", || (popups() == 0).then_some(()));
+
+    item.click("Pause");
+    session.wait_status("paused", |s| s["state"] == "paused");
+    session.see("the icon of a pause", PAUSED);
+    assert_eq!(session.panel_pixels(WATCHING), 0);
+    assert!(item.entry("Resume").is_some() && item.entry("Pause").is_none());
+    session.picture("2-paused");
+    let video = session.video(TITLE);
+    session.hide("paused", &video).close();
+
+    item.click("Resume");
+    session.wait_status("watching", |s| s["state"] == "watching");
+    session.see("the first icon again", WATCHING);
+    let producer = session.hide("seen", &video);
+    session.wait_status("saved", |s| s["saved_today"] == 1);
+    producer.close();
+    eventually("one popup", || (popups() == 1).then_some(()));
+    session.picture("3-popup");
+    let saved = session.sandbox.saved();
+    assert_eq!(saved.len(), 1, "nothing was saved while paused: {saved:?}");
+    let history = session.sandbox.history();
+    assert!(
+        !history.iter().any(|e| e["source"].as_str().is_some_and(|s| s.contains("paused"))),
+        "{history:?}"
+    );
+    let label = format!("Recent/{TITLE} (");
+    assert!(item.entries().iter().any(|e| e.label.starts_with(&label)), "{:?}", item.entries());
+
+    // The popup has another window than the panel; a click on its upper part is a click on no button.
+    let window = session.tool("xdotool", "xdotool", &["search", "--class", "Dunst"]);
+    let window = window.split_whitespace().last().unwrap();
+    session.tool("xdotool", "xdotool", &["mousemove", "--window", window, "60", "20", "click", "1"]);
+    let windows = || session.tool("wmctrl", "wmctrl", &["-l"]);
+    eventually("the file manager's window", || windows().contains("Fisga").then_some(()));
+    session.picture("4-folder");
+
+    item.click("Quit");
+    let status = fisga.wait(Duration::from_secs(10)).expect("it ends");
+    assert!(status.success(), "{status}");
+    let bus = session.connect();
+    eventually("the item is gone", || Item::now(&bus).is_none().then_some(()));
+    eventually("the icon is gone", || (session.panel_pixels(WATCHING) == 0).then_some(()));
+}
+
+#[test]
+fn the_menu_mirrors_the_truth() {
+    let session = Session::on_x11();
+    let _panel = session.panel(true);
+    let fisga = session.fisga();
+    let item = Item::find(&session);
+    session.see("the icon on a dark panel", WATCHING);
+    let ticked = |label: &str, wanted: bool| {
+        eventually(label, || (item.entry(label)?.ticked == Some(wanted)).then_some(()));
+    };
+    ticked("Start on login", false);
+    assert!(session.sandbox.run(&["autostart", "on"]).status.success());
+    ticked("Start on login", true);
+    item.click("Start on login");
+    ticked("Start on login", false);
+    assert!(!session.sandbox.path("home/.config/autostart/io.github.fisga.Fisga.desktop").exists());
+
+    ticked("Notifications", false);
+    item.click("Notifications");
+    ticked("Notifications", true);
+    let written = || fs::read_to_string(session.sandbox.config_file()).unwrap();
+    eventually("written down", || written().contains("\"notifications\": true").then_some(()));
+    session.sandbox.configure(json!({ "notifications": false }));
+    ticked("Notifications", false);
+
+    // A library that can't be written needs the user.
+    let (library, away) = (session.sandbox.library(), session.sandbox.path("away"));
+    fs::rename(&library, away).unwrap();
+    fs::write(&library, "in the way").unwrap();
+    let producer = session.hide("nowhere", &common::media::clip("short.mp4"));
+    session.see("the icon that asks for attention", ATTENTION);
+    let status = session.status();
+    assert_eq!(status["state"], "attention");
+    let line = status["status"].as_str().unwrap();
+    assert!(item.entries()[0].label.starts_with(&line.chars().take(20).collect::<String>()), "{line}");
+    session.picture("5-attention");
+    fs::remove_file(&library).unwrap();
+    fs::create_dir(&library).unwrap();
+    session.wait_status("saved after all", |s| s["saved_today"] == 1);
+    session.see("all is well again", WATCHING);
+    producer.close();
+    terminate(fisga);
+}
+
+#[test]
+fn a_panel_that_comes_late_restarts_and_hangs() {
+    let session = Session::on_x11();
+    let fisga = session.fisga();
+    let status = session.wait_status("no host", |s| s["desktop"]["tray_host"] == false);
+    assert!(status["missing"].to_string().contains("Status Tray Plugin"), "{status}");
+    for _ in 0..2 {
+        let mut panel = session.panel(false);
+        session.wait_status("a host", |s| s["desktop"]["tray_host"] == true);
+        Item::find(&session);
+        session.see("the icon", WATCHING);
+        panel.stop();
+        session.wait_status("no host again", |s| s["desktop"]["tray_host"] == false);
+    }
+    let panel = session.panel(false);
+    Item::find(&session);
+    panel.signal(Signal::STOP);
+    assert!(session.sandbox.run(&["pause"]).status.success());
+    assert_eq!(session.status()["state"], "paused");
+    let took = terminate(fisga);
+    assert!(took < Duration::from_secs(2), "{took:?}");
+
+    // And one that hangs from the start.
+    let fisga = session.fisga();
+    session.hide("beside", &common::media::clip("short.mp4")).close();
+    session.wait_status("saved", |s| s["saved_today"] == 1);
+    terminate(fisga);
+    panel.signal(Signal::CONT);
+}
+
+#[test]
+fn a_bus_that_dies_and_comes_back() {
+    let mut session = Session::on_x11();
+    let panel = session.panel(false);
+    let fisga = session.fisga();
+    Item::find(&session);
+    drop(panel);
+    session.kill_bus();
+    session.hide("meanwhile", &common::media::clip("short.mp4")).close();
+    eventually("saved without a bus", || (session.sandbox.saved().len() == 1).then_some(()));
+    session.restart_bus();
+    let start = std::time::Instant::now();
+    Arrival::watch(&session.connect(), FISGA).wait();
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    let _panel = session.panel(false);
+    Item::find(&session).click("Pause");
+    session.wait_status("paused from the new panel", |s| s["state"] == "paused");
+    terminate(fisga);
+}
+
+#[test]
+fn a_notification_server_that_hangs_or_restarts() {
+    let session = Session::on_x11();
+    session.sandbox.configure(json!({ "notifications": true }));
+    let dunst = session.dunst();
+    let fisga = session.fisga();
+    dunst.signal(Signal::STOP);
+    for n in 0..5 {
+        session.hide(&n.to_string(), &common::media::clip("short.mp4")).close();
+    }
+    // The same video five times: one is saved, and the others are known to be the same or saved too.
+    session.wait_status("saved beside a server that hangs", |s| s["saved_today"].as_u64() >= Some(1));
+    dunst.signal(Signal::CONT);
+    drop(dunst);
+    let _dunst = session.dunst();
+    session.wait_status("a server", |s| s["desktop"]["notifications"] == true);
+    session.hide("late", &session.video("Late")).close();
+    let history = || session.tool("dunstctl", "dunst", &["count", "displayed"]);
+    eventually("a popup of the new server", || (history().trim() != "0").then_some(()));
+    let took = terminate(fisga);
+    assert!(took < Duration::from_secs(2), "{took:?}");
+}
+
+#[test]
+fn orders_over_the_bus() {
+    let session = Session::bare();
+    let none = session.sandbox.run(&["status"]);
+    assert_eq!(none.status.code(), Some(3));
+    assert_eq!(String::from_utf8_lossy(&none.stderr), "fisga: fisga is not running\n");
+
+    let mut fisga = session.fisga();
+    let second = session.sandbox.run(&[]);
+    assert!(second.status.success());
+    let line = String::from_utf8_lossy(&second.stdout).into_owned();
+    assert!(line.starts_with(&format!("fisga is running already (process {})", fisga.id())), "{line}");
+
+    assert!(session.sandbox.run(&["pause", "--for", "1s"]).status.success());
+    let paused = session.status();
+    assert_eq!(paused["state"], "paused");
+    assert!(paused["paused_until"].is_string(), "{paused}");
+    session.wait_status("the pause has ended by itself", |s| s["state"] == "watching");
+
+    assert!(session.sandbox.run(&["pause"]).status.success());
+    assert!(session.status()["paused_until"].is_null());
+    assert!(session.sandbox.run(&["resume"]).status.success());
+    assert!(session.sandbox.run(&["grab"]).status.success());
+
+    let bus = session.connect();
+    let action = |name: &str| {
+        let body = (name, Vec::<Value<'_>>::new(), std::collections::HashMap::<&str, Value<'_>>::new());
+        bus.call_method(Some(FISGA), OBJECT, Some("org.freedesktop.Application"), "ActivateAction", &body)
+    };
+    action("pause").unwrap();
+    session.wait_status("paused by the desktop entry", |s| s["state"] == "paused");
+    action("resume").unwrap();
+    session.wait_status("resumed by the desktop entry", |s| s["state"] == "watching");
+    assert!(action("nonsense").is_err());
+
+    assert!(session.sandbox.run(&["quit"]).status.success());
+    assert!(fisga.wait(Duration::from_secs(10)).expect("it ends").success());
+    assert_eq!(session.sandbox.run(&["resume"]).status.code(), Some(3));
+}
+
+/// No display, no bus, no host, no server: the terminal says what goes on.
+#[test]
+fn nothing_at_all() {
+    let sandbox = Sandbox::new();
+    let mut command = sandbox.fisga(&[]);
+    let mut fisga = common::process::Group::start(command.stdout(std::process::Stdio::piped()));
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(fisga.child().stdout.take().unwrap()));
+    let mut next = || lines.next().unwrap().unwrap();
+    assert!(next().starts_with("There is no display"));
+    assert!(next().starts_with("Watching; videos go to "));
+    let tmp = sandbox.tmp().join("Flash-1");
+    let producer = common::producer::Producer::start(&tmp, &common::media::clip("short.mp4"), true);
+    assert!(next().starts_with("Holding "));
+    assert!(next().starts_with("Saved "));
+    producer.close();
+    terminate(fisga);
+    assert_eq!(sandbox.saved().len(), 1);
+}
+
+#[test]
+fn names_stay_one() {
+    // What the code, the packaging and the test say must be the same name.
+    let entry = include_str!("../packaging/io.github.fisga.Fisga.service");
+    assert!(entry.contains(&format!("Name={FISGA}\n")));
+    assert_eq!((HOST, NOTIFICATIONS), (fisga::desktop::bus::TRAY_HOST, fisga::desktop::bus::NOTIFICATIONS));
+    assert_eq!((FISGA, OBJECT), (fisga::desktop::APP_ID, fisga::desktop::control::PATH));
+}
