@@ -12,6 +12,7 @@
 //! | what is in it, whole or not | [`media`] |
 //! | pieces from a browser's cache → one video | [`stream`] |
 //! | name, place, history | [`library`] |
+//! | its title, from the player that showed it | [`title`] |
 //! | what happened, for whoever listens | [`event`] |
 //! | commands, flags and their answers | [`cli`], [`commands`] |
 //! | tray, notifications, session bus | [`desktop`] |
@@ -34,3 +35,4 @@ pub mod rule;
 pub mod source;
 pub mod stream;
 pub mod terminal;
+pub mod title;

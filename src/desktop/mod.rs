@@ -33,6 +33,8 @@ mod icon;
 #[cfg(feature = "tray")]
 pub mod menu;
 #[cfg(feature = "tray")]
+pub mod mpris;
+#[cfg(feature = "tray")]
 pub mod notify;
 #[cfg(feature = "tray")]
 pub mod popups;

@@ -1,0 +1,309 @@
+//! Listens to what the players of the session show (MPRIS), so that videos get their titles.
+//!
+//! It is told of every change by signals and asks nothing twice: a player that comes is asked once for what it shows,
+//! everything after that it tells itself. A player that doesn't answer keeps nobody waiting but its own question.
+//!
+//! Spec: MPRIS D-Bus Interface Specification 2.2; D-Bus Specification, "Message Bus Messages".
+
+use std::{
+    collections::HashMap,
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread::{self, JoinHandle},
+    time::{Duration, SystemTime},
+};
+
+use serde::Serialize;
+use zbus::{
+    MatchRule, Message,
+    blocking::{Connection, MessageIterator, connection::Builder},
+    message::{Flags, Type},
+    zvariant::{DynamicType, OwnedValue},
+};
+
+use crate::title::{Family, Metadata, Titles};
+
+const PREFIX: &str = "org.mpris.MediaPlayer2";
+const PLAYER: &str = "org.mpris.MediaPlayer2.Player";
+const OBJECT: &str = "/org/mpris/MediaPlayer2";
+const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
+const BUS: &str = "org.freedesktop.DBus";
+
+/// A bus that doesn't answer by then is none.
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// Questions to players that have not been answered.
+const MOST_QUESTIONS: usize = 256;
+/// Longest text that is taken from a player, in characters.
+const LONGEST: usize = 2000;
+
+type Values = HashMap<String, OwnedValue>;
+
+/// The thread that listens. Dropping it closes its connection and joins.
+#[derive(Debug)]
+pub struct Mpris {
+    connection: Arc<Mutex<Link>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+enum Link {
+    Down,
+    Up(Connection),
+    Stopped,
+}
+
+impl Mpris {
+    /// Listens on the session bus, if there is one, and keeps `titles` up to date. Connects on its own thread: a bus
+    /// that hangs holds up nobody. When the bus ends, so does the thread.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn start(titles: Titles) -> io::Result<Self> {
+        Self::start_on(Builder::session, titles)
+    }
+
+    /// [`Mpris::start`] on the bus at this address.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn start_at(address: &str, titles: Titles) -> io::Result<Self> {
+        let address = address.to_owned();
+        Self::start_on(move || Builder::address(address.as_str()), titles)
+    }
+
+    fn start_on(
+        bus: impl FnOnce() -> zbus::Result<Builder<'static>> + Send + 'static,
+        titles: Titles,
+    ) -> io::Result<Self> {
+        let connection = Arc::new(Mutex::new(Link::Down));
+        let shared = connection.clone();
+        let thread = thread::Builder::new().name("mpris".into()).spawn(move || {
+            let connected = bus().and_then(|bus| bus.method_timeout(CALL_TIMEOUT).build());
+            let ended = connected.and_then(|bus| {
+                match &mut *lock(&shared) {
+                    Link::Stopped => return Ok(()),
+                    link => *link = Link::Up(bus.clone()),
+                }
+                listen(&bus, &titles)
+            });
+            if let Err(error) = ended {
+                tracing::debug!(%error, "no titles from players (any more)");
+            }
+            titles.players().all_vanished(SystemTime::now());
+        })?;
+        Ok(Self { connection, thread: Some(thread) })
+    }
+}
+
+impl Drop for Mpris {
+    fn drop(&mut self) {
+        let old = std::mem::replace(&mut *lock(&self.connection), Link::Stopped);
+        if let Link::Up(bus) = old {
+            let _ = bus.close();
+        }
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn lock(link: &Mutex<Link>) -> MutexGuard<'_, Link> {
+    link.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Listens until the connection ends: first subscribes, then asks who is there, so that nobody is missed.
+fn listen(bus: &Connection, titles: &Titles) -> zbus::Result<()> {
+    let mut listener = Listener { bus, titles, questions: HashMap::new() };
+    let messages = MessageIterator::from(bus);
+    let signal = || MatchRule::builder().msg_type(Type::Signal);
+    let owners = signal().sender(BUS)?.interface(BUS)?.member("NameOwnerChanged")?;
+    listener.ask_bus("AddMatch", owners.arg0ns(PREFIX)?.build().to_string(), Question::Match);
+    let changes = signal().interface(PROPERTIES)?.member("PropertiesChanged")?.path(OBJECT)?;
+    listener.ask_bus("AddMatch", changes.arg(0, PLAYER)?.build().to_string(), Question::Match);
+    listener.ask_bus("ListNames", (), Question::Names);
+    for message in messages {
+        listener.take(&message?);
+    }
+    Ok(())
+}
+
+fn is_player(name: &str) -> bool {
+    name.strip_prefix(PREFIX).is_some_and(|rest| rest.starts_with('.'))
+}
+
+/// What was asked. Answers come among the other messages: waiting for one would hold up those that fill the queue.
+#[derive(Debug)]
+enum Question {
+    /// To be told of something.
+    Match,
+    /// Who is on the bus.
+    Names,
+    /// The unique name behind a player's.
+    Owner,
+    /// Whose process a unique name is.
+    Process(String),
+    /// What a player shows.
+    Shows { owner: String, again: bool },
+}
+
+struct Listener<'a> {
+    bus: &'a Connection,
+    titles: &'a Titles,
+    /// By serial.
+    questions: HashMap<u32, Question>,
+}
+
+impl Listener<'_> {
+    fn take(&mut self, message: &Message) {
+        let header = message.header();
+        let Some(sender) = header.sender().map(|sender| sender.as_str()) else { return };
+        match header.message_type() {
+            Type::Signal => match header.member().map(|member| member.as_str()) {
+                Some("NameOwnerChanged") if sender == BUS => self.owner_changed(message),
+                Some("PropertiesChanged") => self.changed(sender, message),
+                _ => {}
+            },
+            Type::MethodReturn | Type::Error => {
+                let asked = header.reply_serial().and_then(|serial| self.questions.remove(&serial.get()));
+                if let Some(question) = asked
+                    && header.message_type() == Type::MethodReturn
+                {
+                    self.answered(question, sender, message);
+                }
+            }
+            Type::MethodCall => {}
+        }
+    }
+
+    fn owner_changed(&mut self, message: &Message) {
+        let body = message.body();
+        let Ok((name, old, new)) = body.deserialize::<(&str, &str, &str)>() else { return };
+        if !is_player(name) {
+            return;
+        }
+        if !old.is_empty() {
+            self.titles.players().vanished(old, SystemTime::now());
+        }
+        if !new.is_empty() {
+            self.came(new);
+        }
+    }
+
+    /// A player is there: whose is it?
+    fn came(&mut self, owner: &str) {
+        self.ask_bus("GetConnectionUnixProcessID", owner, Question::Process(owner.to_owned()));
+    }
+
+    fn answered(&mut self, question: Question, sender: &str, message: &Message) {
+        let body = message.body();
+        match question {
+            Question::Match => {}
+            Question::Names => {
+                for name in body.deserialize::<Vec<&str>>().unwrap_or_default() {
+                    if is_player(name) {
+                        self.ask_bus("GetNameOwner", name, Question::Owner);
+                    }
+                }
+            }
+            Question::Owner => {
+                if let Ok(owner) = body.deserialize::<&str>() {
+                    self.came(owner);
+                }
+            }
+            Question::Process(owner) => {
+                if let Ok(pid) = body.deserialize::<u32>() {
+                    self.titles.players().appeared(&owner, Family::of(pid));
+                    self.ask_player(owner, false);
+                }
+            }
+            // What the player has told by itself since the first question is newer than the answer.
+            Question::Shows { owner, again } => {
+                if (again || !self.titles.players().shows(&owner))
+                    && sender == owner
+                    && let Ok(values) = body.deserialize::<Values>()
+                {
+                    self.note(&owner, &values);
+                }
+            }
+        }
+    }
+
+    fn ask_bus(&mut self, method: &str, body: impl Serialize + DynamicType, question: Question) {
+        let call = Message::method_call("/org/freedesktop/DBus", method)
+            .and_then(|call| call.destination(BUS)?.interface(BUS)?.build(&body));
+        self.ask(call, question);
+    }
+
+    fn ask_player(&mut self, owner: String, again: bool) {
+        let call = Message::method_call(OBJECT, "GetAll").and_then(|call| {
+            call.destination(owner.as_str())?
+                .interface(PROPERTIES)?
+                .with_flags(Flags::NoAutoStart)?
+                .build(&PLAYER)
+        });
+        self.ask(call, Question::Shows { owner, again });
+    }
+
+    fn ask(&mut self, call: zbus::Result<Message>, question: Question) {
+        if self.questions.len() >= MOST_QUESTIONS {
+            return;
+        }
+        match call.and_then(|call| self.bus.send(&call).map(|()| call)) {
+            Ok(call) => {
+                self.questions.insert(call.primary_header().serial_num().get(), question);
+            }
+            Err(error) => tracing::debug!(%error, ?question, "not asked"),
+        }
+    }
+
+    fn changed(&mut self, owner: &str, message: &Message) {
+        let body = message.body();
+        let Ok((interface, values, unsaid)) = body.deserialize::<(String, Values, Vec<String>)>() else {
+            return;
+        };
+        if interface != PLAYER {
+            return;
+        }
+        self.note(owner, &values);
+        if unsaid.iter().any(|property| property == "Metadata") {
+            self.ask_player(owner.to_owned(), true);
+        }
+    }
+
+    fn note(&self, owner: &str, values: &Values) {
+        let mut players = self.titles.players();
+        if let Some(status) = values.get("PlaybackStatus").and_then(text) {
+            players.playing(owner, status == "Playing");
+        }
+        let metadata = values.get("Metadata").and_then(|value| value.try_clone().ok()?.try_into().ok());
+        if let Some(metadata) = metadata {
+            players.shown(owner, read(&metadata), SystemTime::now());
+        }
+    }
+}
+
+/// `Metadata` of a player, as the MPRIS metadata guidelines describe it.
+fn read(values: &Values) -> Metadata {
+    Metadata {
+        title: values.get("xesam:title").and_then(text),
+        url: values.get("xesam:url").and_then(text),
+        length: values.get("mpris:length").and_then(length),
+    }
+}
+
+fn text(value: &OwnedValue) -> Option<String> {
+    let text: &str = value.downcast_ref().ok()?;
+    let text: String = text.chars().take(LONGEST).collect();
+    (!text.is_empty()).then_some(text)
+}
+
+/// Microseconds: a signed 64-bit integer by the specification, something else in some players.
+fn length(value: &OwnedValue) -> Option<Duration> {
+    let micros = value
+        .downcast_ref::<i64>()
+        .or_else(|_| value.downcast_ref::<u64>().map(|n| n as i64))
+        .or_else(|_| value.downcast_ref::<i32>().map(i64::from))
+        .or_else(|_| value.downcast_ref::<f64>().map(|n| n as i64))
+        .ok()?;
+    (micros > 0).then(|| Duration::from_micros(micros as u64))
+}

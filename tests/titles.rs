@@ -1,0 +1,278 @@
+//! Titles of players on a real bus: from a player's signals to the choice.
+#![cfg(feature = "tray")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
+
+mod common;
+
+use std::{
+    collections::HashMap,
+    io::{BufRead, BufReader, Write},
+    path::Path,
+    process::{Command, Stdio},
+    time::{Duration, Instant, SystemTime},
+};
+
+use common::{desktop::Bus, process::Group, sandbox::Sandbox};
+use fisga::{
+    desktop::mpris::Mpris,
+    title::{Choice, Family, Showing, Titles, Wanted},
+};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use zbus::zvariant::{OwnedValue, Value as Variant};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const PLAYER: &str = "FISGA_TEST_PLAYER";
+
+/// A player in a process of its own: this test program again.
+struct Player {
+    process: Group,
+    answers: BufReader<std::process::ChildStdout>,
+}
+
+impl Player {
+    fn start(bus: &str, name: &str) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "player", "--ignored", "--nocapture", "--quiet"]);
+        command.env(PLAYER, format!("{bus} {name}")).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = Group::start(&mut command);
+        let answers = BufReader::new(process.child().stdout.take().unwrap());
+        let mut player = Self { process, answers };
+        player.answer("here");
+        player
+    }
+
+    /// Shows something: {title, url, length (seconds), status}.
+    fn show(&mut self, what: &Value) {
+        writeln!(self.process.child().stdin.as_mut().unwrap(), "{what}").unwrap();
+        self.answer("shown");
+    }
+
+    /// A process below the player, as a browser's content process is.
+    fn content_process(&mut self) -> u32 {
+        writeln!(self.process.child().stdin.as_mut().unwrap(), "{}", json!({"fork": true})).unwrap();
+        self.answer("pid").parse().unwrap()
+    }
+
+    fn answer(&mut self, word: &str) -> String {
+        let mut line = String::new();
+        loop {
+            line.clear();
+            assert!(self.answers.read_line(&mut line).unwrap() > 0, "the player ended");
+            if let Some(rest) = line.strip_prefix(word) {
+                return rest.trim().into();
+            }
+        }
+    }
+}
+
+#[derive(Default)]
+struct Shown {
+    metadata: HashMap<String, OwnedValue>,
+    status: String,
+}
+
+#[zbus::interface(name = "org.mpris.MediaPlayer2.Player")]
+impl Shown {
+    #[zbus(property)]
+    fn metadata(&self) -> HashMap<String, OwnedValue> {
+        self.metadata.iter().map(|(key, value)| (key.clone(), value.try_clone().unwrap())).collect()
+    }
+
+    #[zbus(property)]
+    fn playback_status(&self) -> &str {
+        &self.status
+    }
+}
+
+/// Not a test: the player's process.
+#[test]
+#[ignore = "a part of the other tests"]
+fn player() {
+    let Ok(job) = std::env::var(PLAYER) else { return };
+    let (bus, name) = job.split_once(' ').unwrap();
+    let connection = zbus::blocking::connection::Builder::address(bus)
+        .unwrap()
+        .serve_at("/org/mpris/MediaPlayer2", Shown::default())
+        .unwrap()
+        .name(format!("org.mpris.MediaPlayer2.{name}"))
+        .unwrap()
+        .build()
+        .unwrap();
+    let shown = connection.object_server().interface::<_, Shown>("/org/mpris/MediaPlayer2").unwrap();
+    println!("here");
+    let mut children = Vec::new();
+    for line in std::io::stdin().lines().map_while(Result::ok) {
+        let what: Value = serde_json::from_str(&line).unwrap();
+        if what["fork"] == true {
+            let child =
+                Command::new("sleep").arg("1000").stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+            println!("pid {}", child.id());
+            children.push(child);
+            continue;
+        }
+        let mut player = shown.get_mut();
+        let mut put = |key: &str, value: Variant<'_>| {
+            player.metadata.insert(key.into(), value.try_to_owned().unwrap());
+        };
+        put("mpris:trackid", Variant::from("/track"));
+        for key in ["title", "url"] {
+            if let Some(text) = what[key].as_str() {
+                put(&format!("xesam:{key}"), Variant::from(text));
+            }
+        }
+        if let Some(seconds) = what["length"].as_i64() {
+            put("mpris:length", Variant::from(seconds * 1_000_000));
+        }
+        if let Some(status) = what["status"].as_str() {
+            player.status = status.into();
+        }
+        zbus::block_on(player.metadata_changed(shown.signal_emitter())).unwrap();
+        zbus::block_on(player.playback_status_changed(shown.signal_emitter())).unwrap();
+        println!("shown");
+    }
+    for child in &mut children {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}
+
+/// Waits until something of the kind is known.
+fn until(titles: &Titles, what: &str, wanted: impl Fn(&Showing) -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !titles.players().showings().any(&wanted) {
+        assert!(Instant::now() < deadline, "{what}: {:#?}", titles.players());
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn is(title: &str) -> impl Fn(&Showing) -> bool {
+    move |showing| showing.metadata.title.as_deref() == Some(title)
+}
+
+fn choose(titles: &Titles, pid: u32, from: SystemTime, length: Option<u64>) -> Choice {
+    titles.choose(&Wanted {
+        family: &Family::of(pid),
+        from,
+        to: SystemTime::now(),
+        length: length.map(Duration::from_secs),
+        source: Path::new("/var/tmp/WebKit-Media-ABCDEF"),
+        tag: Some("the container's"),
+    })
+}
+
+fn title(text: &str) -> Choice {
+    Choice { title: Some(text.into()), private: false }
+}
+
+#[test]
+fn a_player_that_was_there_and_one_that_comes() {
+    let sandbox = Sandbox::new();
+    let bus = Bus::start(&sandbox);
+    let held = SystemTime::now();
+    let mut first = Player::start(&bus.address, "one.instance1");
+    first.show(&json!({"title": "First", "length": 60, "status": "Playing"}));
+    let first_content = first.content_process();
+
+    let titles = Titles::default();
+    let mpris = Mpris::start_at(&bus.address, titles.clone()).unwrap();
+    until(&titles, "a player that was there before", is("First"));
+
+    let mut second = Player::start(&bus.address, "two.instance2");
+    second.show(&json!({"title": "Second \u{1f3a3} / \u{5e2}\u{5d1}", "length": 90, "status": "Playing"}));
+    let second_content = second.content_process();
+    until(&titles, "a player that came", is("Second \u{1f3a3} / \u{5e2}\u{5d1}"));
+
+    assert_eq!(choose(&titles, first_content, held, Some(60)), title("First"));
+    assert_eq!(choose(&titles, second_content, held, None), title("Second \u{1f3a3} / \u{5e2}\u{5d1}"));
+    assert_eq!(
+        choose(&titles, std::process::id(), held, Some(60)),
+        title("First"),
+        "an unknown process: by length"
+    );
+    assert_eq!(
+        choose(&titles, first_content, held, Some(300)),
+        title("the container's"),
+        "another video's length"
+    );
+
+    second.show(&json!({"title": "Firefox is playing media"}));
+    until(&titles, "a private window", is("Firefox is playing media"));
+    let later = SystemTime::now();
+    assert_eq!(choose(&titles, second_content, later, Some(90)), Choice { title: None, private: true });
+    drop(mpris);
+}
+
+#[test]
+fn what_was_shown_stays_known_when_the_player_ends() {
+    let sandbox = Sandbox::new();
+    let bus = Bus::start(&sandbox);
+    let titles = Titles::default();
+    let _mpris = Mpris::start_at(&bus.address, titles.clone()).unwrap();
+    let held = SystemTime::now();
+    let mut player = Player::start(&bus.address, "short");
+    player.show(&json!({"title": "Gone soon", "status": "Playing"}));
+    let family = Family::of(player.content_process());
+    until(&titles, "the title", is("Gone soon"));
+    drop(player);
+    until(&titles, "the end of the player", |showing| is("Gone soon")(showing) && showing.to.is_some());
+    let wanted = Wanted {
+        family: &family,
+        from: held,
+        to: SystemTime::now(),
+        length: None,
+        source: Path::new("/tmp/mozilla-temp-1"),
+        tag: None,
+    };
+    assert_eq!(titles.choose(&wanted), title("Gone soon"));
+}
+
+#[test]
+fn a_player_that_hangs_keeps_nobody_waiting() {
+    let sandbox = Sandbox::new();
+    let bus = Bus::start(&sandbox);
+    let hanging = Player::start(&bus.address, "a.hangs");
+    hanging.process.signal(Signal::STOP);
+    let titles = Titles::default();
+    let mpris = Mpris::start_at(&bus.address, titles.clone()).unwrap();
+    let mut good = Player::start(&bus.address, "b.works");
+    let shown = Instant::now();
+    good.show(&json!({"title": "Works", "status": "Playing"}));
+    until(&titles, "the one that works", is("Works"));
+    assert!(shown.elapsed() < Duration::from_secs(4), "waited {:?}", shown.elapsed());
+
+    let ending = Instant::now();
+    drop(mpris);
+    assert!(ending.elapsed() < Duration::from_secs(4), "took {:?} to end", ending.elapsed());
+    hanging.process.signal(Signal::CONT);
+}
+
+#[test]
+fn a_thousand_changes_at_once() {
+    let sandbox = Sandbox::new();
+    let bus = Bus::start(&sandbox);
+    let titles = Titles::default();
+    let _mpris = Mpris::start_at(&bus.address, titles.clone()).unwrap();
+    let mut player = Player::start(&bus.address, "busy");
+    for n in 0..1000 {
+        player.show(&json!({"title": format!("Title {n}"), "status": "Playing"}));
+    }
+    player.show(&json!({"title": "Last"}));
+    until(&titles, "the last of many", is("Last"));
+}
+
+#[test]
+fn no_bus_and_a_bus_that_dies() {
+    let titles = Titles::default();
+    drop(Mpris::start_at("unix:path=/nonexistent/bus", titles.clone()).unwrap());
+
+    let sandbox = Sandbox::new();
+    let bus = Bus::start(&sandbox);
+    let mpris = Mpris::start_at(&bus.address, titles.clone()).unwrap();
+    let mut player = Player::start(&bus.address, "orphan");
+    player.show(&json!({"title": "Orphan", "status": "Playing"}));
+    until(&titles, "the title", is("Orphan"));
+    drop(bus);
+    until(&titles, "the end of the bus", |showing| is("Orphan")(showing) && showing.to.is_some());
+    drop(mpris);
+}
