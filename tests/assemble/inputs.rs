@@ -194,9 +194,23 @@ impl Site {
         site
     }
 
+    pub fn empty() -> Self {
+        Self { pieces: HashMap::new() }
+    }
+
     fn add(&mut self, path: &Path) {
-        let url = format!("{HOST}/{}", path.strip_prefix(media()).unwrap().display());
+        let name = path.strip_prefix(media()).unwrap().display().to_string();
         let len = fs::metadata(path).unwrap().len();
+        self.insert(&name, Body::stretch(Grip::path(path), 0..len));
+    }
+
+    /// A piece in memory.
+    pub fn put(&mut self, path: &str, bytes: &[u8]) {
+        self.insert(path, Body::bytes(bytes));
+    }
+
+    fn insert(&mut self, path: &str, body: Body) {
+        let url = self.url(path);
         let piece = Piece {
             url: url.clone(),
             partition: "test".into(),
@@ -204,7 +218,7 @@ impl Site {
             content_type: None,
             encoding: None,
             validator: None,
-            body: Body::stretch(Grip::path(path), 0..len),
+            body,
         };
         self.pieces.insert(url, piece);
     }

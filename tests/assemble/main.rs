@@ -10,7 +10,7 @@ mod play;
 use std::{fs, path::Path, time::Duration};
 
 use fisga::stream::{
-    Assembly, Document,
+    Assembly, Document, Ref, Slot, Track, TrackKind, Variant,
     assemble::assemble,
     choose::{Choice, choose},
     dash, hls,
@@ -382,4 +382,94 @@ fn webm_is_joined_block_by_block() {
         fs::read(file.path()).unwrap()
             == concatenated(&[&["dashw/init-0.webm".to_owned()][..], &parts].concat())
     );
+}
+
+/// A generator of numbers that are the same in each run.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, below: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % below.max(1) as u64).unwrap()
+    }
+
+    /// Bytes changed, numbers made extreme, something cut out or doubled, the end cut off.
+    fn spoil(&mut self, bytes: &mut Vec<u8>) {
+        for _ in 0..=self.roll(4) {
+            let (at, len) = (self.roll(bytes.len().min(2000)), self.roll(64));
+            let end = (at + len).min(bytes.len());
+            match self.roll(6) {
+                0 => bytes[at] = self.roll(256) as u8,
+                1 => bytes[at..end].fill(0xff),
+                2 => bytes[at..end].fill(0),
+                3 => drop(bytes.drain(at..end)),
+                4 => bytes.extend_from_within(at..end),
+                _ => bytes.truncate(at + 1),
+            }
+            if bytes.is_empty() {
+                bytes.push(0);
+            }
+        }
+    }
+}
+
+#[test]
+fn spoiled_pieces_are_joined_or_refused() {
+    let cases = [
+        ["fmp4/init.mp4", "fmp4/seg0.m4s", "fmp4/seg1.m4s"],
+        ["aud/s0/init_0.mp4", "aud/s0/seg0.m4s", "aud/s1/seg0.m4s"],
+        ["ts/seg0.ts", "ts/seg0.ts", "ts/seg1.ts"],
+        ["audts/s0/seg0.ts", "audts/s0/seg0.ts", "audts/s1/seg0.ts"],
+        ["audaac/v/seg0.ts", "audaac/v/seg0.ts", "audaac/a/seg0.aac"],
+        ["dashw/init-0.webm", "dashw/c-0-1.webm", "dashw/c-1-1.webm"],
+    ];
+    let mut dice = Dice(0x2545_f491_4f6c_dd1d);
+    let mut joined = 0;
+    for names in cases {
+        let fresh = names.map(|name| fs::read(media().join(name)).unwrap());
+        for _ in 0..150 {
+            let mut site = Site::empty();
+            for (name, bytes) in names.iter().zip(&fresh) {
+                let mut bytes = bytes.clone();
+                if dice.roll(2) == 0 {
+                    dice.spoil(&mut bytes);
+                }
+                site.put(name, &bytes);
+            }
+            let init = (!names[0].ends_with(".ts")).then(|| names[0]);
+            let slot = |name: &str, start: u64, discontinuity: u32| Slot {
+                of: Ref::whole(site.url(name)),
+                init: init.map(|init| Ref::whole(site.url(init))),
+                start: Duration::from_secs(start),
+                duration: Duration::from_secs(4),
+                discontinuity,
+            };
+            let variant = |slots| vec![Variant { bandwidth: 0, height: None, slots }];
+            let track = |kind, slots| Track { kind, language: None, variants: variant(slots) };
+            let far = dice.roll(2) as u32;
+            let tracks = vec![
+                track(TrackKind::Video, vec![slot(names[1], 0, 0), slot(names[1], 4, far)]),
+                track(TrackKind::Audio, vec![slot(names[2], 0, 0)]),
+            ];
+            let assembly = Assembly { url: site.url(""), tracks, ended: true, protected: None, title: None };
+            let pieces: Vec<_> = site.pieces().filter_map(|p| Some((p, order::probe(p).ok()??))).collect();
+            let guessed = order::assemblies(&pieces.iter().map(|(p, probe)| (*p, probe)).collect::<Vec<_>>());
+            for assembly in guessed.iter().chain([&assembly]) {
+                let Ok(plan) = join::plan(&choose(assembly, &site, MIN)) else { continue };
+                let out = tempfile::tempfile().unwrap();
+                if plan.write(&out).is_ok() {
+                    joined += 1;
+                    let len = out.metadata().unwrap().len();
+                    assert!(
+                        len < 20 << 20,
+                        "{names:?}: {len} bytes out of {}",
+                        fresh.iter().map(Vec::len).sum::<usize>()
+                    );
+                }
+            }
+        }
+    }
+    assert!(joined > 300, "only {joined} were joined: the cases test nothing");
 }
