@@ -111,6 +111,7 @@ pub fn plan(choice: &Choice) -> Result<Plan, Error> {
     let first = media.first().and_then(|t| t.picks.first()).ok_or(Error::Nothing)?;
     let mut planner = Planner { choice, steps: Vec::new(), recipes: Vec::new(), notes: Vec::new() };
     let format = planner.format(first)?;
+    let media = planner.alike(media, format)?;
     let container = match format {
         Format::Ts | Format::Adts if media.len() > 1 || format == Format::Ts => planner.transport(&media)?,
         Format::Mp4 => planner.fragmented(&media)?,
@@ -171,6 +172,20 @@ impl Planner<'_> {
             }
             _ => return Err(Error::Unknown("its segments are of no format that fisga knows")),
         })
+    }
+
+    /// Leaves out sound that is in another container than the pictures: it can't go into their file.
+    fn alike<'t>(&mut self, media: Vec<&'t Chosen>, format: Format) -> Result<Vec<&'t Chosen>, Error> {
+        let mut kept = Vec::with_capacity(media.len());
+        for track in media {
+            let own = self.format(&track.picks[0])?;
+            if own == format || format == Format::Ts && own == Format::Adts {
+                kept.push(track);
+            } else {
+                self.notes.push("without its sound, which is in another container".into());
+            }
+        }
+        Ok(kept)
     }
 
     fn copy(&mut self, place: &Place) {

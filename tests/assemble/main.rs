@@ -473,3 +473,54 @@ fn spoiled_pieces_are_joined_or_refused() {
     }
     assert!(joined > 300, "only {joined} were joined: the cases test nothing");
 }
+
+#[test]
+fn subtitles_that_were_played_are_beside_it() {
+    let mut site = Site::new();
+    let map = "WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:126000,LOCAL:00:00:00.000\n\n";
+    for i in 0..inputs::SEGMENTS {
+        let text = format!("{map}00:{:02}.000 --> 00:{:02}.500\nline {i}\n", i * 4 + 1, i * 4 + 2);
+        site.put(&format!("sub/{i}.vtt"), text.as_bytes());
+    }
+    let load = |url: &str| {
+        let text = if url.ends_with("sub/list.m3u8") {
+            let lines: String = (0..inputs::SEGMENTS).map(|i| format!("#EXTINF:4,\n{i}.vtt\n")).collect();
+            format!("#EXTM3U\n{lines}#EXT-X-ENDLIST\n")
+        } else {
+            String::from_utf8(site.read(url)).unwrap()
+        };
+        match hls::parse(text.as_bytes(), url).unwrap() {
+            hls::Playlist::Media(media) => media,
+            hls::Playlist::Master(_) => panic!(),
+        }
+    };
+    let text = "#EXTM3U\n#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID=\"s\",NAME=\"en\",LANGUAGE=\"en\",URI=\"sub/list.m3u8\"\n\
+                #EXT-X-STREAM-INF:BANDWIDTH=1,SUBTITLES=\"s\"\nts/index.m3u8\n";
+    let hls::Playlist::Master(master) = hls::parse(text.as_bytes(), &site.url("master.m3u8")).unwrap() else {
+        panic!()
+    };
+    let media: Vec<_> = master.playlists().map(load).collect();
+    let assembly = master.assembly(|url| media.iter().find(|m| m.url == url)).unwrap();
+    let (choice, plan, _) = put_together(&site, &assembly);
+    assert!(choice.whole);
+    let (language, text) = plan.subtitles.unwrap();
+    assert_eq!(language.as_deref(), Some("en"));
+    let cues: Vec<_> = text.lines().filter(|l| l.contains("-->") || l.starts_with("line")).collect();
+    assert_eq!(cues.len(), 2 * inputs::SEGMENTS as usize);
+    assert_eq!(&cues[2..4], ["00:00:05.000 --> 00:00:06.500", "line 1"]);
+    (0..inputs::SEGMENTS).for_each(|i| site.lose(&format!("sub/{i}.vtt")));
+    assert!(
+        join::plan(&choose(&assembly, &site, MIN)).unwrap().subtitles.is_none(),
+        "they were not switched on"
+    );
+}
+
+#[test]
+fn sound_in_another_container_is_left_out_and_said() {
+    let site = Site::new();
+    let mut video = assembly(&site, "audts/master.m3u8");
+    video.tracks[1] = assembly(&site, "aud/master.m3u8").tracks.remove(1);
+    let (_, plan, file) = put_together(&site, &video);
+    assert_eq!(plan.notes, ["without its sound, which is in another container"]);
+    assert_plays(file.path(), inputs::FRAMES, 0..=0);
+}
