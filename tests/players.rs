@@ -1,18 +1,187 @@
 //! Real players, playing from a slow server: what they leave in the library.
+//!
+//! They run one at a time: two browsers decoding video at once would only measure each other.
 
 mod common;
 
-use std::time::Duration;
+use std::{
+    fs,
+    path::Path,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
-use common::{browser, desktop::Xvfb, media, page::Page, sandbox::Sandbox, server::Server};
+use common::{
+    browser::{self, Browser},
+    desktop::Xvfb,
+    media,
+    page::Page,
+    process::Group,
+    sandbox::{Fisga, SOON, Sandbox, rules},
+    same,
+    server::Server,
+};
+use fisga::event::{Event, How, Saved};
+use serde_json::json;
+
+/// Enough to play a minute of video eight times as fast, on a machine that is busy with other things.
+const PLAYED: Duration = Duration::from_secs(180);
+
+static TURN: Mutex<()> = Mutex::new(());
+
+fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A sandbox with a shipped rule on, a display, and a server that sends 6 MB a second on each connection.
+struct Stage {
+    sandbox: Sandbox,
+    display: Xvfb,
+    server: Server,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Stage {
+    fn new(rule: &str) -> Self {
+        Self::on(Sandbox::new(), rule)
+    }
+
+    fn on(sandbox: Sandbox, rule: &str) -> Self {
+        let turn = turn();
+        sandbox.configure(json!({ "rules": rules(&[rule], json!([])) }));
+        let display = Xvfb::start(&sandbox);
+        let server = Server::start(&media::folder(), 6_000_000);
+        Self { sandbox, display, server, _turn: turn }
+    }
+
+    fn minibrowser(&self, page: &Page) -> Browser {
+        browser::minibrowser(&self.sandbox, &self.display, &self.server.page(page))
+    }
+
+    fn firefox(&self, page: &Page) -> Browser {
+        browser::firefox(&self.sandbox, &self.display, &self.server.page(page), &[])
+    }
+}
+
+/// The next file in the library that is a clip, byte for byte. Other programs on the machine play, too: what they
+/// leave in a folder that all share is passed over.
+fn wait_same(fisga: &mut Fisga, clip: &Path) -> Saved {
+    let event = fisga.wait_for(&format!("{}, byte for byte", clip.display()), PLAYED, |event| match event {
+        Event::Saved(saved) => same(Path::new(&saved.path), clip),
+        _ => false,
+    });
+    match event {
+        Event::Saved(saved) => saved,
+        _ => unreachable!(),
+    }
+}
 
 #[test]
 fn minibrowser() {
-    let sandbox = Sandbox::new();
-    let display = Xvfb::start(&sandbox);
-    media::clip("short.mp4");
-    let mut server = Server::start(&media::folder(), 1 << 20);
-    let url = server.page(&Page::new("short.mp4").rate(2.0));
-    let _browser = browser::minibrowser(&sandbox, &display, &url);
-    server.wait_for("ended", Duration::from_secs(60));
+    let mut stage = Stage::new("webkit");
+    let mut fisga = stage.sandbox.watch();
+    for name in ["short.mp4", "short.webm", "short.ogv"] {
+        let clip = media::clip(name);
+        let browser = stage.minibrowser(&Page::new(name).rate(2.0));
+        stage.server.wait_for("ended", PLAYED);
+        drop(browser);
+        let saved = wait_same(&mut fisga, &clip);
+        assert_eq!((saved.verdict.as_str(), saved.rule.as_str()), ("complete", "webkit"), "{name}");
+        assert_eq!(saved.container, name.split_once('.').unwrap().1);
+    }
+    fisga.stop();
+}
+
+/// Stopped half-way, and the tail that the browser probes is there: not whole.
+#[test]
+fn minibrowser_half_way() {
+    let mut stage = Stage::new("webkit");
+    let clip = media::clip("big-end.mp4");
+    let mut fisga = stage.sandbox.watch();
+    let browser = stage.minibrowser(&Page::new("big-end.mp4?rate=1000000"));
+    stage.server.wait_for("playing", PLAYED);
+    drop(browser);
+    let event = fisga.wait_for("part of the clip", SOON, |event| match event {
+        Event::Saved(saved) => saved.bytes <= clip.metadata().unwrap().len() && saved.verdict == "incomplete",
+        _ => false,
+    });
+    let Event::Saved(saved) = event else { unreachable!() };
+    assert!(saved.path.contains("/Incomplete/") && saved.fraction < 0.9, "{saved:?}");
+    fisga.stop();
+}
+
+/// GStreamer's playbin with the download flag, with the temporary file and the library on one file system and on two.
+#[test]
+fn playbin() {
+    let clip = media::clip("short.mp4");
+    for (home, library) in [(std::env::temp_dir(), None), ("/dev/shm".into(), Some(media::folder()))] {
+        let stage = Stage::on(Sandbox::on(&home), "gstreamer");
+        let library = library.map(|folder| tempfile::tempdir_in(folder).unwrap());
+        if let Some(library) = &library {
+            let rules = rules(&["gstreamer"], json!([]));
+            stage.sandbox.configure(json!({ "library": library.path(), "rules": rules }));
+        }
+        let mut fisga = stage.sandbox.watch();
+        let mut player = playbin_of(&stage, "short.mp4");
+        let held = fisga.wait_for("held", SOON, |event| matches!(event, Event::Held { .. }));
+        let status = player.wait(PLAYED).expect("the player ends with the video");
+        assert!(status.success(), "{status}");
+        let saved = wait_same(&mut fisga, &clip);
+        assert_eq!((saved.verdict.as_str(), saved.how), ("complete", how(&held)));
+        if let Some(library) = library {
+            assert!(Path::new(&saved.path).starts_with(library.path()));
+        }
+        fisga.stop();
+    }
+}
+
+fn playbin_of(stage: &Stage, clip: &str) -> Group {
+    let program = common::program("gst-launch-1.0", "gstreamer1.0-tools");
+    let mut command = stage.sandbox.command(program);
+    command.args(["-q", "playbin", "flags=151", "video-sink=fakevideosink", "audio-sink=fakesink sync=true"]);
+    command.arg(format!("uri={}", stage.server.url(clip)));
+    Group::start(&mut command)
+}
+
+fn how(held: &Event) -> How {
+    match held {
+        Event::Held { how, .. } => *how,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The player was there first, and its file has no name any more: fisga finds it when it starts.
+#[test]
+fn player_first() {
+    let mut stage = Stage::new("webkit");
+    let clip = media::clip("short.mp4");
+    let browser = stage.minibrowser(&Page::new("short.mp4"));
+    stage.server.wait_for("playing", PLAYED);
+    let mut fisga = stage.sandbox.watch();
+    stage.server.wait_for("ended", PLAYED);
+    drop(browser);
+    assert_eq!(wait_same(&mut fisga, &clip).how, How::Attach);
+    fisga.stop();
+}
+
+/// Programs that keep the real names in folders of their own, made together with the file.
+#[test]
+fn torrents() {
+    for (rule, path) in [
+        ("webtorrent", "webtorrent/Some Film (1999)/Disc 1/Some Film.mp4"),
+        ("peerflix", "torrent-stream/0123456789abcdef/Some Film/Extras/a/b/c/Some Film.mp4"),
+    ] {
+        let sandbox = Sandbox::new();
+        sandbox.configure(json!({ "rules": rules(&[rule], json!([])) }));
+        let clip = media::clip("short.mp4");
+        let mut fisga = sandbox.watch();
+        let path = sandbox.tmp().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::copy(&clip, &path).unwrap();
+        let saved = wait_same(&mut fisga, &clip);
+        assert_eq!(saved.rule, rule);
+        // The producer's own file stays as it is.
+        assert!(same(&path, &clip));
+        fisga.stop();
+    }
 }
