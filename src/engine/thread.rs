@@ -567,6 +567,10 @@ impl<N: Fn(Notice)> Core<N> {
                     Ok(plan) => {
                         self.watches.set_plan(plan);
                         self.after_walk();
+                        // What is playing already concerns a new rule as it does at the start.
+                        if !self.paused {
+                            self.look_for_open();
+                        }
                     }
                     Err(e) => (self.notice)(Notice::Failed(e.into())),
                 }
