@@ -17,8 +17,8 @@ use common::{
     media,
     page::Page,
     process::Group,
-    sandbox::{Fisga, SOON, Sandbox, rules},
     same,
+    sandbox::{Fisga, SOON, Sandbox, rules},
     server::Server,
 };
 use fisga::event::{Event, How, Saved};
