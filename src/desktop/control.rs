@@ -174,7 +174,7 @@ impl Client {
     /// How it stands, as JSON (see [`crate::desktop::ui::Status`]).
     ///
     /// # Errors
-    /// [`Error`]
+    /// [`enum@Error`]
     pub fn status(&self) -> Result<String, Error> {
         self.call("Status", &())
     }
@@ -182,7 +182,7 @@ impl Client {
     /// Pauses, until a time or until resumed. Returns when nothing is held any more.
     ///
     /// # Errors
-    /// [`Error`]
+    /// [`enum@Error`]
     pub fn pause(&self, until: Option<DateTime<Local>>) -> Result<(), Error> {
         self.call("Pause", &until.map_or(0, |at| at.timestamp_millis()))
     }
@@ -190,7 +190,7 @@ impl Client {
     /// Resumes. Returns when files are held again.
     ///
     /// # Errors
-    /// [`Error`]
+    /// [`enum@Error`]
     pub fn resume(&self) -> Result<(), Error> {
         self.call("Resume", &())
     }
@@ -198,7 +198,7 @@ impl Client {
     /// Saves what is playing now. Returns when the search has begun.
     ///
     /// # Errors
-    /// [`Error`]
+    /// [`enum@Error`]
     pub fn grab(&self) -> Result<(), Error> {
         self.call("Grab", &())
     }
@@ -206,7 +206,7 @@ impl Client {
     /// Shows the library.
     ///
     /// # Errors
-    /// [`Error`]
+    /// [`enum@Error`]
     pub fn open(&self) -> Result<(), Error> {
         self.call("Open", &())
     }
@@ -214,7 +214,7 @@ impl Client {
     /// Ends it. Returns when it has begun to end: its connection may close before its answer is out.
     ///
     /// # Errors
-    /// [`Error`]
+    /// [`enum@Error`]
     pub fn quit(&self) -> Result<(), Error> {
         match self.call("Quit", &()) {
             Err(Error::Call(zbus::Error::MethodError(name, ..))) if name.as_str().ends_with(".NoReply") => {

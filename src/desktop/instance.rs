@@ -63,7 +63,7 @@ pub fn lock_path() -> Result<PathBuf, Error> {
 /// Takes the lock, or tells who has it.
 ///
 /// # Errors
-/// [`Error`]
+/// [`enum@Error`]
 pub fn claim() -> Result<Claim, Error> {
     claim_at(&lock_path()?)
 }

@@ -3,7 +3,7 @@
 //! Every folder on the way to a pattern's end is watched for the next component, so a folder that is made later, or
 //! deleted and made again, is found by its parent's event. A watch is put in place before the folder is read, so
 //! nothing that appears between the two is missed (inotify(7), "Limitations and caveats"). Mounts raise no inotify
-//! event: the thread looks at `/proc/self/mountinfo` and calls [`Watches::rebuild`].
+//! event: the thread looks at `/proc/self/mountinfo` and calls `Watches::rebuild`.
 
 use std::{
     collections::HashMap,

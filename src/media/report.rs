@@ -73,7 +73,7 @@ pub enum Kind {
     Unknown,
 }
 
-/// All that [`inspect`] found.
+/// All that [`inspect`](super::inspect) found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
     /// The container, if it is media.

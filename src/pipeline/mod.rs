@@ -1,7 +1,7 @@
 //! From a settled hold to the library: inspect, decide, name, place, write down. One thread, one file at a time.
 //!
 //! A file leaves our grip only after it is in the library, or nobody wants it, and that is in the history: a crash
-//! in between finds the staged name again, and [`place::find`](crate::library::place::find) the copy that is there
+//! in between finds the staged name again, and [`place::find`] the copy that is there
 //! already.
 //!
 //! | file | what it is about |

@@ -165,7 +165,7 @@ impl Autostart {
     /// program is still there is its owner's choice and stays.
     ///
     /// # Errors
-    /// [`Error`]
+    /// [`enum@Error`]
     pub fn mend(&self, program: &Path) -> Result<bool, Error> {
         let Status::Moved { program: old } = self.status()? else { return Ok(false) };
         let Some(text) = self.text()? else { return Ok(false) };
