@@ -195,6 +195,10 @@ struct Waiting {
     wanted: Wanted,
     /// A full scan began after it was asked for.
     in_round: bool,
+    /// A full scan did not find it. A descriptor that one process hands to another (unix(7), SCM_RIGHTS) is nobody's on
+    /// its way, and may move from a process that the scan has still to come to to one behind it; Firefox does so with
+    /// every file. Only what a second scan misses too is gone.
+    missed: bool,
 }
 
 struct Asked {
@@ -227,7 +231,7 @@ impl<A: Fn(Answer)> Scanner<A> {
     fn take(&mut self, request: Request) {
         match request {
             Request::Lost(wanted) => {
-                let waiting = Waiting { in_round: false, wanted };
+                let waiting = Waiting { in_round: false, missed: false, wanted };
                 self.lost.entry(waiting.wanted.name.clone()).or_default().push(waiting);
             }
             Request::Who { ticket, name, inode } => {
@@ -287,7 +291,10 @@ impl<A: Fn(Answer)> Scanner<A> {
         let unreadable = round.unreadable;
         self.end_round();
         let gone: Vec<_> =
-            self.lost.values_mut().flat_map(|all| all.extract_if(.., |w| w.in_round)).collect();
+            self.lost.values_mut().flat_map(|all| all.extract_if(.., |w| w.in_round && w.missed)).collect();
+        for waiting in self.lost.values_mut().flatten().filter(|w| w.in_round) {
+            (waiting.in_round, waiting.missed) = (false, true);
+        }
         self.lost.retain(|_, all| !all.is_empty());
         for waiting in gone {
             (self.answer)(Answer::Gone { ticket: waiting.wanted.ticket, unreadable });

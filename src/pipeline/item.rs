@@ -107,6 +107,15 @@ impl Pipeline {
     /// Decides on a video, and saves it if it is to be.
     pub(super) fn keep(&mut self, item: &Item<'_>) -> Result<Became, place::Error> {
         let Item { report, bytes, finished, .. } = *item;
+        // Whole already, and of the same length still: what changed lies behind it. Looked at again at the end.
+        let len = report.content_len.unwrap_or(bytes);
+        if let (Key::Part(..), Some(copy)) = (item.key, self.copies.get(&item.key))
+            && !finished
+            && !copy.apart
+            && copy.placed.bytes == len
+        {
+            return Ok(Became::Ended);
+        }
         let apart = match fate::decide(Case { report, bytes, private: false, finished }, &self.settings) {
             Fate::Wait => return Ok(Became::Waits),
             // What was saved while it was open stays as it was then.

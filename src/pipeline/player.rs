@@ -82,7 +82,10 @@ impl Pipeline {
         for found in firefox::repair(&hold.file).map_err(place::Error::Read)? {
             match found {
                 Ok(plan) => {
-                    let report = media::inspect(&plan.view(&hold.file)).map_err(place::Error::Read)?;
+                    let mut report = media::inspect(&plan.view(&hold.file)).map_err(place::Error::Read)?;
+                    if let Some(doubt) = plan.doubt() {
+                        report.verdict = Verdict::Damaged { reason: doubt.to_string() };
+                    }
                     videos.push((plan, report));
                 }
                 Err(why) => unproven = Some(why),
@@ -110,6 +113,15 @@ impl Pipeline {
                 ..item.clone()
             };
             if let Became::Waits = self.keep(&part)? {
+                became = Became::Waits;
+            }
+        }
+        if let Some(why) = unproven {
+            // Nothing in the file is lost: what could not be taken out lies in it still.
+            let verdict = Verdict::Damaged { reason: format!("one of several videos in a file: {why}") };
+            let report = Report { verdict, ..item.report.clone() };
+            let rest = Item { key: Key::Part(hold.id, u64::MAX), report: &report, ..item.clone() };
+            if let Became::Waits = self.keep(&rest)? {
                 became = Became::Waits;
             }
         }
