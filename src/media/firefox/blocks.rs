@@ -1,6 +1,6 @@
 //! Cells, slots, and a video as an arrangement of cells.
 
-use std::io;
+use std::{cell::Cell, io};
 
 use super::NotProven;
 use crate::media::Content;
@@ -122,12 +122,21 @@ impl<C: Content + ?Sized> Content for Ordered<'_, C> {
 pub(super) struct Board<'a> {
     content: &'a dyn Content,
     taken: Vec<bool>,
+    reads: Cell<u32>,
 }
+
+/// Most reads, whatever the bytes say: half a minute. A film of two hours takes a million.
+const READS: u32 = 50_000_000;
 
 impl<'a> Board<'a> {
     pub(super) fn new(content: &'a dyn Content) -> Self {
         let cells = content.len().div_ceil(BLOCK) as usize;
-        Self { content, taken: vec![false; cells] }
+        Self { content, taken: vec![false; cells], reads: Cell::new(0) }
+    }
+
+    /// Whether the search takes too long to go on: what was not found until now is not found.
+    pub(super) fn is_spent(&self) -> bool {
+        self.reads.get() > READS
     }
 
     /// How many cells there are.
@@ -150,7 +159,7 @@ impl<'a> Board<'a> {
 
     /// A video whose slots lie in these cells.
     pub(super) fn view<'b>(&'b self, slots: &'b [Option<usize>]) -> View<'b> {
-        View { content: self.content, slots }
+        View { content: self.content, slots, reads: &self.reads }
     }
 }
 
@@ -158,11 +167,13 @@ impl<'a> Board<'a> {
 pub(super) struct View<'a> {
     content: &'a dyn Content,
     slots: &'a [Option<usize>],
+    reads: &'a Cell<u32>,
 }
 
 impl View<'_> {
     /// Fills `buf` from `at`; `false` if a byte of it lies in no known cell.
     pub(super) fn read(&self, at: u64, buf: &mut [u8]) -> io::Result<bool> {
+        self.reads.set(self.reads.get().saturating_add(1));
         let mut done = 0;
         while done < buf.len() {
             let at = at.saturating_add(done as u64);

@@ -51,6 +51,10 @@ impl Mp4 {
         while let Some((kind, len)) = box_at(&board.view(&slots), at)? {
             match &kind {
                 b"moov" => {
+                    // No longer than what there is: foreign bytes don't decide over memory.
+                    if len > INDEX.min(board.cells() as u64 * BLOCK) {
+                        return Ok(None);
+                    }
                     index = read_index(&board.view(&slots), at, len)?;
                     if index.is_none() {
                         return Ok(None);
@@ -238,9 +242,6 @@ fn find_index(board: &Board, head: usize, at: u64) -> io::Result<Option<Vec<Opti
 
 /// The samples that an index lists and that can be checked.
 fn read_index(view: &View, at: u64, len: u64) -> io::Result<Option<Vec<Sample>>> {
-    if len > INDEX {
-        return Ok(None);
-    }
     let Some(bytes) = view.vec(at, len as usize)? else { return Ok(None) };
     let mut samples = Vec::new();
     for (kind, track) in boxes(bytes.get(8..).unwrap_or_default()) {

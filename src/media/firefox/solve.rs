@@ -167,6 +167,9 @@ fn walk(board: &mut Board, guide: Box<dyn Guide>, head: usize) -> io::Result<Vid
             }
         }
         slot += 1;
+        if board.is_spent() || (misses > 0 && board.free_from(0).next().is_none()) {
+            break;
+        }
         if misses == MISSES {
             let Some((next, behind)) = resume(board, &*guide, &mut slots, slot)? else { break };
             (slot, cursor, misses) = (next, behind, 0);
@@ -216,7 +219,8 @@ fn find(
             None => {}
         }
     }
-    for cell in board.free_from(from + 1).chain(board.free_from(0).take_while(|cell| *cell <= from)) {
+    let anywhere = board.free_from(from + 1).chain(board.free_from(0).take_while(|cell| *cell <= from));
+    for cell in anywhere.take_while(|_| !board.is_spent()) {
         let enough = if cell.abs_diff(from) < VICINITY && !weak { NEAR } else { FAR };
         if let Some((bits, found)) = fit(board, guide, slots, cursor, last, slot, cell)?
             && bits >= enough
@@ -284,6 +288,9 @@ fn resume(
         .collect();
     for slot in after + 1..slots.len() {
         let Some(cursor) = guide.resume(span(slot).start) else { return Ok(None) };
+        if board.is_spent() {
+            return Ok(None);
+        }
         if cursor.at >= span(slot).end {
             continue;
         }
