@@ -22,6 +22,7 @@ use std::{
 use super::{
     Body, OpenBody, TrackKind, adts,
     choose::{Choice, Chosen, Pick, Place},
+    clock::Clock,
     fmp4::{self, Change, Init, Source},
     ts, webm, webvtt,
 };
@@ -29,8 +30,6 @@ use crate::media::{Container, Content};
 
 /// Fragments of one video: 24 hours of half-second ones, sound and pictures.
 const MAX_FRAGMENTS: usize = 400_000;
-/// A time line that is off by less needs no correction.
-const SLACK: Duration = Duration::from_secs(1);
 /// A single stretch's time stamps may start anywhere up to here without being moved.
 const LATE: Duration = Duration::from_secs(10);
 /// What goes through memory goes in blocks of this size.
@@ -204,8 +203,14 @@ impl Planner<'_> {
         let mut places = track.picks.iter().flat_map(|p| p.init.iter().chain([&p.of]));
         // All ranges of one file that is there from end to end: that file, with its index.
         let body = track.picks[0].of.body;
-        if places.all(|p| p.body == body) && self.choice.bodies[body].is_whole() {
-            let len = self.choice.bodies[body].len();
+        let len = self.choice.bodies[body].len();
+        let mut used = 0;
+        let one = places.all(|p| {
+            used += p.range.end - p.range.start;
+            p.body == body
+        });
+        // What is not used of it is its index; more would be something that was left out.
+        if one && self.choice.bodies[body].is_whole() && used >= len / 10 * 9 {
             self.copy(&Place { body, range: 0..len });
             return container;
         }
@@ -268,8 +273,9 @@ impl Planner<'_> {
     fn transport(&mut self, media: &[&Chosen]) -> Result<Container, Error> {
         let mut lanes = Vec::new();
         let mut plain = media.len() == 1;
-        let mut clock = Clock::default();
+        let mut clock = Clock::wrapping((1 << 33) * TICK.0 / TICK.1);
         for track in media {
+            clock.rewind();
             let mut lane: Vec<ts::Part> = Vec::with_capacity(track.picks.len());
             for pick in &track.picks {
                 let Some((content, time, start)) = self.segment(pick)? else {
@@ -279,7 +285,12 @@ impl Planner<'_> {
                     ));
                     continue;
                 };
-                let shift = clock.shift(pick, time);
+                let shift = time.map_or(0, |time| {
+                    let stamp = i128::from(time) * TICK.0 / TICK.1;
+                    let shift = clock.shift(pick, stamp);
+                    clock.passed(pick, stamp + shift + pick.duration.as_nanos() as i128);
+                    (shift * TICK.1 / TICK.0) as i64
+                });
                 plain &= shift == 0 && lane.first().is_none_or(|p| p.content == content);
                 let body = self.choice.bodies[pick.of.body].clone();
                 lane.push(ts::Part { body, range: start..pick.of.range.end, content, shift });
@@ -309,40 +320,14 @@ impl Planner<'_> {
         let Some(head) = adts::head(&open, pick.of.range.clone()).map_err(Error::Read)? else {
             return Ok(None);
         };
-        let time = head.time.unwrap_or_else(|| ticks(pick.start));
+        let start = pick.start.as_nanos() as i128 * TICK.1 / TICK.0;
+        let time = head.time.unwrap_or_else(|| u64::try_from(start).unwrap_or(0));
         Ok(Some((ts::Payload::Adts(time), Some(time), head.start)))
     }
 }
 
-fn ticks(time: Duration) -> u64 {
-    (time.as_nanos() * u128::from(ts::CLOCK) / 1_000_000_000) as u64
-}
-
-/// Keeps time stamps on one time line over discontinuities.
-#[derive(Default)]
-struct Clock {
-    /// What the first stretch adds to the slot's start.
-    base: Option<i64>,
-    /// By discontinuity.
-    shifts: HashMap<u32, i64>,
-}
-
-impl Clock {
-    /// What is added to the time stamps of `pick`, whose first is `time`. The first stretch stays as it is, and so
-    /// does every later one that goes on where it should.
-    fn shift(&mut self, pick: &Pick, time: Option<u64>) -> i64 {
-        if let Some(shift) = self.shifts.get(&pick.discontinuity) {
-            return *shift;
-        }
-        let Some(time) = time else { return 0 };
-        let start = ticks(pick.start) as i64;
-        let base = *self.base.get_or_insert(time as i64 - start);
-        let off = ts::difference(time, (base + start).rem_euclid(1 << 33) as u64);
-        let shift = if off.unsigned_abs() < ticks(SLACK) { 0 } else { off };
-        self.shifts.insert(pick.discontinuity, shift);
-        shift
-    }
-}
+/// Ticks of 1/90000 s as nanoseconds, and back.
+const TICK: (i128, i128) = (100_000, 9);
 
 /// Fragmented MP4.
 impl Planner<'_> {
@@ -369,15 +354,18 @@ impl Planner<'_> {
     fn is_late(&self, inits: &Inits, track: &Chosen) -> Result<bool, Error> {
         let pick = &track.picks[0];
         let Some((index, _)) = inits.of(pick) else { return Ok(false) };
-        let start = first_time(&self.open(pick.of.body)?, pick, inits.get(index)).map_err(Error::Read)?;
-        Ok(start.is_some_and(|t| t.abs_diff(pick.start) > LATE))
+        let open = self.open(pick.of.body)?;
+        let fragments = fmp4::fragments(&open, pick.of.range.clone()).map_err(Error::Read)?;
+        let start = first_time(&fragments, inits.get(index));
+        Ok(start.is_some_and(|t| t.abs_diff(pick.start.as_nanos()) > LATE.as_nanos()))
     }
 
     fn join(&mut self, inits: &Inits, media: &[&Chosen]) -> Result<(), Error> {
         let mut outputs: Vec<Output> = Vec::new();
         let mut fragments: Vec<Timed> = Vec::new();
-        let mut shifts: HashMap<u32, i128> = HashMap::new();
+        let mut clock = Clock::endless();
         for (lane, track) in media.iter().enumerate() {
+            clock.rewind();
             let mut known: HashMap<(usize, i128), u32> = HashMap::new();
             let mixed = track.picks.iter().any(|p| p.init != track.picks[0].init);
             for pick in &track.picks {
@@ -385,13 +373,11 @@ impl Planner<'_> {
                     return Err(Error::Unknown("a fragmented MP4 without its initialisation segment"));
                 };
                 let open = self.open(pick.of.body)?;
-                let shift = *match shifts.entry(pick.discontinuity) {
-                    std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
-                    std::collections::hash_map::Entry::Vacant(free) => {
-                        let time = first_time(&open, pick, inits.get(init)).map_err(Error::Read)?;
-                        free.insert(time.map_or(0, |t| correction(pick.start, t, media)))
-                    }
-                };
+                let from =
+                    if own { inits.end_of(init).max(pick.of.range.start) } else { pick.of.range.start };
+                let found = fmp4::fragments(&open, from..pick.of.range.end).map_err(Error::Read)?;
+                let stamp = first_time(&found, inits.get(init));
+                let shift = stamp.map_or(0, |stamp| clock.shift(pick, stamp as i128));
                 let recipe = match known.get(&(init, shift)) {
                     Some(recipe) => *recipe,
                     None => {
@@ -401,13 +387,13 @@ impl Planner<'_> {
                         self.recipes.len() as u32 - 1
                     }
                 };
-                let from =
-                    if own { inits.end_of(init).max(pick.of.range.start) } else { pick.of.range.start };
-                for fragment in fmp4::fragments(&open, from..pick.of.range.end).map_err(Error::Read)? {
+                for fragment in found {
                     if fragments.len() >= MAX_FRAGMENTS {
                         return Err(Error::Unknown("it has more fragments than any video"));
                     }
-                    fragments.extend(Timed::new(&fragment, inits.get(init), shift, pick.of.body, recipe));
+                    let timed = Timed::new(&fragment, inits.get(init), shift, pick.of.body, recipe);
+                    timed.iter().for_each(|t| clock.passed(pick, t.end));
+                    fragments.extend(timed);
                 }
             }
         }
@@ -425,25 +411,11 @@ impl Planner<'_> {
     }
 }
 
-/// What to add to the time stamps (nanoseconds) so that what is stamped `time` is at `start`. One stretch that
-/// begins near where it should stays as it is.
-fn correction(start: Duration, time: Duration, media: &[&Chosen]) -> i128 {
-    let picks = || media.iter().flat_map(|t| &t.picks);
-    let one = picks().all(|p| p.discontinuity == media[0].picks[0].discontinuity);
-    let off = start.as_nanos() as i128 - time.as_nanos() as i128;
-    let slack = if one { LATE } else { Duration::from_millis(100) };
-    if off.unsigned_abs() <= slack.as_nanos() { 0 } else { off }
-}
-
-/// Decode time of a segment's first fragment.
-fn first_time(open: &OpenBody, pick: &Pick, init: &Init) -> io::Result<Option<Duration>> {
-    let end = pick.of.range.end.min(pick.of.range.start.saturating_add(64 << 20));
-    let fragments = fmp4::fragments(open, pick.of.range.start..end)?;
-    let traf = fragments.first().and_then(|f| f.trafs.first());
-    let track = traf.and_then(|t| init.tracks.iter().find(|track| track.id == t.track));
-    Ok(traf.zip(track).and_then(|(t, track)| {
-        Some(Duration::from_nanos(u64::try_from(nanos(t.time?, track.timescale)).ok()?))
-    }))
+/// Decode time of a segment's first fragment, in nanoseconds.
+fn first_time(fragments: &[fmp4::Fragment], init: &Init) -> Option<u128> {
+    let traf = fragments.first()?.trafs.first()?;
+    let track = init.tracks.iter().find(|track| track.id == traf.track)?;
+    Some(nanos(traf.time?, track.timescale))
 }
 
 fn nanos(time: u64, timescale: u32) -> u128 {

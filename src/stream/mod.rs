@@ -15,6 +15,7 @@ pub mod body;
 pub mod choose;
 pub mod chromium;
 pub mod classify;
+mod clock;
 pub mod collect;
 pub mod dash;
 pub mod decode;
