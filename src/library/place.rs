@@ -381,7 +381,7 @@ fn link(held: &Held<'_>, folder: &Folder, name: &Name) -> Result<Option<Placed>,
         return Ok(None);
     }
 
-    held.file.sync_all().map_err(Error::Read)?;
+    held.file.sync_all().map_err(|e| Error::sorted("sync the file", &folder.path, e))?;
     let linked = folder.first_free(name, |name| {
         rustix::fs::linkat(staged.dir, staged.name, &folder.fd, name, AtFlags::empty())
     });
@@ -396,7 +396,8 @@ fn link(held: &Held<'_>, folder: &Folder, name: &Name) -> Result<Option<Placed>,
 
     // Two names now, both ours. A third was made while we looked, through a descriptor that a reader still has.
     let after = rustix::fs::fstat(held.file).map_err(|e| Error::Read(e.into()))?;
-    if after.st_nlink != 2 || after.st_size != stat.st_size || after.st_mtime != stat.st_mtime {
+    let state = |stat: &rustix::fs::Stat| (stat.st_size, stat.st_mtime, stat.st_mtime_nsec);
+    if after.st_nlink != 2 || state(&after) != state(&stat) {
         rustix::fs::unlinkat(&folder.fd, &name, AtFlags::empty())
             .map_err(folder.error("take back the link"))?;
         return Ok(None);
