@@ -6,16 +6,16 @@ use std::{
     time::Instant,
 };
 
+#[cfg(feature = "tray")]
+use crate::desktop::mpris::Mpris;
 use crate::{
     config::{self, ConfigError, Environment, Overrides, Settings},
     engine::{self, Command, Engine, EngineError, Notice, Options, Trip},
     event::{Event, display},
-    library::{
-        history::{self, History},
-        place,
-    },
-    pipeline::{self, Work, Worker},
+    library::{history, place},
+    pipeline::{self, Store, Work, Worker},
     rule::Source,
+    title::Titles,
 };
 
 /// What the watcher tells its face. It comes from several threads and must not block them.
@@ -70,6 +70,9 @@ pub struct Watcher {
     settings: Arc<Settings>,
     engine: Engine,
     worker: Worker,
+    /// Listens to the players' titles as long as it lives.
+    #[cfg(feature = "tray")]
+    _mpris: Mpris,
 }
 
 impl Watcher {
@@ -80,15 +83,11 @@ impl Watcher {
     pub fn start(start: Start, tell: impl Fn(Told) + Clone + Send + 'static) -> Result<Self, StartError> {
         let settings = Arc::new(config::load(start.config.as_deref(), &start.overrides, &start.env)?);
         engine::raise_descriptor_limit();
-        // Outside the home a missing parent is a disk that isn't mounted, not a folder to be made.
-        let at_home = settings.library.starts_with(start.env.home());
-        let mounted = settings.library.parent().is_some_and(Path::is_dir);
-        if (at_home || mounted)
-            && let Err(e) = place::prepare(&settings.library)
-        {
-            tell(Told::Event(Event::Error { message: pipeline::chain(&e) }));
+        if let Some(error) = make_library(&settings, &start.env) {
+            tell(Told::Event(error));
         }
-        let history = History::open(&start.env.history_file())?;
+        let titles = Titles::default();
+        let store = Store::open(&start.env, titles.clone())?;
         let (inbox, works) = mpsc::channel();
         let options = Options {
             rules: settings.rules.clone(),
@@ -101,9 +100,18 @@ impl Watcher {
         let notice = translate(inbox.clone(), ready(&settings), tell.clone());
         let engine = Engine::start(options, notice)?;
         let sink = Box::new(move |event| tell(Told::Event(event)));
-        let worker = Worker::start(settings.clone(), history, engine.handle(), (inbox, works), sink)
+        let worker = Worker::start(settings.clone(), store, engine.handle(), (inbox, works), sink)
             .map_err(StartError::Thread)?;
-        Ok(Self { start, settings, engine, worker })
+        #[cfg(feature = "tray")]
+        let mpris = Mpris::start(titles).map_err(StartError::Thread)?;
+        Ok(Self {
+            start,
+            settings,
+            engine,
+            worker,
+            #[cfg(feature = "tray")]
+            _mpris: mpris,
+        })
     }
 
     /// What is in force.
@@ -136,6 +144,9 @@ impl Watcher {
             return Ok(());
         }
         self.settings = Arc::new(settings);
+        if let Some(Event::Error { message }) = make_library(&self.settings, &self.start.env) {
+            tracing::error!("{message}");
+        }
         let (rules, library) = (self.settings.rules.clone(), self.settings.library.clone());
         self.engine.handle().send(Command::Configure { rules, library });
         self.worker.send(Work::Settings(self.settings.clone()));
@@ -147,6 +158,17 @@ impl Watcher {
         self.engine.shutdown();
         self.worker.shutdown();
     }
+}
+
+/// Makes the library folder. Outside the home a missing parent is a disk that isn't mounted, not a folder to be made.
+fn make_library(settings: &Settings, env: &Environment) -> Option<Event> {
+    let at_home = settings.library.starts_with(env.home());
+    let mounted = settings.library.parent().is_some_and(Path::is_dir);
+    if !at_home && !mounted {
+        return None;
+    }
+    let error = place::prepare(&settings.library).err()?;
+    Some(Event::Error { message: pipeline::chain(&error) })
 }
 
 /// The configuration file that is read, whether it is there or not.

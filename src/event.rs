@@ -109,7 +109,7 @@ pub struct Saved {
     pub bytes: u64,
     /// Container, as an extension without the dot ("mp4").
     pub container: String,
-    /// "complete", "incomplete", "damaged".
+    /// "complete"; "open-ended" where the format promises no length; "incomplete", "damaged".
     pub verdict: String,
     /// The share that is there, 0 to 1.
     pub fraction: f64,
@@ -121,6 +121,16 @@ pub struct Saved {
     pub producer: Option<String>,
     /// Milliseconds from settled to saved.
     pub ms: u64,
+    /// A picture of it, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thumbnail: Option<String>,
+}
+
+impl Saved {
+    /// Whether it lies in the library itself, and not among what is not whole.
+    pub fn is_whole(&self) -> bool {
+        !matches!(self.verdict.as_str(), "incomplete" | "damaged")
+    }
 }
 
 /// A path as the contract prints it: UTF-8, with what is not replaced.

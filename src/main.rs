@@ -19,7 +19,9 @@ use fisga::{
     doctor,
     engine::keeper,
     library::history::History,
+    pipeline::Store,
     terminal::{self, TerminalError},
+    title::Titles,
 };
 use tracing_subscriber::EnvFilter;
 
@@ -71,8 +73,8 @@ fn run(Cli { global, command }: Cli) -> anyhow::Result<Outcome> {
             commands::discard::run(discard.what.as_os_str(), &library, &history, &mut out)
         }
         Some(Command::Rebuild(rebuild)) => {
-            let (settings, history) = (settings()?, History::open(&env.history_file())?);
-            commands::rebuild::run(&rebuild.folder, settings, history, &mut out)
+            let (settings, store) = (settings()?, Store::open(&env, Titles::default())?);
+            commands::rebuild::run(&rebuild.folder, settings, store, &mut out)
         }
         Some(Command::Config(which)) => commands::config::run(which, &global, &env, &mut out),
         Some(Command::Autostart(which)) => commands::autostart::run(which, &mut out),

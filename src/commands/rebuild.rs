@@ -6,20 +6,19 @@ use std::{
 };
 
 use super::{Outcome, text};
-use crate::{config::Settings, event::Event, library::history::History, pipeline};
+use crate::{
+    config::Settings,
+    event::Event,
+    pipeline::{self, Store},
+};
 
 /// Prints a line for each video, saved or not, and a last one with the count.
 ///
 /// # Errors
 /// A [`pipeline::RebuildError`], or an `out` that can't be written.
-pub fn run(
-    folder: &Path,
-    settings: Settings,
-    history: History,
-    out: &mut impl Write,
-) -> anyhow::Result<Outcome> {
+pub fn run(folder: &Path, settings: Settings, store: Store, out: &mut impl Write) -> anyhow::Result<Outcome> {
     let (mut saved, mut written) = (0_usize, Ok(()));
-    let rebuilt = pipeline::rebuild(folder, settings, history, |event| {
+    let rebuilt = pipeline::rebuild(folder, settings, store, |event| {
         let line = match &event {
             Event::Saved(video) => {
                 saved += 1;

@@ -248,6 +248,7 @@ pub(crate) mod tests {
             title: title.into(),
             producer: Some("firefox".into()),
             ms: 5,
+            thumbnail: None,
         })
     }
 

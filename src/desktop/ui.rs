@@ -194,6 +194,8 @@ impl<B: Backend> Ui<B> {
     fn event(&mut self, event: Event) -> Flow {
         self.state.apply(&event, Local::now());
         match &event {
+            // What is not whole goes aside without a word.
+            Event::Saved(saved) if !saved.is_whole() => {}
             Event::Saved(saved) => {
                 let recent = self.state.recent.front();
                 self.popup(Input::Saved(File {
@@ -202,7 +204,7 @@ impl<B: Backend> Ui<B> {
                     bytes: saved.bytes,
                     seconds: saved.duration_s,
                     program: saved.producer.clone(),
-                    thumbnail: None,
+                    thumbnail: saved.thumbnail.clone().map(PathBuf::from),
                 }));
             }
             Event::Error { message } => self.popup(Input::Failed(message.clone())),

@@ -18,7 +18,7 @@ use rustix::{
 };
 
 use super::staging::Staged;
-use crate::{event::How, rule::Rule};
+use crate::{event::How, rule::Rule, title::Family};
 
 /// Tells holds of one run apart.
 pub type HoldId = u64;
@@ -39,6 +39,8 @@ pub struct Producer {
     pub pid: u32,
     /// Its name (proc(5), `/proc/PID/comm`).
     pub name: String,
+    /// Its ancestors then: which player's titles are its.
+    pub family: Family,
 }
 
 /// A held file: as long as this lives, the content does.

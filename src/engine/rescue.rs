@@ -35,6 +35,7 @@ use super::{
     hold::{Inode, Producer, open_magic},
     keeper,
 };
+use crate::title::Family;
 
 /// How many processes that were caught before are looked at first.
 const REMEMBERED: usize = 32;
@@ -530,7 +531,7 @@ fn in_other_namespace(pid: u32) -> bool {
 fn identify(pid: u32) -> Producer {
     let comm = std::fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
     let name = OsString::from_vec(comm).to_string_lossy().trim_end().to_owned();
-    Producer { pid, name }
+    Producer { pid, name, family: Family::of(pid) }
 }
 
 #[cfg(test)]

@@ -408,6 +408,7 @@ mod tests {
             title: "A film".into(),
             producer: Some("firefox-esr".into()),
             ms: 3,
+            thumbnail: None,
         };
         let text = serde_json::to_string(&Entry::of(&Event::Saved(saved), at).unwrap()).unwrap();
         for part in

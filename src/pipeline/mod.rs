@@ -10,13 +10,15 @@
 //! | `player` | a player's temporary file: judged, put in order, saved |
 //! | `pieces` | cache entries: collected, put together, saved |
 //! | `rebuild` | what a cache holds already |
-//! | `item` | what can be saved, wherever it comes from: named, placed, written down |
+//! | `item` | what can be saved, wherever it comes from |
+//! | `save` | decided on, named, placed, written down |
 
 pub mod fate;
 mod item;
 mod pieces;
 mod player;
 mod rebuild;
+mod save;
 
 use std::{
     collections::HashMap,
@@ -35,12 +37,18 @@ use item::{Copy, Key};
 pub use rebuild::{RebuildError, Rebuilt, rebuild};
 
 use crate::{
-    config::Settings,
+    config::{Environment, Settings},
     engine::{Command, Handle, Hold, HoldId},
     event::{Event, display},
-    library::{history::History, place},
+    library::{
+        duplicate::Duplicates,
+        history::{self, History},
+        incomplete, place,
+        thumbnail::Thumbnails,
+    },
     rule::{Rule, Source},
     stream::{collect::Collector, video::Video},
+    title::Titles,
 };
 
 /// Nothing tells that there is room again on a full disk: so long until the next try, twice as long after each.
@@ -77,6 +85,34 @@ pub enum Work {
     Retry,
 }
 
+/// What the worker reads and writes beside the library.
+#[derive(Debug)]
+pub struct Store {
+    /// What became of each candidate.
+    pub history: History,
+    /// What the library has, by its contents: a file of ours that may be missing.
+    pub index: PathBuf,
+    /// Pictures.
+    pub thumbnails: Thumbnails,
+    /// What players show.
+    pub titles: Titles,
+}
+
+impl Store {
+    /// Where the environment says that they are.
+    ///
+    /// # Errors
+    /// That the history can't be written.
+    pub fn open(env: &Environment, titles: Titles) -> Result<Self, history::Error> {
+        Ok(Self {
+            history: History::open(&env.history_file())?,
+            index: env.state_dir().join("fisga/index.jsonl"),
+            thumbnails: Thumbnails::new(&env.cache_dir().join("thumbnails")),
+            titles,
+        })
+    }
+}
+
 /// Tells what happened; called on the worker's thread.
 pub type Sink = Box<dyn Fn(Event) + Send>;
 
@@ -95,12 +131,12 @@ impl Worker {
     /// When the system gives no thread.
     pub fn start(
         settings: Arc<Settings>,
-        history: History,
+        store: Store,
         engine: Handle,
         (inbox, works): (Sender<Work>, Receiver<Work>),
         sink: Sink,
     ) -> io::Result<Self> {
-        let pipeline = Pipeline::new(settings, history, Some(engine), sink);
+        let pipeline = Pipeline::new(settings, store, Some(engine), sink);
         let stop = pipeline.stop.clone();
         let thread = std::thread::Builder::new().name("worker".into()).spawn(move || pipeline.run(&works))?;
         Ok(Self { inbox, stop, thread })
@@ -130,6 +166,12 @@ enum Waiting {
 struct Pipeline {
     settings: Arc<Settings>,
     history: History,
+    index: PathBuf,
+    duplicates: Duplicates,
+    thumbnails: Thumbnails,
+    titles: Titles,
+    /// When the next incomplete video leaves.
+    expiry: Option<Instant>,
     /// None where nothing is held: see [`rebuild`].
     engine: Option<Handle>,
     sink: Sink,
@@ -149,11 +191,16 @@ struct Pipeline {
 }
 
 impl Pipeline {
-    fn new(settings: Arc<Settings>, history: History, engine: Option<Handle>, sink: Sink) -> Self {
+    fn new(settings: Arc<Settings>, store: Store, engine: Option<Handle>, sink: Sink) -> Self {
         Self {
             collector: Collector::new(pieces::limits(&settings)),
+            duplicates: Duplicates::new(&settings.library, &store.index),
             settings,
-            history,
+            history: store.history,
+            index: store.index,
+            thumbnails: store.thumbnails,
+            titles: store.titles,
+            expiry: None,
             engine,
             sink,
             stop: Arc::new(AtomicBool::new(false)),
@@ -167,8 +214,10 @@ impl Pipeline {
     }
 
     fn run(mut self, works: &Receiver<Work>) {
+        self.tidy();
         loop {
-            let due = [self.retry.map(|(due, _)| due), self.collector.deadline()].into_iter().flatten().min();
+            let dues = [self.retry.map(|(due, _)| due), self.collector.deadline(), self.expiry];
+            let due = dues.into_iter().flatten().min();
             let work = match due {
                 None => works.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(due) => works.recv_timeout(due.saturating_duration_since(Instant::now())),
@@ -185,7 +234,22 @@ impl Pipeline {
             if self.collector.deadline().is_some_and(|due| due <= now) {
                 self.collected(now);
             }
+            if self.expiry.is_some_and(|due| due <= now) {
+                self.expire();
+            }
         }
+    }
+
+    /// What a crash left of copies goes, and what is due by its age.
+    fn tidy(&mut self) {
+        for folder in [self.settings.library.clone(), self.settings.library.join(incomplete::FOLDER)] {
+            if folder.is_dir()
+                && let Err(e) = place::sweep(&folder)
+            {
+                tracing::info!("{}", chain(&e));
+            }
+        }
+        self.expire();
     }
 
     fn stopped(&self) -> bool {
@@ -209,7 +273,9 @@ impl Pipeline {
             }
             Work::Settings(settings) => {
                 self.collector.configure(pieces::limits(&settings));
+                self.duplicates = Duplicates::new(&settings.library, &self.index);
                 self.settings = settings;
+                self.expire();
                 self.retry();
             }
             Work::Retry => self.retry(),

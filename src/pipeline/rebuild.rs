@@ -5,13 +5,8 @@ use std::{
     sync::{Arc, mpsc},
 };
 
-use super::{Pipeline, pieces};
-use crate::{
-    config::Settings,
-    event::Event,
-    library::{history::History, place},
-    stream::rebuild,
-};
+use super::{Pipeline, Store, pieces};
+use crate::{config::Settings, event::Event, library::place, stream::rebuild};
 
 /// Why a cache was not rebuilt, or not all of it.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +52,7 @@ pub struct Rebuilt {
 pub fn rebuild(
     folder: &Path,
     settings: Settings,
-    history: History,
+    store: Store,
     mut tell: impl FnMut(Event),
 ) -> Result<Rebuilt, RebuildError> {
     let found = rebuild::scan(folder, pieces::limits(&settings), &mut |done, all| {
@@ -72,7 +67,7 @@ pub fn rebuild(
     }
     let (send, events) = mpsc::channel();
     let sink = Box::new(move |event| drop(send.send(event)));
-    let mut pipeline = Pipeline::new(Arc::new(settings), history, None, sink);
+    let mut pipeline = Pipeline::new(Arc::new(settings), store, None, sink);
     let mut videos = found.videos.into_iter();
     while let Some(video) = videos.next() {
         pipeline.stream(Box::new(video));

@@ -1,0 +1,326 @@
+//! Decides on a video and saves it: duplicates, room, name, place, history, picture.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    os::{fd::AsFd, unix::fs::MetadataExt},
+    path::{Path, PathBuf},
+    time::{Duration, Instant, SystemTime},
+};
+
+use chrono::Local;
+
+use super::{
+    Pipeline, chain,
+    fate::{self, Case, Fate},
+    item::{Became, Copy, Item, Key, Substance, fields, saved},
+};
+use crate::{
+    config::Settings,
+    engine::{Hold, Inode, lease, settle::Writers},
+    event::{Event, display},
+    library::{
+        Means,
+        duplicate::{self, Candidate, Judgement},
+        history::{Entry, Outcome},
+        incomplete,
+        name::Name,
+        place::{self, FileId, Held, Placed, Staged, Work as Copying},
+        room, upkeep,
+    },
+    media::{Content, Kind},
+    stream::video::WriteError,
+    title::{Choice, Wanted},
+};
+
+/// A program that makes a picture gets so long.
+const PICTURE: Duration = Duration::from_secs(5);
+
+/// Why a video is not in the library.
+enum NotSaved {
+    /// The library has it already.
+    Duplicate(String),
+    Failed(place::Error),
+}
+
+impl From<place::Error> for NotSaved {
+    fn from(error: place::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl Pipeline {
+    /// Decides on a video, and saves it if it is to be.
+    pub(super) fn keep(&mut self, item: &Item<'_>) -> Result<Became, place::Error> {
+        let Item { report, bytes, finished, .. } = *item;
+        // Whole already, and of the same length still: what changed lies behind it. Looked at again at the end.
+        let len = report.content_len.unwrap_or(bytes);
+        if let (Key::Part(..), Some(copy)) = (item.key, self.copies.get(&item.key))
+            && !finished
+            && !copy.apart
+            && copy.placed.bytes == len
+        {
+            return Ok(Became::Ended);
+        }
+        let Choice { title, private } = self.title(item);
+        let apart = match fate::decide(Case { report, bytes, private, finished }, &self.settings) {
+            Fate::Wait => return Ok(Became::Waits),
+            // What was saved while it was open stays as it was then.
+            Fate::Drop(_) | Fate::SaveApart if self.copies.contains_key(&item.key) => {
+                return Ok(Became::Ended);
+            }
+            Fate::Drop(reason) => {
+                self.drop_item(item, reason);
+                return Ok(Became::Ended);
+            }
+            Fate::Save => false,
+            Fate::SaveApart => true,
+        };
+        let key = item.replaces.unwrap_or(item.key);
+        let before = self.copies.remove(&key);
+        match self.save(item, title, apart, before.as_ref()) {
+            Ok(copy) => {
+                self.complained = false;
+                self.copies.insert(item.key, copy);
+            }
+            Err(NotSaved::Duplicate(of)) => self.drop_item(item, format!("duplicate of {of}")),
+            Err(NotSaved::Failed(e)) => {
+                self.copies.extend(before.map(|before| (key, before)));
+                return Err(e);
+            }
+        }
+        Ok(Became::Ended)
+    }
+
+    fn title(&self, item: &Item<'_>) -> Choice {
+        let family = item.producer.map(|producer| producer.family.clone()).unwrap_or_default();
+        let tag = item.title.as_deref().or(item.report.title.as_deref());
+        let (from, to, length) = (item.at, SystemTime::now(), item.report.duration);
+        self.titles.choose(&Wanted { family: &family, from, to, length, source: item.source, tag })
+    }
+
+    fn save(
+        &mut self,
+        item: &Item<'_>,
+        title: Option<String>,
+        apart: bool,
+        before: Option<&Copy>,
+    ) -> Result<Copy, NotSaved> {
+        let library = self.settings.library.clone();
+        let folder = if apart { incomplete::folder(&library)? } else { library.clone() };
+        // In its old place, unless it has become whole.
+        let over = before.filter(|before| before.apart == apart).map(|before| &before.placed);
+        let mut replaced = Vec::new();
+        if let (Substance::Held(hold, len), None) = (item.substance, before) {
+            replaced = self.judge(&hold.file, len.unwrap_or(item.bytes), !apart)?;
+        }
+        let linked = matches!(item.substance, Substance::Held(hold, None) if hold.staged.is_some());
+        let need = if linked { 0 } else { item.bytes };
+        if let Some(max) = self.settings.max_library {
+            let mut tell = |message| (self.sink)(Event::Error { message });
+            if let Err(e) = upkeep::keep_below(&library, &self.history, max, item.bytes, &mut tell) {
+                tracing::warn!("{}", chain(&e));
+            }
+        }
+        room::check(&library, need, self.settings.min_free)?;
+        let name = self.settings.name.name(&fields(item, title.clone()));
+        let placed = match item.substance {
+            Substance::Held(hold, len) => self.place_held(hold, len, &folder, &name, over, title.clone())?,
+            Substance::Read(content) => {
+                self.place_new(&folder, &name, over, !apart, before.is_some(), |out| Ok(copy(content, out)?))?
+            }
+            Substance::Made(making) => {
+                self.place_new(&folder, &name, over, !apart, before.is_some(), |out| making.write(out))?
+            }
+        };
+        let later = over.is_some();
+        if let Some(before) = before.filter(|_| !later) {
+            remove(&before.placed);
+        }
+        upkeep::replaced(&replaced, &mut |message| tracing::warn!("{message}"));
+        // A later state of what is in the history already is not one more video.
+        if !later {
+            self.tell(item, &placed, title);
+        }
+        if apart {
+            self.expire();
+        }
+        Ok(Copy { placed, apart, stamp: item.stamp })
+    }
+
+    /// Writes it down, and tells it with a picture.
+    fn tell(&self, item: &Item<'_>, placed: &Placed, title: Option<String>) {
+        let mut event = saved(item, placed, title);
+        self.write_down(&Event::Saved(event.clone()), |entry| {
+            *entry = std::mem::replace(
+                entry,
+                Entry::new(Local::now(), Outcome::Saved, String::new(), String::new()),
+            )
+            .at(&placed.path);
+            entry.reason = item.remarks.clone();
+            entry.address = item.address.clone().filter(|_| self.settings.addresses);
+        });
+        if self.settings.thumbnails && item.report.kind == Kind::Video {
+            match self.thumbnails.make(&placed.path, item.report.duration, PICTURE) {
+                Ok(picture) => event.thumbnail = picture.map(|path| display(&path)),
+                Err(e) => tracing::info!("{}", chain(&e)),
+            }
+        }
+        (self.sink)(Event::Saved(event));
+    }
+
+    /// Which unfinished ones in the library it takes the place of.
+    fn judge(&self, file: &File, len: u64, whole: bool) -> Result<Vec<PathBuf>, NotSaved> {
+        match self.duplicates.judge(&Candidate { file, len, whole }, &self.stop) {
+            Ok(Judgement::Fresh) => Ok(Vec::new()),
+            Ok(Judgement::Replaces(paths)) => Ok(paths),
+            Ok(Judgement::DuplicateOf(path)) => Err(NotSaved::Duplicate(display(&path))),
+            Err(duplicate::Error::Stopped) => Err(place::Error::Stopped.into()),
+            Err(duplicate::Error::Read(e)) => Err(place::Error::Read(e).into()),
+        }
+    }
+
+    /// What is made by writing is compared with the library before it gets its name.
+    fn place_new(
+        &self,
+        folder: &Path,
+        name: &Name,
+        over: Option<&Placed>,
+        whole: bool,
+        known: bool,
+        write: impl FnOnce(&mut File) -> Result<(), WriteError>,
+    ) -> Result<Placed, NotSaved> {
+        let mut not_saved = None;
+        let mut replaced = Vec::new();
+        let write = |out: &mut File| {
+            let mut fail = |why| {
+                not_saved = Some(why);
+                io::Error::other("not saved")
+            };
+            // Pieces that can't be read are no fault of the library.
+            write(out).map_err(|e| match e.of_the_file() {
+                Ok(of_the_file) => of_the_file,
+                Err(e) => fail(place::Error::Read(io::Error::other(e)).into()),
+            })?;
+            if !known {
+                let len = Content::len(out);
+                replaced = self.judge(out, len, whole).map_err(fail)?;
+            }
+            Ok(())
+        };
+        let placed = match over {
+            Some(over) => place::write_over(over, write),
+            None => place::write_new(folder, name, write),
+        };
+        match not_saved {
+            Some(why) => Err(why),
+            None => {
+                upkeep::replaced(&replaced, &mut |message| tracing::warn!("{message}"));
+                Ok(placed?)
+            }
+        }
+    }
+
+    pub(super) fn drop_item(&self, item: &Item<'_>, reason: String) {
+        let event = Event::Dropped { source: display(item.source), rule: item.rule.name.clone(), reason };
+        self.end(event, |entry| {
+            entry.how = Some(item.how);
+            entry.program = item.producer.map(|producer| producer.name.clone());
+        });
+    }
+
+    /// Writes down how a candidate ended, and tells it.
+    pub(super) fn end(&self, event: Event, more: impl FnOnce(&mut Entry)) {
+        self.write_down(&event, more);
+        (self.sink)(event);
+    }
+
+    fn write_down(&self, event: &Event, more: impl FnOnce(&mut Entry)) {
+        if let Some(mut entry) = Entry::of(event, Local::now()) {
+            more(&mut entry);
+            if let Err(e) = self.history.append(&entry) {
+                tracing::error!("{}", chain(&e));
+            }
+        }
+    }
+
+    /// Sends what was incomplete for long enough to the trash, and notes when the next is due.
+    pub(super) fn expire(&mut self) {
+        let Settings { library, incomplete_days, .. } = &*self.settings;
+        let mut tell = |message| (self.sink)(Event::Error { message });
+        let now = SystemTime::now();
+        match upkeep::expire(library, &self.history, *incomplete_days, now, &mut tell) {
+            Ok(next) => {
+                let wait = next.map(|next| next.duration_since(now).unwrap_or_default());
+                self.expiry = wait.map(|wait| Instant::now() + wait);
+            }
+            Err(e) => tracing::warn!("{}", chain(&e)),
+        }
+    }
+
+    fn place_held(
+        &self,
+        hold: &Hold,
+        len: Option<u64>,
+        folder: &Path,
+        name: &Name,
+        before: Option<&Placed>,
+        title: Option<String>,
+    ) -> Result<Placed, place::Error> {
+        let (source, title) = (display(&hold.source), title.unwrap_or_else(|| "Video".into()));
+        let mut progress = |done, total| {
+            (self.sink)(Event::Progress { source: source.clone(), title: title.clone(), done, total });
+        };
+        let mut copying = Copying { progress: &mut progress, stop: &self.stop };
+        let held = Held {
+            file: &hold.file,
+            staged: hold.staged.as_ref().map(|s| Staged { dir: s.staging.as_fd(), name: &s.name }),
+            writer: lease::writers(hold.file.as_fd()) != Writers::None,
+            len,
+        };
+        if let Some(before) = before {
+            return place::replace(before, &held, &mut copying);
+        }
+        // A hold from before our start may have reached the library just before a crash.
+        if hold.at < self.started
+            && let Some(path) = place::find(folder, held.file)?
+        {
+            let Inode { dev, ino } = hold.inode;
+            let bytes = Content::len(&hold.file);
+            return Ok(Placed { path, id: FileId { dev, ino }, bytes, means: Means::Link });
+        }
+        place::place(&held, folder, name, &mut copying)
+    }
+}
+
+/// What a better one took the place of goes, if it is still the file that we put there.
+fn remove(old: &Placed) {
+    let ours = |m: &fs::Metadata| (m.dev(), m.ino()) == (old.id.dev, old.id.ino);
+    if fs::symlink_metadata(&old.path).is_ok_and(|m| ours(&m))
+        && let Err(e) = fs::remove_file(&old.path)
+    {
+        tracing::warn!("{}: {e}", old.path.display());
+    }
+}
+
+/// Data only: what is a hole stays one.
+fn copy(content: &dyn Content, out: &mut File) -> io::Result<()> {
+    let mut buffer = vec![0; 1 << 20];
+    out.set_len(content.len())?;
+    let mut at = content.next_data(0)?;
+    while at < content.len() {
+        let end = content.next_hole(at)?;
+        io::Seek::seek(out, io::SeekFrom::Start(at))?;
+        while at < end {
+            let most = usize::try_from(end - at).map_or(buffer.len(), |left| left.min(buffer.len()));
+            let n = content.read_at(at, &mut buffer[..most])?;
+            if n == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            out.write_all(&buffer[..n])?;
+            at += n as u64;
+        }
+        at = content.next_data(at)?;
+    }
+    Ok(())
+}
