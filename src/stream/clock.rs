@@ -7,7 +7,7 @@ use super::choose::Pick;
 /// A stretch that goes on this close to where it should stays as it is: a playlist rounds its lengths.
 const SLACK: i128 = 1_000_000_000;
 /// The first stretch may start anywhere up to here.
-const LATE: i128 = 10_000_000_000;
+pub(crate) const LATE: i128 = 10_000_000_000;
 
 /// See the module. Tracks of one video share a clock, pictures first.
 #[derive(Debug)]

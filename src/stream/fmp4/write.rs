@@ -1,0 +1,235 @@
+//! Headers of fragmented MP4 rewritten, so that tracks of several files share one.
+
+use super::{Change, HAS_BASE, Rewritten, Source, Tfhd, be32, be64, boxes, header, payload};
+
+/// `ftyp` of what is joined.
+const FTYP: &[u8] = b"\0\0\0\x1cftypiso5\0\0\x02\0iso5iso6mp41";
+
+/// Rewrites the beginning of a fragment, which is a `moof` and at least the header of the `mdat` behind it: another
+/// sequence number, and for each track whatever `change` says. `None` if it isn't one that can be: a track that
+/// `change` doesn't know, data at absolute offsets.
+pub(crate) fn rewrite(
+    fragment: &[u8],
+    sequence: u32,
+    change: &dyn Fn(u32) -> Option<Change>,
+) -> Option<Rewritten> {
+    let (_, range) = boxes(fragment).next().filter(|(kind, _)| kind == b"moof")?;
+    let (body, end) = (&fragment[range.clone()], range.end);
+    let mut inserts = Vec::new();
+    for (kind, range) in boxes(body) {
+        if &kind == b"traf" {
+            inserts.extend(insert(&body[range], change)?);
+        }
+    }
+    inserts.sort();
+    let mut edit = Edit { growth: 0, inserts: &inserts, change };
+    let mut head = Vec::with_capacity(end + 64);
+    // Twice: how much longer it gets decides where the data is.
+    for _ in 0..2 {
+        head.clear();
+        open(&mut head, b"moof");
+        for (kind, range) in boxes(body) {
+            let payload = &body[range];
+            match &kind {
+                b"mfhd" => {
+                    let start = open(&mut head, &kind);
+                    head.extend_from_slice(payload.get(..4)?);
+                    head.extend_from_slice(&sequence.to_be_bytes());
+                    close(&mut head, start)?;
+                }
+                b"traf" => edit.traf(&mut head, payload)?,
+                _ => put(&mut head, &kind, payload)?,
+            }
+        }
+        close(&mut head, 0)?;
+        edit.growth = head.len() as i64 - end as i64;
+    }
+    let mut from = end;
+    let longer: usize = inserts.iter().map(|(_, bytes)| bytes.len()).sum();
+    if longer > 0 {
+        let (kind, size, len) = header(&fragment[end..], u64::MAX >> 1)?;
+        let data = end as u64 + size;
+        let inside = inserts.iter().all(|(at, _)| (data..end as u64 + len).contains(at));
+        if &kind != b"mdat" || size != 8 || !inside {
+            return None;
+        }
+        head.extend_from_slice(&u32::try_from(len + longer as u64).ok()?.to_be_bytes());
+        head.extend_from_slice(b"mdat");
+        from = data as usize;
+    }
+    Some(Rewritten { head, from: from as u64, inserts })
+}
+
+/// Where a track's prefix goes: before its first sample.
+fn insert(traf: &[u8], change: &dyn Fn(u32) -> Option<Change>) -> Option<Option<(u64, Vec<u8>)>> {
+    let tfhd = Tfhd::parse(payload(traf, &[b"tfhd"])?)?;
+    let prefix = change(tfhd.track)?.prefix;
+    let Some(trun) = payload(traf, &[b"trun"]).filter(|_| !prefix.is_empty()) else { return Some(None) };
+    // The run must say where it begins, and how long its first sample is.
+    let flags = be32(trun, 0)?;
+    let at = u64::try_from(be32(trun, 8)? as i32).ok()?;
+    (flags & 0x201 == 0x201 && be32(trun, 4)? > 0).then_some(Some((at, prefix)))
+}
+
+/// What changes in a `moof`.
+struct Edit<'a> {
+    /// By how much it gets longer.
+    growth: i64,
+    inserts: &'a [(u64, Vec<u8>)],
+    change: &'a dyn Fn(u32) -> Option<Change>,
+}
+
+impl Edit<'_> {
+    fn traf(&self, out: &mut Vec<u8>, traf: &[u8]) -> Option<()> {
+        let old = Tfhd::parse(payload(traf, &[b"tfhd"])?)?;
+        let change = (self.change)(old.track)?;
+        if old.flags & HAS_BASE > 0 {
+            return None;
+        }
+        let start = open(out, b"traf");
+        let mut first_run = true;
+        for (kind, range) in boxes(traf) {
+            let body = &traf[range];
+            let inner = open(out, &kind);
+            match &kind {
+                b"tfhd" => {
+                    out.extend_from_slice(body.get(..4)?);
+                    out.extend_from_slice(&change.id.to_be_bytes());
+                    out.extend_from_slice(body.get(8..)?);
+                }
+                b"tfdt" if change.shift != 0 => {
+                    let time = if *body.first()? == 1 { be64(body, 4)? } else { be32(body, 4)?.into() };
+                    out.extend_from_slice(&[1, 0, 0, 0]);
+                    out.extend_from_slice(&time.saturating_add_signed(change.shift).to_be_bytes());
+                }
+                b"trun" => {
+                    self.trun(out, body, if first_run { change.prefix.len() } else { 0 })?;
+                    first_run = false;
+                }
+                _ => out.extend_from_slice(body),
+            }
+            close(out, inner)?;
+        }
+        close(out, start)
+    }
+
+    /// A run whose first sample gets longer by `prefix`.
+    fn trun(&self, out: &mut Vec<u8>, trun: &[u8], prefix: usize) -> Option<()> {
+        let flags = be32(trun, 0)?;
+        let start = out.len();
+        out.extend_from_slice(trun);
+        let mut first = 8;
+        if flags & 1 > 0 {
+            let old = i64::from(be32(trun, 8)? as i32);
+            // What is inserted before its data moves it; what is inserted at its very start belongs to it.
+            let moved = self.inserts.iter().filter(|(at, _)| (*at as i64) < old).map(|(_, b)| b.len() as i64);
+            let new = i32::try_from(old + self.growth + moved.sum::<i64>()).ok()?;
+            out.get_mut(start + 8..start + 12)?.copy_from_slice(&new.to_be_bytes());
+            first += 4;
+        }
+        if prefix > 0 {
+            first += if flags & 4 > 0 { 4 } else { 0 } + if flags & 0x100 > 0 { 4 } else { 0 };
+            let size = be32(trun, first)?.checked_add(prefix as u32)?;
+            out.get_mut(start + first..start + first + 4)?.copy_from_slice(&size.to_be_bytes());
+        }
+        Some(())
+    }
+}
+
+/// Begins a box; [`close`] fills in its length.
+fn open(out: &mut Vec<u8>, kind: &[u8; 4]) -> usize {
+    let start = out.len();
+    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(kind);
+    start
+}
+
+fn close(out: &mut [u8], start: usize) -> Option<()> {
+    let len = u32::try_from(out.len() - start).ok()?;
+    out.get_mut(start..start + 4)?.copy_from_slice(&len.to_be_bytes());
+    Some(())
+}
+
+fn put(out: &mut Vec<u8>, kind: &[u8; 4], payload: &[u8]) -> Option<()> {
+    let start = open(out, kind);
+    out.extend_from_slice(payload);
+    close(out, start)
+}
+
+/// `ftyp` and `moov` of a file with these tracks, numbered from 1. `duration` in nanoseconds.
+pub(crate) fn joined_init(sources: &[Source<'_>], duration: u64) -> Option<Vec<u8>> {
+    let first = sources.first()?.init;
+    let mut out = FTYP.to_vec();
+    let moov = open(&mut out, b"moov");
+    let mut mvhd = payload(&first.moov, &[b"mvhd"])?.to_vec();
+    let next = mvhd.len().checked_sub(4)?;
+    mvhd[next..].copy_from_slice(&(sources.len() as u32 + 1).to_be_bytes());
+    put(&mut out, b"mvhd", &mvhd)?;
+    for (id, source) in (1..).zip(sources) {
+        let trak = open(&mut out, b"trak");
+        joined_trak(&mut out, source, id, first.timescale)?;
+        close(&mut out, trak)?;
+    }
+    let mvex = open(&mut out, b"mvex");
+    let total = u128::from(duration) * u128::from(first.timescale) / 1_000_000_000;
+    let mut mehd = vec![1, 0, 0, 0];
+    mehd.extend_from_slice(&u64::try_from(total).ok()?.to_be_bytes());
+    put(&mut out, b"mehd", &mehd)?;
+    for (id, source) in (1_u32..).zip(sources) {
+        let trex = source.init.trex(source.init.tracks.get(source.track)?.id);
+        let mut trex = trex.filter(|t| t.len() >= 24).map_or_else(|| no_trex().to_vec(), <[u8]>::to_vec);
+        trex[4..8].copy_from_slice(&id.to_be_bytes());
+        put(&mut out, b"trex", &trex)?;
+    }
+    close(&mut out, mvex)?;
+    close(&mut out, moov)?;
+    Some(out)
+}
+
+/// A `trex` that sets nothing but the first sample entry.
+fn no_trex() -> [u8; 24] {
+    let mut trex = [0; 24];
+    trex[11] = 1;
+    trex
+}
+
+fn joined_trak(out: &mut Vec<u8>, source: &Source<'_>, id: u32, timescale: u32) -> Option<()> {
+    let trak = &source.init.moov[source.init.tracks.get(source.track)?.payload.clone()];
+    for (kind, range) in boxes(trak) {
+        let body = &trak[range];
+        match &kind {
+            b"tkhd" => {
+                let at = if *body.first()? == 1 { 20 } else { 12 };
+                let mut tkhd = body.to_vec();
+                tkhd.get_mut(at..at + 4)?.copy_from_slice(&id.to_be_bytes());
+                put(out, &kind, &tkhd)?;
+            }
+            b"edts" => {
+                let start = open(out, &kind);
+                for (kind, range) in boxes(body) {
+                    let mut list = body[range].to_vec();
+                    if &kind == b"elst" {
+                        rescale_edits(&mut list, source.init.timescale, timescale)?;
+                    }
+                    put(out, &kind, &list)?;
+                }
+                close(out, start)?;
+            }
+            _ => put(out, &kind, body)?,
+        }
+    }
+    Some(())
+}
+
+/// `segment_duration` counts in the movie's time scale, which is the first file's now.
+fn rescale_edits(elst: &mut [u8], from: u32, to: u32) -> Option<()> {
+    let wide = *elst.first()? == 1;
+    let (width, entry) = if wide { (8, 20) } else { (4, 12) };
+    for edit in elst.get_mut(8..)?.chunks_exact_mut(entry) {
+        let old = if wide { be64(edit, 0)? } else { be32(edit, 0)?.into() };
+        let new = u128::from(old) * u128::from(to) / u128::from(from.max(1));
+        let new = u64::try_from(new).ok()?.to_be_bytes();
+        edit[..width].copy_from_slice(&new[8 - width..]);
+    }
+    Some(())
+}
