@@ -146,7 +146,7 @@ fn a_panel_that_comes_late_restarts_and_hangs() {
 
     // And one that hangs from the start.
     let fisga = session.fisga();
-    session.hide("beside", &common::media::clip("short.mp4")).close();
+    let _open = session.hide("beside", &common::media::clip("short.mp4"));
     session.wait_status("saved", |s| s["saved_today"] == 1);
     terminate(fisga);
     panel.signal(Signal::CONT);
@@ -160,7 +160,7 @@ fn a_bus_that_dies_and_comes_back() {
     Item::find(&session);
     drop(panel);
     session.kill_bus();
-    session.hide("meanwhile", &common::media::clip("short.mp4")).close();
+    let _open = session.hide("meanwhile", &common::media::clip("short.mp4"));
     eventually("saved without a bus", || (session.sandbox.saved().len() == 1).then_some(()));
     session.restart_bus();
     let start = std::time::Instant::now();
@@ -180,16 +180,15 @@ fn a_notification_server_that_hangs_or_restarts() {
     let dunst = session.dunst();
     let fisga = session.fisga();
     dunst.signal(Signal::STOP);
-    for n in 0..5 {
-        session.hide(&n.to_string(), &common::media::clip("short.mp4")).close();
-    }
+    let clip = common::media::clip("short.mp4");
+    let _open: Vec<_> = (0..5).map(|n| session.hide(&n.to_string(), &clip)).collect();
     // The same video five times: one is saved, and the others are known to be the same or saved too.
     session.wait_status("saved beside a server that hangs", |s| s["saved_today"].as_u64() >= Some(1));
     dunst.signal(Signal::CONT);
     drop(dunst);
     let _dunst = session.dunst();
     session.wait_status("a server", |s| s["desktop"]["notifications"] == true);
-    session.hide("late", &session.video("Late")).close();
+    let _open = session.hide("late", &session.video("Late"));
     let history = || session.tool("dunstctl", "dunst", &["count", "displayed"]);
     eventually("a popup of the new server", || (history().trim() != "0").then_some(()));
     let took = terminate(fisga);

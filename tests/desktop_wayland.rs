@@ -91,7 +91,7 @@ fn a_video_from_the_hidden_file_to_the_folder() {
     item.click("Resume");
     see("the first icon again", WATCHING);
 
-    session.hide("seen", &video).close();
+    let _open = session.hide("seen", &video);
     session.wait_status("saved", |s| s["saved_today"] == 1);
     eventually("a popup with the title", || makoctl(&["list"]).contains("Big Buck Bunny").then_some(()));
     assert_eq!(session.sandbox.saved().len(), 1);

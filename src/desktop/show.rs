@@ -7,10 +7,7 @@ use std::{
     collections::HashMap,
     fs::File,
     io,
-    os::{
-        fd::AsFd,
-        unix::{ffi::OsStrExt, process::CommandExt},
-    },
+    os::{fd::AsFd, unix::process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::mpsc::{self, Receiver, Sender},
@@ -21,6 +18,8 @@ use zbus::{
     blocking::Connection,
     zvariant::{Fd, Value},
 };
+
+use crate::library::thumbnail::uri;
 
 const FILE_MANAGER: &str = "org.freedesktop.FileManager1";
 const FILE_MANAGER_PATH: &str = "/org/freedesktop/FileManager1";
@@ -162,34 +161,9 @@ fn xdg_open(path: &Path) -> io::Result<Child> {
         .spawn()
 }
 
-/// A `file:` URI (RFC 8089; RFC 3986 section 2.3 tells what stands unescaped).
-pub fn uri(path: &Path) -> String {
-    let mut uri = String::from("file://");
-    for &byte in path.as_os_str().as_bytes() {
-        match byte {
-            b'/' | b'-' | b'.' | b'_' | b'~' => uri.push(byte as char),
-            byte if byte.is_ascii_alphanumeric() => uri.push(byte as char),
-            byte => uri.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    uri
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn uris() {
-        let cases = [
-            ("/v/a b.mp4", "file:///v/a%20b.mp4"),
-            ("/ä#?%", "file:///%C3%A4%23%3F%25"),
-            ("/a-._~", "file:///a-._~"),
-        ];
-        for (path, want) in cases {
-            assert_eq!(uri(Path::new(path)), want);
-        }
-    }
 
     #[test]
     fn the_nearest_folder_that_is_there() {

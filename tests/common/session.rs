@@ -164,7 +164,8 @@ impl Session {
 
     /// A short video with a title.
     pub fn video(&self, title: &str) -> PathBuf {
-        let path = self.sandbox.path("titled.mp4");
+        let name: String = title.chars().filter(char::is_ascii_alphanumeric).collect();
+        let path = self.sandbox.path(&format!("{name}.mp4"));
         let status = Command::new(program("ffmpeg", "ffmpeg"))
             .args(["-nostdin", "-v", "error", "-y", "-i"])
             .arg(media::clip("short.mp4"))
