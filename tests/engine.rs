@@ -245,6 +245,19 @@ fn staged_files_survive_a_restart() {
     assert!(left.is_empty(), "{left:?}");
 }
 
+/// A cleaner of temporary folders takes what is empty and old.
+#[test]
+fn a_staging_folder_that_was_removed_is_made_again() {
+    let lab = Lab::new("in", "Flash*", false);
+    for entry in fs::read_dir(lab.path("library")).unwrap() {
+        fs::remove_dir(entry.unwrap().path()).unwrap();
+    }
+    fs::write(lab.path("in/Flash1"), "x").unwrap();
+    let held = lab.held();
+    assert!(held.staged.is_some());
+    assert_eq!(content(&lab.finished()), b"x");
+}
+
 #[test]
 fn quiet_while_open_then_changed_then_closed() {
     let lab = Lab::new("in", "Flash*", false);

@@ -153,6 +153,12 @@ impl Staging {
         flock(&self.dir, FlockOperation::NonBlockingLockExclusive).is_ok()
     }
 
+    /// Whether somebody removed the folder: cleaners of temporary folders do that when it is empty for long
+    /// (tmpfiles.d(5), "Age"). Nothing can be linked into it then.
+    pub fn is_gone(&self) -> bool {
+        fstat(&self.dir).is_ok_and(|stat| stat.st_nlink == 0)
+    }
+
     /// Names of all staged files, for the start after a crash.
     ///
     /// # Errors
@@ -309,6 +315,11 @@ impl Stagings {
             Arc::new(Staging::open(parent, self.label).or_else(|_| Staging::open(path, self.label))?);
         self.by_mount.insert(mount, staging.clone());
         Ok(staging)
+    }
+
+    /// Forgets folders that were removed.
+    pub fn forget_gone(&mut self) {
+        self.by_mount.retain(|_, staging| !staging.is_gone());
     }
 
     /// All of them.

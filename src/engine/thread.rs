@@ -386,6 +386,14 @@ impl<N: Fn(Notice)> Core<N> {
                     }
                 }
             },
+            (Err(Errno::NOENT), Some(staging)) if staging.is_gone() => {
+                self.watches.renew_stagings();
+                let Some(folder) = self.watches.get(node) else { return };
+                let again = seize(folder, node, &name, &rule, self.count);
+                if again.staging.as_ref().is_none_or(|staging| !staging.is_gone()) {
+                    self.seized(again);
+                }
+            }
             (Err(Errno::NOENT), _) => self.wanted(node, name),
             // No link to be had here: another mount, a file system without links, a full one. The name still leads
             // to the file.

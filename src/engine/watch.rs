@@ -515,6 +515,17 @@ impl Watches {
         }
     }
 
+    /// Makes staging folders anew that somebody removed.
+    pub(crate) fn renew_stagings(&mut self) {
+        self.stagings.forget_gone();
+        for node in self.nodes.values_mut() {
+            if node.staging.as_ref().is_some_and(|staging| staging.is_gone()) {
+                node.staging =
+                    self.stagings.for_folder(node.dir.as_fd(), &node.path, &self.plan.library).ok();
+            }
+        }
+    }
+
     /// Files in the folders that hold candidates, for a look after events were lost.
     pub(crate) fn list_leaves(&mut self) {
         let ids: Vec<i32> = self.nodes().filter(|(_, node)| node.is_leaf()).map(|(id, _)| id).collect();

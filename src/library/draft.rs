@@ -223,8 +223,9 @@ pub(super) fn sweep(folder: &Folder) -> Result<usize, Error> {
     Ok(removed)
 }
 
+/// Not the engine's staging folder, which stays while it is empty: this one goes with its last file.
 fn hidden() -> String {
-    format!(".fisga-{}", rustix::process::geteuid().as_raw())
+    format!(".fisga-{}-drafts", rustix::process::geteuid().as_raw())
 }
 
 fn open_hidden(folder: &Folder) -> rustix::io::Result<OwnedFd> {
