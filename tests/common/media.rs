@@ -34,9 +34,13 @@ const H264: &str =
     "-c:v libx264 -preset ultrafast -g 60 -pix_fmt yuv420p -c:a aac -b:a 128k -movflags +faststart";
 const VP8: &str = "-c:v libvpx -deadline realtime -cpu-used 8 -g 60 -c:a libvorbis";
 const THEORA: &str = "-c:v libtheora -g 60 -c:a libvorbis";
+const VP9: &str = "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -g 60 -c:a libopus";
+const H265: &str =
+    "-c:v libx265 -preset ultrafast -x265-params log-level=error:keyint=60 -pix_fmt yuv420p -c:a aac";
+const AV1: &str = "-c:v libaom-av1 -usage realtime -cpu-used 8 -g 60 -pix_fmt yuv420p -c:a aac";
 const COPY: &str = "-c copy";
 
-const RECIPES: [Recipe; 13] = [
+const RECIPES: [Recipe; 16] = [
     recipe("short.mp4", Source("320x240", "15"), H264, "-b:v 1M -maxrate 1M -bufsize 1M"),
     recipe("short-end.mp4", Clip("short.mp4"), COPY, ""),
     recipe("short.webm", Source("320x240", "15"), VP8, "-b:v 1M"),
@@ -44,6 +48,9 @@ const RECIPES: [Recipe; 13] = [
     recipe("short.mkv", Clip("short.mp4"), COPY, ""),
     recipe("short.flv", Clip("short.mp4"), "-c:v copy -c:a aac", "-ar 44100"),
     recipe("short.ts", Clip("short.mp4"), COPY, ""),
+    recipe("short-vp9.webm", Source("320x240", "15"), VP9, "-b:v 1M"),
+    recipe("short-hevc.mp4", Source("320x240", "15"), H265, "-b:v 1M"),
+    recipe("short-av1.mp4", Source("320x240", "15"), AV1, "-b:v 1M"),
     // Firefox keeps media of more than 8 MiB in a file.
     recipe("big.mp4", Source("640x360", "60"), H264, "-b:v 5300k -maxrate 5300k -bufsize 4M"),
     recipe("big-end.mp4", Clip("big.mp4"), COPY, ""),
@@ -70,6 +77,7 @@ pub fn folder() -> PathBuf {
 /// |---|---|
 /// | `short.mp4`, `short-end.mp4` | 15 s of H.264 and AAC, index first or last |
 /// | `short.webm`, `short.ogv` | 15 s of VP8 or Theora, with Vorbis |
+/// | `short-vp9.webm`, `short-hevc.mp4`, `short-av1.mp4` | 15 s by other encoders |
 /// | `short.mkv`, `short.flv`, `short.ts` | `short.mp4` in other containers |
 /// | `big.mp4`, `big-end.mp4`, `big.mkv` | 60 s, 40 MB |
 /// | `other.mp4`, `big.webm`, `big.ogv` | 60 s, more than 8 MiB |

@@ -14,9 +14,10 @@
 //!   on (`webm`);
 //! - Ogg: each page says where the next one begins, and has a number and a checksum (`ogg`).
 //!
-//! `solve` tells how cells that hold no such mark find their slot. What does not follow is [`NotProven`].
+//! `count` tells how cells that hold no such mark find their slot. What does not follow is [`NotProven`].
 
 mod blocks;
+mod count;
 mod mp4;
 mod ogg;
 mod solve;

@@ -110,10 +110,11 @@ impl Guide for Mp4 {
                 Part::Beyond => break,
                 Part::Unknown => cursor.index += 1,
                 Part::Bad => return Ok(None),
-                Part::Ok { next, header } => {
+                Part::Ok { next, header, length } => {
                     if header > fresh.start {
-                        // A length that fits leaves out what is longer than the sample; one that ends it is exact.
-                        bits += if next == end { 30 } else { 8 + (end - at).leading_zeros() / 8 };
+                        // A length that ends the sample is exact; one that is less leaves out only what is more.
+                        let fitting = if next == end { 0 } else { u64::BITS - (end - at).leading_zeros() };
+                        bits += length.saturating_sub(fitting);
                     }
                     cursor.at = next;
                     if next == end {
@@ -137,10 +138,13 @@ impl Guide for Mp4 {
 
 /// What a part of a sample says.
 enum Part {
-    /// Where the next one begins, and where the header of this one ended.
     Ok {
+        /// Where the next one begins.
         next: u64,
+        /// Where the header of this one ended.
         header: u64,
+        /// How many bits its length has.
+        length: u32,
     },
     /// Its header reaches beyond what is looked at.
     Beyond,
@@ -166,7 +170,7 @@ impl Parts {
                 let next = at + u64::from(prefix) + length;
                 // The first bit of a part is always 0.
                 let good = length > 0 && next <= end && kind[0] & 0x80 == 0;
-                Ok(if good { Part::Ok { next, header } } else { Part::Bad })
+                Ok(if good { Part::Ok { next, header, length: 8 * u32::from(prefix) } } else { Part::Bad })
             }
             Self::Obu => obu(view, at, end, until),
         }
@@ -186,7 +190,7 @@ fn obu(view: &View, at: u64, end: u64, until: u64) -> io::Result<Part> {
     }
     let mut used = 1 + usize::from(flags >> 2 & 1);
     if flags & 2 == 0 {
-        return Ok(Part::Ok { next: end, header: at + used as u64 });
+        return Ok(Part::Ok { next: end, header: at + used as u64, length: 0 });
     }
     let (mut size, mut shift) = (0, 0);
     loop {
@@ -199,7 +203,7 @@ fn obu(view: &View, at: u64, end: u64, until: u64) -> io::Result<Part> {
     }
     let header = at + used as u64;
     let next = header + size;
-    Ok(if next <= end { Part::Ok { next, header } } else { Part::Bad })
+    Ok(if next <= end { Part::Ok { next, header, length: shift } } else { Part::Bad })
 }
 
 /// Kind and whole length of the box at a place; the length is 0 for "up to the end of the file".

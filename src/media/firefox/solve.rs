@@ -2,15 +2,15 @@
 //!
 //! The walk goes through the slots in the video's order. Mostly the next slot is the next cell; where the structure
 //! says that it is not, the cell that fits is looked for, near first. A slot without a mark (the middle of a large
-//! picture) is left open. Then the open slots are counted against the free cells: Firefox writes runs, and each cell
-//! is somebody's, so the end of one run and the beginning of the next fix each other. If more than one solution is
-//! left, nothing is claimed. At the end the structure is checked once more over the finished order.
+//! picture) is left open until the others are known (`count`). At the end the structure is checked once more over the
+//! finished order.
 
 use std::{io, ops::Range};
 
 use super::{
     NotProven,
     blocks::{BLOCK, Board, Plan, View},
+    count,
     mp4::Mp4,
     ogg::Ogg,
     webm::Webm,
@@ -71,13 +71,13 @@ const SPLITS: usize = 8;
 const SLOTS: u64 = 1 << 22;
 
 /// A video that was begun.
-struct Video {
+pub(super) struct Video {
     guide: Box<dyn Guide>,
     /// The cell of each slot.
-    slots: Vec<Option<usize>>,
+    pub(super) slots: Vec<Option<usize>>,
     len: u64,
     /// How many slots could lie in other cells too.
-    doubtful: usize,
+    pub(super) doubtful: usize,
 }
 
 /// All videos that begin on the board, in the order of their beginnings.
@@ -114,7 +114,7 @@ pub(super) fn all(mut board: Board) -> io::Result<Vec<Result<Plan, NotProven>>> 
         }
     }
     let alone = plans.len() == 1;
-    settle(&mut board, &mut found, alone);
+    count::settle(&mut board, &mut found, alone);
     plans.into_iter().map(|plan| plan.map_or_else(|e| Ok(Err(e)), |n| prove(&board, &found[n]))).collect()
 }
 
@@ -220,15 +220,47 @@ fn find(
         }
     }
     let anywhere = board.free_from(from + 1).chain(board.free_from(0).take_while(|cell| *cell <= from));
+    let mut near = Vec::new();
     for cell in anywhere.take_while(|_| !board.is_spent()) {
-        let enough = if cell.abs_diff(from) < VICINITY && !weak { NEAR } else { FAR };
-        if let Some((bits, found)) = fit(board, guide, slots, cursor, last, slot, cell)?
-            && bits >= enough
-        {
-            return Ok(found);
+        let in_vicinity = cell > from && cell - from < VICINITY;
+        if !in_vicinity && !near.is_empty() {
+            break;
+        }
+        match fit(board, guide, slots, cursor, last, slot, cell)? {
+            Some((bits, found)) if bits >= NEAR => {
+                if bits + beyond(board, guide, slots, &found, slot)? >= FAR {
+                    return Ok(found);
+                }
+                if in_vicinity && !weak {
+                    near.push(found);
+                }
+            }
+            _ => {}
         }
     }
-    Ok(if weak { Found::Open } else { Found::Nothing })
+    Ok(match near.pop() {
+        Some(found) if near.is_empty() => found,
+        None if !weak => Found::Nothing,
+        _ => Found::Open,
+    })
+}
+
+/// How well the next cell fits behind the one that was found.
+fn beyond(
+    board: &Board,
+    guide: &dyn Guide,
+    slots: &mut [Option<usize>],
+    found: &Found,
+    slot: usize,
+) -> io::Result<u32> {
+    let Found::Cell { cell, next: mut cursor, .. } = *found else { return Ok(0) };
+    if slots.get(slot + 1) != Some(&None) || !board.is_free(cell + 1) {
+        return Ok(0);
+    }
+    (slots[slot], slots[slot + 1]) = (Some(cell), Some(cell + 1));
+    let fit = guide.check(&board.view(slots), &mut cursor, span(slot + 1));
+    (slots[slot], slots[slot + 1]) = (None, None);
+    Ok(fit?.unwrap_or(0))
 }
 
 /// How well a cell fits into a slot, and what is certain if it is the one.
@@ -309,166 +341,6 @@ fn resume(
 /// The bytes of a slot.
 fn span(slot: usize) -> Range<u64> {
     slot as u64 * BLOCK..(slot as u64 + 1) * BLOCK
-}
-
-/// Open slots of a video between two certain cells, or behind the last one.
-struct Gap {
-    video: usize,
-    slots: Range<usize>,
-    left: usize,
-    right: Option<usize>,
-    /// How many of them go on behind `left`: least and most.
-    after: (usize, usize),
-    /// How many of them come up to `right`: least and most.
-    before: (usize, usize),
-}
-
-/// Gives open slots the free cells that they must be; where more than one solution is left, one of them.
-fn settle(board: &mut Board, videos: &mut [Video], alone: bool) {
-    while count(board, videos) {}
-    if alone && let [video] = videos {
-        tile(board, video);
-    }
-    for gap in gaps(videos) {
-        let until = gap.right.filter(|right| *right > gap.left).unwrap_or(board.cells());
-        let free: Vec<usize> = board.free_from(gap.left + 1).take_while(|cell| *cell < until).collect();
-        let video = &mut videos[gap.video];
-        video.doubtful += gap.slots.len().min(free.len());
-        for (slot, cell) in gap.slots.zip(free) {
-            video.slots[slot] = Some(cell);
-            board.take(cell);
-        }
-    }
-}
-
-fn gaps(videos: &[Video]) -> Vec<Gap> {
-    let mut gaps = Vec::new();
-    for (video, Video { slots, .. }) in videos.iter().enumerate() {
-        let mut slot = 0;
-        while slot < slots.len() {
-            let start = slot;
-            while slot < slots.len() && slots[slot].is_none() {
-                slot += 1;
-            }
-            if let Some(left) = start.checked_sub(1).and_then(|slot| slots[slot])
-                && slot > start
-            {
-                let right = slots.get(slot).copied().flatten();
-                gaps.push(Gap { video, slots: start..slot, left, right, after: (0, 0), before: (0, 0) });
-            }
-            slot += 1;
-        }
-    }
-    gaps
-}
-
-/// Where exactly as many free cells lie between two certain ones as slots are open, and nobody else could be meant,
-/// they are it. Whether any were.
-fn count(board: &mut Board, videos: &mut [Video]) -> bool {
-    let mut claims: Vec<(usize, usize, usize)> = Vec::new();
-    for gap in gaps(videos) {
-        let until = gap.right.unwrap_or(board.cells());
-        let free: Vec<usize> = board.free_from(gap.left + 1).take_while(|cell| *cell < until).collect();
-        if free.len() == gap.slots.len() {
-            claims.extend(free.into_iter().zip(gap.slots).map(|(cell, slot)| (cell, gap.video, slot)));
-        }
-    }
-    claims.sort_unstable();
-    let once = |n: &usize| {
-        let cell = claims[*n].0;
-        n.checked_sub(1).is_none_or(|before| claims[before].0 != cell)
-            && claims.get(n + 1).is_none_or(|after| after.0 != cell)
-    };
-    let certain: Vec<_> = (0..claims.len()).filter(once).map(|n| claims[n]).collect();
-    for &(cell, video, slot) in &certain {
-        videos[video].slots[slot] = Some(cell);
-        board.take(cell);
-    }
-    !certain.is_empty()
-}
-
-/// For one video alone: each stretch of free cells is the end of the run before it and the beginning of the run
-/// behind it, and each gap is the end of one run and the beginning of another. Narrows both down as far as they
-/// determine each other.
-fn tile(board: &mut Board, video: &mut Video) {
-    let mut gaps = gaps(std::slice::from_ref(video));
-    let open: usize = gaps.iter().map(|gap| gap.slots.len()).sum();
-    let whole = board.free_from(0).count() == open;
-    for gap in &mut gaps {
-        gap.after = (0, gap.slots.len());
-        gap.before = (0, if gap.right.is_some() { gap.slots.len() } else { 0 });
-    }
-    // Stretches: first cell, length, the gap that may go on into it, the gap that may come up to its end.
-    let mut stretches = Vec::new();
-    let mut cell = 0;
-    while cell < board.cells() {
-        let start = cell;
-        while board.is_free(cell) {
-            cell += 1;
-        }
-        if cell > start {
-            let left = gaps.iter().position(|gap| gap.left + 1 == start);
-            let right = gaps.iter().position(|gap| gap.right == Some(cell));
-            stretches.push((cell - start, left, right));
-        }
-        cell += 1;
-    }
-    for (n, gap) in gaps.iter_mut().enumerate() {
-        // No stretch on a side: nothing comes from there.
-        if !stretches.iter().any(|(_, left, _)| *left == Some(n)) {
-            gap.after = (0, 0);
-        }
-        if !stretches.iter().any(|(_, _, right)| *right == Some(n)) {
-            gap.before = (0, 0);
-        }
-    }
-    loop {
-        let old: Vec<_> = gaps.iter().map(|gap| (gap.after, gap.before)).collect();
-        for gap in &mut gaps {
-            narrow(&mut gap.after, &mut gap.before, gap.slots.len(), whole);
-        }
-        for &(len, left, right) in &stretches {
-            let mut after = left.map_or((0, 0), |n| gaps[n].after);
-            let mut before = right.map_or((0, 0), |n| gaps[n].before);
-            narrow(&mut after, &mut before, len, true);
-            if let Some(n) = left {
-                gaps[n].after = after;
-            }
-            if let Some(n) = right {
-                gaps[n].before = before;
-            }
-        }
-        if gaps.iter().map(|gap| (gap.after, gap.before)).eq(old) {
-            break;
-        }
-    }
-    for gap in gaps {
-        let ((after, most_after), (before, most_before)) = (gap.after, gap.before);
-        if after != most_after || before != most_before || after + before > gap.slots.len() {
-            continue;
-        }
-        let ahead = (0..after).map(|n| (gap.slots.start + n, gap.left + 1 + n));
-        let back = gap.right.into_iter().flat_map(|right| (1..=before).map(move |n| (n, right - n)));
-        for (slot, cell) in ahead.chain(back.map(|(n, cell)| (gap.slots.end - n, cell))) {
-            if board.is_free(cell) {
-                video.slots[slot] = Some(cell);
-                board.take(cell);
-            }
-        }
-    }
-}
-
-/// Narrows two ranges of which values add up to `sum` (or, if not `exact`, to no more). A contradiction leaves them
-/// as they are: nothing follows from it.
-fn narrow(a: &mut (usize, usize), b: &mut (usize, usize), sum: usize, exact: bool) {
-    let side = |own: (usize, usize), other: (usize, usize)| {
-        let least = if exact { own.0.max(sum.saturating_sub(other.1)) } else { own.0 };
-        (least, own.1.min(sum.saturating_sub(other.0)))
-    };
-    let (new_a, new_b) = (side(*a, *b), side(*b, *a));
-    if new_a.0 <= new_a.1 && new_b.0 <= new_b.1 {
-        (*a, *b) = (new_a, new_b);
-    }
 }
 
 /// Checks the finished order once more from the beginning, and makes the plan.

@@ -1,0 +1,147 @@
+//! Real layouts of Firefox's media cache file, with videos by several encoders and muxers in them.
+//!
+//! A layout is scaled to each video: a run that a seek began begins at a key frame, as it did; one that fills a gap
+//! begins where the gap does; the tail begins with the block that holds the index.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+use std::{collections::HashSet, fs, path::Path, process::Command};
+
+use common::media;
+use fisga::media::{Content, firefox};
+
+const BLOCK: usize = 32 << 10;
+const LAYOUTS: &str = include_str!("layouts.txt");
+
+struct Layout {
+    name: &'static str,
+    blocks: usize,
+    /// First block and number of blocks.
+    runs: Vec<(usize, usize)>,
+}
+
+fn layouts() -> Vec<Layout> {
+    let lines = LAYOUTS.lines().filter(|line| !line.starts_with('#'));
+    lines
+        .map(|line| {
+            let (name, rest) = line.split_once(": ").unwrap();
+            let (blocks, runs) = rest.split_once("; ").unwrap();
+            let run =
+                |run: &str| run.split_once('+').map(|(at, n)| (at.parse().unwrap(), n.parse().unwrap()));
+            Layout { name, blocks: blocks.parse().unwrap(), runs: runs.split(' ').filter_map(run).collect() }
+        })
+        .collect()
+}
+
+/// The blocks in which a key frame begins.
+fn key_blocks(clip: &Path) -> Vec<usize> {
+    let output = Command::new(common::program("ffprobe", "ffmpeg"))
+        .args("-v error -select_streams v -show_entries packet=pos,flags -of csv=p=0".split(' '))
+        .arg(clip)
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let keys = text.lines().filter_map(|line| line.split_once(",K"));
+    let keys: Vec<_> = keys.filter_map(|(at, _)| Some(at.parse::<usize>().ok()? / BLOCK)).collect();
+    assert!(!keys.is_empty(), "no key frames in {}", clip.display());
+    keys
+}
+
+/// The order of a video's blocks in a layout.
+fn order(layout: &Layout, video: &[u8], keys: &[usize]) -> Vec<usize> {
+    let blocks = video.len().div_ceil(BLOCK);
+    let scale = |n: usize| (n * blocks).div_ceil(layout.blocks);
+    let index =
+        video.windows(8).rposition(|bytes| bytes.ends_with(b"moov")).map_or(blocks - 1, |at| at / BLOCK);
+    let mut order = Vec::new();
+    let mut there = HashSet::new();
+    let mut ends = vec![(0, 0)];
+    for &(at, len) in &layout.runs {
+        let tail = at + len == layout.blocks && len <= 3;
+        let start = match ends.iter().find(|(end, _)| *end == at) {
+            Some((_, end)) => *end,
+            None if tail => index,
+            None => keys.iter().copied().find(|key| *key >= scale(at)).unwrap_or(0),
+        };
+        let run = (start..blocks).take(if tail { blocks } else { scale(len) });
+        let run: Vec<_> = run.take_while(|block| there.insert(*block)).collect();
+        ends.push((at + len, start + run.len()));
+        order.extend(run);
+    }
+    order.extend((0..blocks).filter(|block| !there.contains(block)));
+    order
+}
+
+fn arranged(video: &[u8], order: &[usize]) -> Vec<u8> {
+    let mut file = Vec::new();
+    for block in order {
+        file.extend(&video[block * BLOCK..video.len().min((block + 1) * BLOCK)]);
+        file.resize(file.len().next_multiple_of(BLOCK), 0);
+    }
+    file
+}
+
+/// Every layout with a clip in it comes out as the clip, or in doubt: how many are.
+fn in_doubt(name: &str) -> usize {
+    let clip = media::clip(name);
+    let (video, keys) = (fs::read(&clip).unwrap(), key_blocks(&clip));
+    let mut doubts = 0;
+    for layout in layouts() {
+        let order = order(&layout, &video, &keys);
+        let file = arranged(&video, &order);
+        let plan = match firefox::unshuffle(&file[..]).unwrap() {
+            Ok(plan) => plan,
+            Err(e) => panic!("{name}, {}: {e}: {order:?}", layout.name),
+        };
+        if plan.doubt().is_some() {
+            doubts += 1;
+            continue;
+        }
+        let mut made = vec![0; plan.len as usize];
+        plan.view(&file[..]).read_at(0, &mut made).unwrap();
+        assert!(made == video, "{name}, {}: {order:?}", layout.name);
+    }
+    doubts
+}
+
+#[test]
+fn h264_with_the_index_first() {
+    assert_eq!(in_doubt("short.mp4"), 0);
+}
+
+#[test]
+fn h264_with_the_index_last() {
+    assert_eq!(in_doubt("short-end.mp4"), 0);
+}
+
+#[test]
+fn h265() {
+    assert_eq!(in_doubt("short-hevc.mp4"), 0);
+}
+
+#[test]
+fn av1() {
+    // A unit's length is short: a run of one block can be in doubt.
+    assert!(in_doubt("short-av1.mp4") <= 2);
+}
+
+#[test]
+fn vp8_in_webm() {
+    assert_eq!(in_doubt("short.webm"), 0);
+}
+
+#[test]
+fn vp9_in_webm() {
+    assert_eq!(in_doubt("short-vp9.webm"), 0);
+}
+
+#[test]
+fn h264_in_matroska() {
+    assert_eq!(in_doubt("short.mkv"), 0);
+}
+
+#[test]
+fn theora_in_ogg() {
+    assert_eq!(in_doubt("short.ogv"), 0);
+}
