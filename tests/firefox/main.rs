@@ -3,6 +3,8 @@
 //! A layout is scaled to each video: a run that a seek began begins at a key frame, as it did; one that fills a gap
 //! begins where the gap does; the tail begins with the block that holds the index.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
 #[path = "../common/mod.rs"]
 mod common;
 
