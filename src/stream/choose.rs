@@ -1,5 +1,8 @@
 //! Which piece fills which slot: one variant where that is enough, the best of each slot otherwise; and what is
 //! missing.
+//!
+//! Variants of fragmented MP4 are mixed like all others: each fragment brings its parameter sets along (see
+//! `join`), which ffmpeg, Chromium and Firefox play through a change of size.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -9,9 +12,6 @@ use std::{
 
 use super::{Assembly, Body, Piece, Pieces, Ref, Slot, Track, TrackKind, Variant, address, fmp4};
 
-/// A second sample entry in a fragmented MP4 is not played by Chromium, so for less than this share of the time
-/// another variant's segments are not mixed in.
-const WORTH_MIXING: f64 = 0.01;
 /// Segments of two variants that overlap by less fill slots next to each other.
 const OVERLAP: Duration = Duration::from_millis(120);
 
@@ -154,13 +154,13 @@ struct Holds<'a> {
     pieces: &'a dyn Pieces,
     bodies: Vec<Body>,
     known: HashMap<*const Piece, usize>,
-    /// Time scales of initialisation segments.
-    scales: HashMap<Place, Option<Vec<u32>>>,
+    /// What initialisation segments have in common with those that can share a file with them.
+    forms: HashMap<Place, Form>,
 }
 
 impl<'a> Holds<'a> {
     fn new(pieces: &'a dyn Pieces) -> Self {
-        Self { pieces, bodies: Vec::new(), known: HashMap::new(), scales: HashMap::new() }
+        Self { pieces, bodies: Vec::new(), known: HashMap::new(), forms: HashMap::new() }
     }
 
     fn place(&mut self, of: &Ref) -> Option<Place> {
@@ -194,19 +194,25 @@ impl<'a> Holds<'a> {
         Ok(Pick { of, init, start, duration, discontinuity })
     }
 
-    /// The time scales of a pick's tracks: picks with different ones can't share a file.
-    fn scales(&mut self, pick: &Pick) -> Option<Vec<u32>> {
+    /// Picks with different forms can't share a file.
+    fn form(&mut self, pick: &Pick) -> Form {
         let place = pick.init.as_ref()?;
-        if let Some(known) = self.scales.get(place) {
+        if let Some(known) = self.forms.get(place) {
             return known.clone();
         }
         let init =
             self.bodies[place.body].open().and_then(|b| fmp4::init(&b, place.range.clone())).ok().flatten();
-        let scales = init.map(|i| i.tracks.iter().map(|t| t.timescale).collect::<Vec<_>>());
-        self.scales.insert(place.clone(), scales.clone());
-        scales
+        let form = init.map(|init| {
+            let layout = |i: usize| init.parameter_sets(i).layout();
+            init.tracks.iter().enumerate().map(|(i, t)| (t.timescale, layout(i))).collect()
+        });
+        self.forms.insert(place.clone(), form);
+        self.forms[place].clone()
     }
 }
+
+/// Time scale and kind of codec of each track of fragmented MP4.
+type Form = Option<Vec<(u32, fmp4::Layout)>>;
 
 /// A track, chosen.
 struct Part {
@@ -245,37 +251,21 @@ fn part(track: &Track, adverts: &[u32], holds: &mut Holds<'_>) -> Part {
             taken.insert(slot.start, (pick.clone(), best));
         }
     }
-    let single = taken.clone();
     if !filled.get(best).is_some_and(whole) {
         let mut others: Vec<usize> = (0..filled.len()).filter(|&i| i != best).collect();
         others.sort_by_key(|&i| std::cmp::Reverse(time(&filled[i])));
-        let scales = taken.values().next().and_then(|(p, _)| holds.scales(p));
+        let form = taken.values().next().map(|(p, _)| p.clone()).and_then(|p| holds.form(&p));
         for i in others {
             for (slot, pick) in &filled[i] {
                 let Ok(pick) = pick else { continue };
-                if fits(&taken, slot) && (taken.is_empty() || holds.scales(pick) == scales) {
+                if fits(&taken, slot) && (taken.is_empty() || holds.form(pick) == form) {
                     taken.insert(slot.start, (pick.clone(), i));
                 }
             }
         }
     }
-    let sum = |t: &BTreeMap<Duration, (Pick, usize)>| t.values().map(|(p, _)| p.duration).sum::<Duration>();
-    let fmp4 = taken.values().any(|(p, _)| p.init.is_some());
-    let gain = sum(&taken).saturating_sub(sum(&single));
-    let small = gain.as_secs_f64() <= total.as_secs_f64() * WORTH_MIXING;
-    let mut left_out = None;
-    if fmp4 && small && taken.len() > single.len() {
-        left_out = Some(format!(
-            "{:.0} s of another quality left out, since not every player changes it in the middle",
-            gain.as_secs_f64()
-        ));
-        taken = single;
-    }
-    let mixed = taken.values().any(|(_, v)| *v != best);
-    let note = left_out.or_else(|| {
-        let n = taken.values().filter(|(_, v)| *v != best).count();
-        mixed.then(|| format!("{n} of {} segments are of another quality", taken.len()))
-    });
+    let other = taken.values().filter(|(_, v)| *v != best).count();
+    let note = (other > 0).then(|| format!("{other} of {} segments are of another quality", taken.len()));
     let missing = missing(track.kind, start..total, &taken, &filled);
     let gone: Duration = missing.iter().map(|m| m.time.end - m.time.start).sum();
     Part {

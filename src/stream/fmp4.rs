@@ -239,9 +239,12 @@ pub(crate) struct ParameterSets {
     units: Vec<Vec<u8>>,
 }
 
+/// Kind of codec, and bytes of the length before each unit.
+pub(crate) type Layout = ([u8; 3], usize);
+
 impl ParameterSets {
     /// What must be equal for samples to go into one track: how their units' lengths are written.
-    pub(crate) fn layout(&self) -> ([u8; 3], usize) {
+    pub(crate) fn layout(&self) -> Layout {
         // avc1 and avc3, hvc1 and hev1 differ in where the sets may be.
         let [a, b, c, _] = self.codec;
         (if [a, b, c] == *b"hev" { *b"hvc" } else { [a, b, c] }, self.width)
