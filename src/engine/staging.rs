@@ -327,9 +327,9 @@ impl Stagings {
         self.by_mount.values()
     }
 
-    /// Removes the folders that are empty; the others wait for the next start.
+    /// Removes the folders that are empty and that no other fisga uses; the others wait for the next start.
     pub fn tidy(&self) {
-        for staging in self.by_mount.values() {
+        for staging in self.by_mount.values().filter(|staging| staging.is_ours_alone()) {
             let _ = unlinkat(CWD, &staging.path, AtFlags::REMOVEDIR);
         }
     }

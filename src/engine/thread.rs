@@ -390,8 +390,10 @@ impl<N: Fn(Notice)> Core<N> {
                 self.watches.renew_stagings();
                 let Some(folder) = self.watches.get(node) else { return };
                 let again = seize(folder, node, &name, &rule, self.count);
-                if again.staging.as_ref().is_none_or(|staging| !staging.is_gone()) {
-                    self.seized(again);
+                match &again.staging {
+                    // Removed once more: whoever has the file open is left.
+                    Some(staging) if staging.is_gone() => self.wanted(node, name),
+                    _ => self.seized(again),
                 }
             }
             (Err(Errno::NOENT), _) => self.wanted(node, name),
