@@ -41,9 +41,11 @@ if command -v apt-get >/dev/null; then
     desktop='xvfb xauth x11-utils dbus dbus-x11 xfce4-panel xfconf openbox dunst thunar xdotool wmctrl imagemagick
         libglib2.0-bin desktop-file-utils adwaita-icon-theme fonts-dejavu-core ffmpegthumbnailer
         sway waybar mako-notifier grim'
-    # Producers: what plays videos and leaves temporary files or cache entries behind.
-    players='libwebkit2gtk-4.1-0 firefox-esr chromium gstreamer1.0-tools gstreamer1.0-plugins-base
-        gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav'
+    # Producers: what plays videos and leaves temporary files or cache entries behind (npm brings the sites'
+    # players; a browser shows a title only while it is heard).
+    players='libwebkit2gtk-4.1-0 firefox-esr chromium nodejs npm pulseaudio gstreamer1.0-tools
+        gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad
+        gstreamer1.0-plugins-ugly gstreamer1.0-libav'
     # Makers and judges of media files, and peers to compare with.
     tools='ffmpeg mkvtoolnix bubblewrap inotify-tools lsof python3 python3-venv shellcheck'
 elif command -v dnf >/dev/null; then
@@ -53,8 +55,9 @@ elif command -v dnf >/dev/null; then
         /usr/bin/xfce4-panel /usr/bin/xfconf-query /usr/bin/openbox /usr/bin/dunst /usr/bin/thunar /usr/bin/xdotool
         /usr/bin/wmctrl /usr/bin/convert /usr/bin/gdbus /usr/bin/desktop-file-validate adwaita-icon-theme
         dejavu-sans-fonts /usr/bin/ffmpegthumbnailer /usr/bin/sway /usr/bin/waybar /usr/bin/mako /usr/bin/grim'
-    players='webkit2gtk4.1 /usr/bin/firefox chromium /usr/bin/gst-launch-1.0 gstreamer1-plugins-base
-        gstreamer1-plugins-good gstreamer1-plugins-bad-free gstreamer1-plugins-ugly-free gstreamer1-plugin-libav'
+    players='webkit2gtk4.1 /usr/bin/firefox chromium /usr/bin/node /usr/bin/npm pulseaudio /usr/bin/gst-launch-1.0
+        gstreamer1-plugins-base gstreamer1-plugins-good gstreamer1-plugins-bad-free gstreamer1-plugins-ugly-free
+        gstreamer1-plugin-libav'
     tools='/usr/bin/ffmpeg /usr/bin/mkvmerge /usr/bin/bwrap /usr/bin/inotifywait /usr/bin/lsof /usr/bin/python3
         /usr/bin/shellcheck'
 elif command -v pacman >/dev/null; then
@@ -62,8 +65,8 @@ elif command -v pacman >/dev/null; then
     build='gcc pkgconf gtk3'
     desktop='xorg-server-xvfb xorg-xauth xorg-xprop dbus xfce4-panel xfconf openbox dunst thunar xdotool wmctrl
         imagemagick glib2 desktop-file-utils adwaita-icon-theme ttf-dejavu ffmpegthumbnailer sway waybar mako grim'
-    players='webkit2gtk-4.1 firefox chromium gstreamer gst-plugins-base gst-plugins-good gst-plugins-bad
-        gst-plugins-ugly gst-libav'
+    players='webkit2gtk-4.1 firefox chromium nodejs npm pulseaudio gstreamer gst-plugins-base gst-plugins-good
+        gst-plugins-bad gst-plugins-ugly gst-libav'
     tools='ffmpeg mkvtoolnix-cli bubblewrap inotify-tools lsof python shellcheck'
 elif command -v zypper >/dev/null; then
     manager=zypper
@@ -72,8 +75,9 @@ elif command -v zypper >/dev/null; then
         /usr/bin/xfce4-panel /usr/bin/xfconf-query /usr/bin/openbox /usr/bin/dunst /usr/bin/thunar /usr/bin/xdotool
         /usr/bin/wmctrl /usr/bin/convert /usr/bin/gdbus /usr/bin/desktop-file-validate adwaita-icon-theme
         dejavu-fonts /usr/bin/ffmpegthumbnailer /usr/bin/sway /usr/bin/waybar /usr/bin/mako /usr/bin/grim'
-    players='webkit2gtk3-minibrowser /usr/bin/firefox chromium /usr/bin/gst-launch-1.0 gstreamer-plugins-base
-        gstreamer-plugins-good gstreamer-plugins-bad gstreamer-plugins-ugly gstreamer-plugins-libav'
+    players='webkit2gtk3-minibrowser /usr/bin/firefox chromium nodejs-default npm-default pulseaudio
+        /usr/bin/gst-launch-1.0 gstreamer-plugins-base gstreamer-plugins-good gstreamer-plugins-bad
+        gstreamer-plugins-ugly gstreamer-plugins-libav'
     tools='/usr/bin/ffmpeg /usr/bin/mkvmerge /usr/bin/bwrap /usr/bin/inotifywait /usr/bin/lsof /usr/bin/python3
         /usr/bin/shellcheck'
 else
@@ -82,7 +86,11 @@ fi
 
 installed() {
     case $manager in
-    apt) [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ] ;;
+    apt)
+        [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ] ||
+            # Another package may stand in for it, as NodeSource's nodejs does for npm.
+            dpkg-query -W -f '${db:Status-Status} ${Provides},\n' | grep -Eq "^installed .*[ ,]$1( \(|,)"
+        ;;
     pacman) [ -z "$(pacman -T "$1" || true)" ] ;;
     *) rpm -q --whatprovides "$1" >/dev/null 2>&1 ;;
     esac
@@ -115,7 +123,7 @@ refresh() {
 
 install() {
     case $manager in
-    apt) as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$@" ;;
+    apt) as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends --no-remove "$@" ;;
     dnf) as_root dnf install -y --setopt=install_weak_deps=False "$@" ;;
     pacman) as_root pacman -S --needed --noconfirm "$@" ;;
     zypper) as_root zypper --non-interactive install --no-recommends "$@" ;;

@@ -12,7 +12,15 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use common::{desktop::Bus, process::Group, sandbox::Sandbox};
+use common::{
+    browser::{self, Browser},
+    desktop::{Bus, Xvfb},
+    media,
+    page::Page,
+    process::Group,
+    sandbox::Sandbox,
+    server::Server,
+};
 use fisga::{
     desktop::mpris::Mpris,
     title::{Choice, Family, Showing, Titles, Wanted},
@@ -21,7 +29,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use zbus::zvariant::{OwnedValue, Value as Variant};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(30);
 const PLAYER: &str = "FISGA_TEST_PLAYER";
 
 /// A player in a process of its own: this test program again.
@@ -275,4 +283,127 @@ fn no_bus_and_a_bus_that_dies() {
     drop(bus);
     until(&titles, "the end of the bus", |showing| is("Orphan")(showing) && showing.to.is_some());
     drop(mpris);
+}
+
+/// A sound server without a sound card: Firefox shows a title only while it is heard.
+fn sound(sandbox: &Sandbox) -> Group {
+    let mut command = sandbox.command(common::program("pulseaudio", "pulseaudio"));
+    command.args(["-n", "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no"]);
+    command.args(["-L", "module-native-protocol-unix", "-L", "module-null-sink"]);
+    let server = Group::start(command.stdout(Stdio::null()).stderr(Stdio::null()));
+    let deadline = Instant::now() + PATIENCE;
+    while !sandbox.path("run/pulse/native").exists() {
+        assert!(Instant::now() < deadline, "pulseaudio doesn't listen");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    server
+}
+
+/// A real browser that plays a page's video with sound, and what is heard of it.
+struct Watching {
+    titles: Titles,
+    held: SystemTime,
+    browser: Browser,
+    _mpris: Mpris,
+    _server: Server,
+    _display: Xvfb,
+    _sound: Group,
+    _bus: Bus,
+    _sandbox: Sandbox,
+}
+
+impl Watching {
+    fn start(clip: &str, title: &str, start: impl FnOnce(&Sandbox, &Xvfb, &str) -> Browser) -> Self {
+        let mut sandbox = Sandbox::new();
+        let bus = Bus::start(&sandbox);
+        sandbox.set("DBUS_SESSION_BUS_ADDRESS", bus.address.clone());
+        let titles = Titles::default();
+        let mpris = Mpris::start_at(&bus.address, titles.clone()).unwrap();
+        let sound = sound(&sandbox);
+        let display = Xvfb::start(&sandbox);
+        media::clip(clip);
+        let mut server = Server::start(&media::folder(), 4 << 20);
+        let held = SystemTime::now();
+        let page = server.page(&Page::new(clip).title(title).sound());
+        let browser = start(&sandbox, &display, &page);
+        server.wait_for("playing", PATIENCE * 3);
+        Self {
+            titles,
+            held,
+            browser,
+            _mpris: mpris,
+            _server: server,
+            _display: display,
+            _sound: sound,
+            _bus: bus,
+            _sandbox: sandbox,
+        }
+    }
+
+    /// The process of the browser that has its temporary file open.
+    fn holder(&self, name: &str) -> u32 {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let mut family = vec![self.browser.group.id()];
+            while let Some(pid) = family.pop() {
+                let links = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+                let mut files = links.filter_map(|link| std::fs::read_link(link.path()).ok());
+                if files.any(|file| file.to_string_lossy().contains(name)) {
+                    return pid;
+                }
+                // Each thread has children of its own (proc(5)).
+                for task in std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
+                    let children = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
+                    family.extend(children.split_whitespace().map(|pid| pid.parse::<u32>().unwrap()));
+                }
+            }
+            assert!(Instant::now() < deadline, "no process of the browser has {name} open");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+const ODD: &str = "Fish \u{1f3a3} / \u{5d3}\u{5d2} <3";
+
+#[test]
+fn a_page_in_minibrowser() {
+    let watching = Watching::start("short.mp4", ODD, browser::minibrowser);
+    until(&watching.titles, "MiniBrowser's title", is(ODD));
+    let holder = watching.holder("/WebKit-Media-");
+    assert_eq!(choose(&watching.titles, holder, watching.held, Some(15)), title(ODD));
+}
+
+#[test]
+fn a_page_in_firefox() {
+    let watching =
+        Watching::start("big.mp4", ODD, |sandbox, display, url| browser::firefox(sandbox, display, url, &[]));
+    until(&watching.titles, "Firefox's title", is(ODD));
+    let holder = watching.holder("/mozilla-temp-");
+    assert_eq!(choose(&watching.titles, holder, watching.held, Some(60)), title(ODD));
+}
+
+#[test]
+fn a_private_window_of_firefox() {
+    let watching = Watching::start("big.mp4", "Nobody's business", |sandbox, display, url| {
+        browser::firefox(sandbox, display, url, &["--private-window"])
+    });
+    until(&watching.titles, "Firefox's placeholder", |showing| {
+        showing.metadata.is_private() && showing.played
+    });
+    let holder = watching.browser.group.id();
+    let choice = choose(&watching.titles, holder, watching.held, Some(60));
+    assert_eq!(choice, Choice { title: None, private: true });
+    let told = format!("{:?}", watching.titles.players());
+    assert!(!told.contains("business"), "{told}");
+}
+
+#[test]
+fn a_page_without_a_title_in_firefox_is_not_private() {
+    let watching =
+        Watching::start("big.mp4", "", |sandbox, display, url| browser::firefox(sandbox, display, url, &[]));
+    until(&watching.titles, "Firefox's placeholder", |showing| {
+        showing.metadata.title.as_deref().is_some_and(fisga::title::placeholder::is_placeholder)
+    });
+    let choice = choose(&watching.titles, watching.browser.group.id(), watching.held, Some(60));
+    assert_eq!(choice, title("the container's"));
 }
