@@ -24,7 +24,8 @@ struct Head {
     rate: u32,
     /// Samples of each channel; 0 if the writer didn't know.
     total: u64,
-    /// Bytes of the longest frame; 0 if unknown.
+    /// Bytes of the shortest and the longest frame; 0 if unknown.
+    shortest: u32,
     longest: u32,
     title: Option<String>,
 }
@@ -46,7 +47,6 @@ pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps) -> Step<Report> {
     let missing = gaps.holes_in(0..head.end) + gaps.all_in(head.end..len);
     let last = last_frame(reader, head.end..len, head.block, head.longest)?;
     let done = last.as_ref().map_or(0, |f| f.samples_end);
-    let audio = (len - head.end) as f64;
     match last {
         Some(frame) if frame.whole.is_some() && (done >= head.total || head.total == 0) => {
             let missing = gaps.holes_in(0..head.end) + gaps.all_in(head.end..frame.whole.unwrap_or(len));
@@ -67,12 +67,14 @@ pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps) -> Step<Report> {
             report.lacks((len - missing) as f64, len as f64, format!("{missing} bytes are missing inside"));
         }
         Some(frame) if head.total > 0 => {
-            // Bytes a sample so far are taken for the rest. Of the frame that is cut, its beginning counts as what lies
-            // before the end of the file.
-            let before = (frame.start - head.end) as f64;
-            let first = frame.samples_start.max(1) as f64;
-            let whole = head.end as f64 + before / first * head.total as f64;
-            let share = if frame.samples_start == 0 { audio.min(1.0) } else { len as f64 };
+            // Bytes a sample so far are taken for the rest; in the first frames, what the head says of their length.
+            let frames = head.total as f64 / f64::from(head.block.max(1));
+            let middle = f64::from(head.shortest + head.longest) / 2.0;
+            let so_far =
+                (frame.start - head.end) as f64 / frame.samples_start.max(1) as f64 * head.total as f64;
+            let early = frame.samples_start < 4 * u64::from(head.block) && middle > 0.0;
+            let whole = head.end as f64 + if early { middle * frames } else { so_far };
+            let share = if frame.samples_start == 0 && !early { 0.0 } else { len as f64 };
             report.lacks(share, whole.max(len as f64), format!("{done} of {} samples", head.total));
         }
         Some(_) => report.lacks(len as f64, len as f64, "ends inside a frame"),
@@ -91,6 +93,7 @@ fn head(reader: &mut Reader, from: u64) -> Step<Head> {
             0 => {
                 if let Some(info) = reader.array::<18>(body)? {
                     head.block = u32::from_be_bytes([0, 0, info[2], info[3]]);
+                    head.shortest = u32::from_be_bytes([0, info[4], info[5], info[6]]);
                     head.longest = u32::from_be_bytes([0, info[7], info[8], info[9]]);
                     head.rate = u32::from_be_bytes([0, info[10], info[11], info[12]]) >> 4;
                     let low = u32::from_be_bytes([info[14], info[15], info[16], info[17]]);

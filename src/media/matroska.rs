@@ -170,8 +170,14 @@ fn walk(reader: &mut Reader, gaps: &Gaps, from: u64) -> Step<Segment> {
             break;
         }
     }
-    if let Some(cluster) = found.unread.take().filter(|_| found.duration == 0.0) {
-        // No duration in the head: the last cluster's blocks tell it.
+    if found.broken {
+        // In a gap: nothing more can be told apart behind it, but further gaps count too.
+        let rest = found.stop..end;
+        found.cluster_gaps.0 += gaps.holes_in(rest.clone());
+        found.cluster_gaps.1 += gaps.all_in(rest);
+    }
+    if let Some(cluster) = found.unread.take().filter(|_| found.duration == 0.0 || found.end.is_none()) {
+        // The last cluster's blocks tell how far it got.
         let broken = found.broken;
         blocks(reader, cluster.body, &mut found)?;
         found.broken = broken;
@@ -331,6 +337,8 @@ fn judge(reader: &mut Reader, segment: &Segment, report: &mut Report) -> Step<()
     let announced = segment.announced.max(segment.cut.unwrap_or(0));
     if segment.clusters == 0 {
         report.lacks(0.0, 1.0, "only its beginning is there");
+    } else if segment.broken && gaps > 0 {
+        report.lacks(present, announced.max(len) as f64, format!("{gaps} bytes are missing inside"));
     } else if whole > 0.0 && have + TOLERANCE < whole {
         report.open_ended = false;
         report.lacks(have * present / len as f64, whole, format!("{have:.1} of {whole:.1} seconds"));

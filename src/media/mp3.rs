@@ -82,14 +82,15 @@ pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps) -> Step<Option<Report>> 
     } else if found.broken {
         report.damaged(format!("the bytes at {} are no MP3", found.stop));
     } else if few {
-        // Without a byte count, what came so far tells how much a frame weighs.
-        let guess = |n: u32| from as f64 + (found.stop - from) as f64 / count.max(1) as f64 * f64::from(n);
-        let whole = if end > 0 { end as f64 } else { promise.frames.map_or(0.0, guess) };
-        report.lacks(
-            present,
-            whole.max(present),
-            format!("{count} of {} frames", promise.frames.unwrap_or(0)),
-        );
+        let of = promise.frames.unwrap_or(0);
+        if end > 0 {
+            let what = format!("ends {} bytes early", end.saturating_sub(found.stop));
+            report.lacks(present, (end as f64).max(present), what);
+        } else {
+            // Without a byte count, what came so far tells how much a frame weighs.
+            let whole = from as f64 + (found.stop - from) as f64 / count.max(1) as f64 * f64::from(of);
+            report.lacks(present, whole.max(present), format!("{count} of {of} frames"));
+        }
     } else if let Some(cut) = found.cut {
         report.lacks(len as f64, cut.max(end) as f64, "ends inside a frame or a tag");
     } else {

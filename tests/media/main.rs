@@ -5,18 +5,48 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod corpus;
+mod harm;
 
 use std::{fs, path::Path, process::Command};
 
 use corpus::Good;
 use fisga::media::{Verdict, inspect};
+use harm::{Harms, harm_all};
 
 #[test]
-fn good_files_are_whole() {
+fn good_files_are_whole_and_harmed_ones_are_not() {
     let dir = tempfile::tempdir().unwrap();
-    let goods = corpus::build(dir.path(), true);
-    let wrong = goods.iter().filter_map(judge_good).collect::<Vec<_>>();
-    assert!(wrong.is_empty(), "{} of {} files:\n{}", wrong.len(), goods.len(), wrong.join("\n"));
+    judge_all(&corpus::build(dir.path(), true), Harms { cuts: 16, holes: 4, zeros: 8 });
+}
+
+#[test]
+#[ignore = "ten minutes: the whole corpus"]
+fn all_good_files_are_whole_and_harmed_ones_are_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let goods = corpus::build(dir.path(), false);
+    let broken = goods.iter().filter(|g| !decodes(&g.path)).map(|g| g.path.display().to_string());
+    assert_eq!(broken.collect::<Vec<_>>(), Vec::<String>::new(), "ffmpeg finds them broken");
+    judge_all(&goods, Harms { cuts: 200, holes: 20, zeros: 30 });
+}
+
+fn judge_all(goods: &[Good], harms: Harms) {
+    let mut wrong = goods.iter().filter_map(judge_good).collect::<Vec<_>>();
+    println!("{} good files, {} judged wrong", goods.len(), wrong.len());
+    let outcome = harm_all(goods, harms);
+    println!("{outcome}");
+    wrong.extend(outcome.wrong);
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// Whether ffmpeg decodes all of it without a complaint.
+fn decodes(path: &Path) -> bool {
+    let output = Command::new("ffmpeg")
+        .args(["-v", "error", "-nostdin", "-i"])
+        .arg(path)
+        .args(["-f", "null", "-"])
+        .output()
+        .expect("ffmpeg (Debian package ffmpeg)");
+    output.status.success() && output.stderr.is_empty()
 }
 
 /// What is wrong with the verdict on a good file.

@@ -84,7 +84,7 @@ pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps) -> Step<Report> {
     let samples = samples(reader, gaps, &moov)?;
     let fragmented = moov.fragmented || top.fragments.count > 0;
     if fragmented {
-        judge_fragments(reader, &top, &head, &moov, &samples, &mut report)?;
+        judge_fragments(reader, gaps, &top, &head, &moov, &samples, &mut report)?;
     } else {
         judge_film(reader, &top, &head, &moov, &samples, &mut report)?;
     }
@@ -156,7 +156,7 @@ fn without_moov(reader: &mut Reader, gaps: &Gaps, top: &Top, report: &mut Report
     let len = reader.len();
     let end = top.end.max(top.sidx_end.unwrap_or(0)).max(top.fragments.end);
     let missing = gaps.all_in(0..len);
-    if top.media == 0 && top.fragments.count == 0 {
+    if top.media == 0 && top.fragments.count == 0 && (missing == 0 || top.end > len) {
         // Of a film that begins with `moov`, only the first few bytes are here: they say nothing of its length.
         report.lacks(0.0, 1.0, "ends before its table of contents (moov)");
     } else if top.stop < len && missing == 0 && !reader.zeros_to_end(top.stop)? && len - top.stop >= 8 {
@@ -249,6 +249,7 @@ fn judge_film(
 
 fn judge_fragments(
     reader: &mut Reader,
+    gaps: &Gaps,
     top: &Top,
     head: &Head,
     moov: &Moov,
@@ -259,11 +260,15 @@ fn judge_fragments(
     let boxed = top.end.max(samples.end).max(top.fragments.end);
     let end = boxed.max(top.sidx_end.unwrap_or(0));
     let dense = moov.tracks.iter().all(moov::Track::is_dense);
-    let gaps = top.other_gaps + if dense { top.media_gaps.1 } else { top.media_gaps.0 };
-    let present = len.min(end).saturating_sub(gaps) as f64;
+    // Behind a gap that swallowed the head of a box nothing can be told apart, but further gaps count too.
+    let lost = top.stop < len && !reader.zeros_to_end(top.stop)?;
+    let rest = if lost { gaps.all_in(top.stop..len) } else { 0 };
+    let end = if rest > 0 { end.max(len) } else { end };
+    let missing = top.other_gaps + rest + if dense { top.media_gaps.1 } else { top.media_gaps.0 };
+    let present = len.min(end).saturating_sub(missing) as f64;
     // Seconds here, and of the whole where `mehd` tells.
     let (have, whole) = (top.fragments.seconds(moov), moov::seconds(moov.total.unwrap_or(0), moov.timescale));
-    let short = !top.closed && whole > 0.0 && have + TOLERANCE < whole;
+    let short = !top.closed && rest == 0 && whole > 0.0 && have + TOLERANCE < whole;
     report.content_len = Some(end);
     report.open_ended = !top.closed && top.sidx_end.is_none_or(|sidx| sidx < boxed) && whole == 0.0;
     if head.end > len {
@@ -278,9 +283,9 @@ fn judge_fragments(
         );
     } else if end > len {
         report.lacks(present, end as f64, format!("ends {} bytes early", end - len));
-    } else if gaps > 0 {
-        report.lacks(present, end as f64, format!("{gaps} bytes are missing inside"));
-    } else if top.stop < len && !reader.zeros_to_end(top.stop)? {
+    } else if missing > 0 {
+        report.lacks(present, end as f64, format!("{missing} bytes are missing inside"));
+    } else if lost {
         if len - top.stop < 8 {
             report.lacks(present, len as f64 + 8.0, "ends inside the head of a box");
         } else {
