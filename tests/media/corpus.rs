@@ -76,7 +76,7 @@ const AUDIO: &str =
     "-f lavfi -i aevalsrc=0.4*sin(2*PI*(300+200*t)*t)+0.05*random(0)|0.3*sin(880*t*6):s=44100:d=3";
 
 const MP4S: &[&str] = &["h264", "h264b", "h264s", "mpeg4", "vp9", "av1", "aac", "mp3", "flac", "opus"];
-const MP4AV: &[&str] = &["h264", "h264b", "h264s", "mpeg4"];
+const MP4AV: &[&str] = &["h264", "h264b", "h264s", "mpeg4", "vp9", "av1"];
 const MKVS: &[&str] = &[
     "h264", "vp8", "vp9", "theora", "av1", "flac", "h264pcm", "mpeg4", "mpeg2", "vorbis", "aac", "mjpeg",
     "h264b",
