@@ -48,7 +48,7 @@ pub(crate) fn children(reader: &mut Reader, parent: Range<u64>) -> Step<Vec<Elem
     while at < end && found.len() < MOST {
         let Some(mut element) = element(reader, at)? else { break };
         let Some(stop) = element.end.map(|e| e.min(end)) else { break };
-        element.end = Some(stop);
+        element.end = Some(stop.max(element.body));
         at = stop;
         found.push(element);
     }
@@ -58,7 +58,7 @@ pub(crate) fn children(reader: &mut Reader, parent: Range<u64>) -> Step<Vec<Elem
 impl Element {
     /// What it contains, as far as its size is known.
     pub(crate) fn range(&self) -> Range<u64> {
-        self.body..self.end.unwrap_or(self.body)
+        self.body..self.end.unwrap_or(self.body).max(self.body)
     }
 
     /// An unsigned number of up to eight bytes (RFC 8794, 7.2).

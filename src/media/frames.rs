@@ -113,11 +113,13 @@ fn resync(reader: &mut Reader, from: u64, parse: Parse) -> Step<Option<u64>> {
 /// End of a tag that may close such a file: ID3v1 (128 bytes), APE, Lyrics3.
 fn tag(reader: &mut Reader, at: u64) -> Step<Option<u64>> {
     let left = reader.len().saturating_sub(at);
+    // ID3v1 is the last thing but for padding.
+    let last = reader.bytes(at, 3)? == b"TAG" && (left <= 128 || reader.zeros_to_end(at + 128)?);
     let head = reader.bytes(at, 32)?;
     Ok(if head.starts_with(b"APETAGEX") {
         let size = head.get(12..16).and_then(|b| b.first_chunk()).map_or(0, |b| u32::from_le_bytes(*b));
         Some(at + 32 + u64::from(size))
-    } else if head.starts_with(b"TAG") && left <= 128 {
+    } else if last {
         Some(at + 128)
     } else if head.starts_with(b"LYRICSBEGIN") {
         Some(at + left.saturating_sub(128).max(1))

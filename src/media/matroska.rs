@@ -170,7 +170,7 @@ fn walk(reader: &mut Reader, gaps: &Gaps, from: u64) -> Step<Segment> {
             break;
         }
     }
-    if found.broken {
+    if found.broken && !reader.zeros_to_end(found.stop)? {
         // In a gap: nothing more can be told apart behind it, but further gaps count too.
         let rest = found.stop..end;
         found.cluster_gaps.0 += gaps.holes_in(rest.clone());

@@ -504,18 +504,21 @@ pub(crate) fn build(dir: &Path, short: bool) -> Vec<Good> {
     let chapters = ";FFMETADATA1\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=1000\ntitle=One\n\
                     [CHAPTER]\nTIMEBASE=1/1000\nSTART=1000\nEND=2000\ntitle=Two\n";
     std::fs::write(dir.join("chapters.txt"), chapters).unwrap();
-    shell(dir, "ffmpeg -f lavfi -i testsrc2=s=160x120 -frames:v 1 $out", "", &dir.join("cover.png"));
+    shell(dir, "ffmpeg -f lavfi -i testsrc2=s=160x120 -frames:v 1 $out", "", &dir.join("cover.png")).unwrap();
     let used = |clip: &str| LAYOUTS.iter().any(|l| l.clips[..clips(l, short)].contains(&clip));
     each(CLIPS.iter().filter(|(name, _)| used(name)), |(name, line)| {
-        shell(dir, &line.replace("$out.mkv", "$out"), "", &dir.join(format!("{name}.mkv")));
+        shell(dir, &line.replace("$out.mkv", "$out"), "", &dir.join(format!("{name}.mkv"))).unwrap();
     });
-    let made = Mutex::new(Vec::new());
+    let (made, failed) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
     // Every other layout, with its first clip, is the short run.
     let jobs = LAYOUTS.iter().step_by(if short { 2 } else { 1 });
     let jobs = jobs.flat_map(|l| l.clips[..clips(l, short)].iter().map(move |clip| (l, *clip)));
     each(jobs, |(layout, clip)| {
         let path = dir.join(format!("{}-{clip}.{}", layout.name, layout.container.extension()));
-        shell(dir, layout.line, clip, &path);
+        if let Err(e) = shell(dir, layout.line, clip, &path) {
+            failed.lock().unwrap().push(e);
+            return;
+        }
         let sound = ["aac", "mp3", "mp3v", "opus", "vorbis", "flac", "pcm"].contains(&clip);
         let kind = if sound { Kind::Audio } else { Kind::Video };
         let container = match (layout.container, kind) {
@@ -524,6 +527,10 @@ pub(crate) fn build(dir: &Path, short: bool) -> Vec<Good> {
         };
         made.lock().unwrap().push(Good { path, container, kind });
     });
+    let failed = failed.into_inner().unwrap();
+    let packages =
+        "Debian packages: ffmpeg mkvtoolnix gstreamer1.0-tools gstreamer1.0-plugins-{base,good,bad,ugly}";
+    assert!(failed.is_empty(), "{}\n({packages})", failed.join("\n"));
     let mut made = made.into_inner().unwrap();
     made.sort_by(|a, b| a.path.cmp(&b.path));
     made
@@ -560,13 +567,13 @@ fn tracks(clip: &str) -> &'static str {
     }
 }
 
-fn shell(dir: &Path, line: &str, clip: &str, out: &Path) {
+fn shell(dir: &Path, line: &str, clip: &str, out: &Path) -> Result<(), String> {
     let input = dir.join(format!("{clip}.mkv"));
     let line = line
         .replace("ffmpeg ", "ffmpeg -v error -nostdin -y -threads 1 -fflags +bitexact ")
         .replace("$demux", "filesrc location=$clip ! matroskademux name=d $tracks")
         .replace("$tracks", tracks(clip))
-        .replace("$copy", "-map 0 -c copy")
+        .replace("$copy", "-map 0 -c copy -strict -2")
         .replace("$clip", &input.display().to_string())
         .replace("$in", &format!("-i {}", input.display()))
         .replace("$dir", &dir.display().to_string())
@@ -574,10 +581,7 @@ fn shell(dir: &Path, line: &str, clip: &str, out: &Path) {
         .replace("$a", &AUDIO.replace('(', "\\(").replace(')', "\\)").replace('|', "\\|").replace('*', "\\*"))
         .replace("$out", &out.display().to_string());
     let output =
-        Command::new("timeout").args(["20", "sh", "-ec", &line]).stdin(Stdio::null()).output().unwrap();
-    assert!(
-        output.status.success() && out.metadata().is_ok_and(|m| m.len() > 0),
-        "{line}\n{}\n(Debian packages: ffmpeg mkvtoolnix gstreamer1.0-tools and its plugins)",
-        String::from_utf8_lossy(&output.stderr)
-    );
+        Command::new("timeout").args(["60", "sh", "-ec", &line]).stdin(Stdio::null()).output().unwrap();
+    let made = output.status.success() && out.metadata().is_ok_and(|m| m.len() > 0);
+    if made { Ok(()) } else { Err(format!("{line}\n{}", String::from_utf8_lossy(&output.stderr))) }
 }

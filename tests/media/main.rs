@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod corpus;
+mod foreign;
 mod harm;
 
 use std::{fs, path::Path, process::Command};
