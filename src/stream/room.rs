@@ -153,15 +153,19 @@ impl Room {
             .filter(|k| seen.insert(Arc::as_ptr(k)))
             .cloned()
             .collect();
-        let Some(last) = kept.iter().map(|k| k.at).max() else { return };
         let ids = || kept.iter().flat_map(|k| k.ids.iter().copied()).collect();
         if let Some(how) = &assembly.protected {
+            // Encrypted segments look like nothing and are not held, so the playlist alone tells. Once is enough.
+            if kept.is_empty() && self.told.insert(assembly.url.clone(), 0.0).is_some() {
+                return;
+            }
             let reason = format!("encrypted ({how}): left alone");
             round.findings.push(Finding::Dropped { url: assembly.url.clone(), reason, ids: ids() });
             self.finish(&kept, round.now);
             kept.iter().for_each(|k| self.shelf.take(k));
             return;
         }
+        let Some(last) = kept.iter().map(|k| k.at).max() else { return };
         if kept.iter().filter(|k| self.is_done(&k.piece.url)).count() * 2 > kept.len() {
             return;
         }
@@ -249,7 +253,7 @@ impl Room {
         // Playlists last as long as their videos may be given out again.
         self.documents.retain(|_, stored| !round.is_due(stored.at + PAUSE));
         self.done.retain(|_, at| !round.is_due(*at + FORGET));
-        if self.shelf.is_empty() {
+        if self.shelf.is_empty() && self.documents.is_empty() {
             self.told.clear();
         }
     }
