@@ -84,6 +84,14 @@ else
     fail 'found none of apt-get, dnf, pacman and zypper; a build needs a C compiler, pkg-config and the GTK 3 headers'
 fi
 
+# hls.js, dash.js, shaka and video.js come from the npm registry. An npm from elsewhere does as well.
+if ! command -v npm >/dev/null; then
+    case $manager in
+    apt | pacman) tools="$tools npm" ;;
+    *) tools="$tools /usr/bin/npm" ;;
+    esac
+fi
+
 installed() {
     case $manager in
     apt)
