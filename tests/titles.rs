@@ -9,6 +9,7 @@ use std::{
     io::{BufRead, BufReader, Write},
     path::Path,
     process::{Command, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -23,6 +24,7 @@ use common::{
 };
 use fisga::{
     desktop::mpris::Mpris,
+    event::Event,
     title::{Choice, Family, Showing, Titles, Wanted},
 };
 use rustix::process::Signal;
@@ -62,6 +64,24 @@ impl Player {
         self.answer("pid").parse().unwrap()
     }
 
+    /// Waits until somebody has asked what it shows; who asks hears of every change.
+    fn wait_asked(&mut self) {
+        writeln!(self.process.child().stdin.as_mut().unwrap(), "{}", json!({"asked": true})).unwrap();
+        self.answer("asked");
+    }
+
+    /// A process below the player hides a file of this content, and closes it when the video has ended.
+    fn hide(&mut self, path: &Path, content: &Path) {
+        writeln!(self.process.child().stdin.as_mut().unwrap(), "{}", json!({"hide": [path, content]}))
+            .unwrap();
+        self.answer("hidden");
+    }
+
+    fn close(&mut self) {
+        writeln!(self.process.child().stdin.as_mut().unwrap(), "{}", json!({"close": true})).unwrap();
+        self.answer("closed");
+    }
+
     fn answer(&mut self, word: &str) -> String {
         let mut line = String::new();
         loop {
@@ -78,12 +98,14 @@ impl Player {
 struct Shown {
     metadata: HashMap<String, OwnedValue>,
     status: String,
+    asked: AtomicBool,
 }
 
 #[zbus::interface(name = "org.mpris.MediaPlayer2.Player")]
 impl Shown {
     #[zbus(property)]
     fn metadata(&self) -> HashMap<String, OwnedValue> {
+        self.asked.store(true, Ordering::Relaxed);
         self.metadata.iter().map(|(key, value)| (key.clone(), value.try_clone().unwrap())).collect()
     }
 
@@ -117,6 +139,35 @@ fn player() {
                 Command::new("sleep").arg("1000").stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
             println!("pid {}", child.id());
             children.push(child);
+            continue;
+        }
+        if what["asked"] == true {
+            let deadline = Instant::now() + PATIENCE;
+            while !shown.get().asked.load(Ordering::Relaxed) {
+                assert!(Instant::now() < deadline, "nobody asks this player");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            println!("asked");
+            continue;
+        }
+        if let Some([path, content]) = what["hide"].as_array().map(Vec::as_slice) {
+            let script = "exec 3>\"$1\"; rm \"$1\"; cat \"$2\" >&3; echo done; read end";
+            let mut child = Command::new("sh")
+                .args(["-c", script, "sh", path.as_str().unwrap(), content.as_str().unwrap()])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut String::new()).unwrap();
+            children.push(child);
+            println!("hidden");
+            continue;
+        }
+        if what["close"] == true {
+            let mut child = children.pop().unwrap();
+            drop(child.stdin.take());
+            child.wait().unwrap();
+            println!("closed");
             continue;
         }
         let mut player = shown.get_mut();
@@ -283,6 +334,45 @@ fn no_bus_and_a_bus_that_dies() {
     drop(bus);
     until(&titles, "the end of the bus", |showing| is("Orphan")(showing) && showing.to.is_some());
     drop(mpris);
+}
+
+/// What became of a video: fisga itself, on the bus of a player that shows something and hides a file.
+fn watched(shown: &Value) -> (Sandbox, Event) {
+    let mut sandbox = Sandbox::new();
+    let bus = Bus::start(&sandbox);
+    sandbox.set("DBUS_SESSION_BUS_ADDRESS", bus.address.clone());
+    let clip = media::clip("short.mp4");
+    let mut fisga = sandbox.watch();
+    let mut player = Player::start(&bus.address, "player");
+    player.wait_asked();
+    player.show(shown);
+    player.hide(&sandbox.tmp().join("FlashABC"), &clip);
+    fisga.wait_for("the hold", PATIENCE, |event| matches!(event, Event::Held { .. }));
+    player.close();
+    let end = fisga.wait_for("an end", PATIENCE, |event| {
+        matches!(event, Event::Saved(_) | Event::Dropped { .. } | Event::Lost { .. })
+    });
+    (sandbox, end)
+}
+
+#[test]
+fn a_saved_video_has_its_players_title() {
+    let (sandbox, end) = watched(&json!({"title": ODD, "length": 15, "status": "Playing"}));
+    let Event::Saved(saved) = end else { panic!("{end:?}") };
+    assert_eq!(saved.title, ODD);
+    let name = Path::new(&saved.path).file_name().unwrap().to_str().unwrap();
+    assert!(name.starts_with("Fish \u{1f3a3}"), "{name}");
+    assert_eq!(sandbox.saved().len(), 1);
+}
+
+#[test]
+fn a_private_window_is_not_saved() {
+    let (sandbox, end) =
+        watched(&json!({"title": "Firefox is playing media", "length": 15, "status": "Playing"}));
+    let Event::Dropped { reason, .. } = &end else { panic!("{end:?}") };
+    assert!(reason.contains("private"), "{reason}");
+    assert!(sandbox.saved().is_empty());
+    assert_eq!(sandbox.history().len(), 1);
 }
 
 /// A sound server without a sound card: Firefox shows a title only while it is heard.
