@@ -7,6 +7,7 @@
 pub mod hold;
 pub mod keeper;
 pub mod lease;
+mod priority;
 pub mod rescue;
 pub mod settle;
 pub mod staging;

@@ -33,7 +33,7 @@ use rustix::{
 
 use super::{
     hold::{Inode, Producer, open_magic},
-    keeper,
+    keeper, priority,
 };
 use crate::title::Family;
 
@@ -270,7 +270,10 @@ impl<A: Fn(Answer)> Scanner<A> {
         let (names, processes) = (Arc::new(names), Arc::new(Processes::new()));
         let spawn = |_| {
             let (names, processes, own) = (names.clone(), processes.clone(), self.own.clone());
-            let body = move || scan(&names, &processes, &own);
+            let body = move || {
+                priority::stand_back();
+                scan(&names, &processes, &own);
+            };
             std::thread::Builder::new().name("scan".into()).spawn(body)
         };
         let threads: Vec<_> = (0..width()).filter_map(|n| spawn(n).ok()).collect();

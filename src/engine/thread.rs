@@ -179,6 +179,7 @@ impl<N: Fn(Notice)> Core<N> {
     }
 
     pub(super) fn run(mut self) {
+        super::priority::wake_soon();
         self.watches.rebuild();
         self.after_walk();
         (self.notice)(Notice::Ready);
