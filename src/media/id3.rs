@@ -41,7 +41,7 @@ fn title(reader: &mut Reader, version: u8, flags: u8, body: u64, end: u64) -> St
     let mut at = body;
     if flags & 0x40 != 0 && version >= 3 {
         let size = reader.array(at)?.unwrap_or_default();
-        at += u64::from(if version == 3 { u32::from_be_bytes(size) + 4 } else { syncsafe(size) });
+        at += if version == 3 { u64::from(u32::from_be_bytes(size)) + 4 } else { syncsafe(size).into() };
     }
     for _ in 0..MOST {
         let (name, size, head): (&[u8; 4], u32, u64);

@@ -567,7 +567,8 @@ fn tracks(clip: &str) -> &'static str {
     }
 }
 
-fn shell(dir: &Path, line: &str, clip: &str, out: &Path) -> Result<(), String> {
+/// Runs one line; what it printed is the error.
+pub(crate) fn shell(dir: &Path, line: &str, clip: &str, out: &Path) -> Result<(), String> {
     let input = dir.join(format!("{clip}.mkv"));
     let line = line
         .replace("ffmpeg ", "ffmpeg -v error -nostdin -y -threads 1 -fflags +bitexact ")
@@ -581,7 +582,7 @@ fn shell(dir: &Path, line: &str, clip: &str, out: &Path) -> Result<(), String> {
         .replace("$a", &AUDIO.replace('(', "\\(").replace(')', "\\)").replace('|', "\\|").replace('*', "\\*"))
         .replace("$out", &out.display().to_string());
     let output =
-        Command::new("timeout").args(["60", "sh", "-ec", &line]).stdin(Stdio::null()).output().unwrap();
+        Command::new("timeout").args(["300", "sh", "-ec", &line]).stdin(Stdio::null()).output().unwrap();
     let made = output.status.success() && out.metadata().is_ok_and(|m| m.len() > 0);
     if made { Ok(()) } else { Err(format!("{line}\n{}", String::from_utf8_lossy(&output.stderr))) }
 }

@@ -7,6 +7,7 @@
 mod corpus;
 mod foreign;
 mod harm;
+mod large;
 
 use std::{fs, path::Path, process::Command};
 
