@@ -7,10 +7,13 @@ mod common;
 use std::{fs, time::Duration};
 
 use common::{
-    sandbox::Sandbox,
+    browser, media,
+    page::Page,
+    sandbox::{Sandbox, rules},
+    server::Server,
     session::{
-        ATTENTION, Arrival, FISGA, HOST, Item, NOTIFICATIONS, OBJECT, PAUSED, Session, WATCHING, eventually,
-        terminate,
+        self, ATTENTION, Arrival, FISGA, HOST, Item, NOTIFICATIONS, OBJECT, PAUSED, Session, WATCHING,
+        eventually, terminate,
     },
 };
 use rustix::process::Signal;
@@ -261,4 +264,44 @@ fn names_stay_one() {
     assert!(entry.contains(&format!("Name={FISGA}\n")));
     assert_eq!((HOST, NOTIFICATIONS), (fisga::desktop::bus::TRAY_HOST, fisga::desktop::bus::NOTIFICATIONS));
     assert_eq!((FISGA, OBJECT), (fisga::desktop::APP_ID, fisga::desktop::control::PATH));
+}
+
+/// A real browser: from the click on play to the click on the notification, without touching a terminal.
+#[test]
+fn a_click_on_play_and_a_click_on_the_notification() {
+    let session = Session::on_x11();
+    session.sandbox.configure(json!({ "notifications": true, "rules": rules(&["webkit"], json!([])) }));
+    let _parts = (session.openbox(), session.dunst(), session.panel(false));
+    let fisga = session.fisga();
+    let popups =
+        || session.tool("dunstctl", "dunst", &["count", "displayed"]).trim().parse::<usize>().unwrap();
+    eventually("the welcome", || (popups() == 1).then_some(()));
+    session.tool("dunstctl", "dunst", &["close-all"]);
+
+    let clip = media::clip("short.mp4");
+    let mut server = Server::start(&media::folder(), 6_000_000);
+    // WebKit keeps a file on disk only for what it may load ahead.
+    let page = server.page(&Page::new("short.mp4").still("auto").title("Film"));
+    let _browser = browser::minibrowser(&session.sandbox, session.display.as_ref().unwrap(), &page);
+    let window = eventually("the browser's window", || {
+        let found = session.tool("xdotool", "xdotool", &["search", "--onlyvisible", "--name", "Film"]);
+        found.split_whitespace().next().map(String::from)
+    });
+    server.wait_for("loadedmetadata", session::PATIENCE);
+    session.tool("xdotool", "xdotool", &["windowmove", "--sync", &window, "100", "120"]);
+    // The video is in the page's upper left corner, below the window's tool bar.
+    session.tool("xdotool", "xdotool", &["mousemove", "--window", &window, "168", "175", "click", "1"]);
+    server.wait_for("playing", session::PATIENCE);
+    session.picture("6-playing");
+    let is_it = |path: &std::path::PathBuf| common::same(path, &clip);
+    eventually("saved, byte for byte", || session.sandbox.saved().iter().any(is_it).then_some(()));
+    eventually("its popup", || (popups() > 0).then_some(()));
+    session.picture("7-saved");
+    let window = session.tool("xdotool", "xdotool", &["search", "--class", "Dunst"]);
+    let window = window.split_whitespace().last().unwrap();
+    session.tool("xdotool", "xdotool", &["mousemove", "--window", window, "60", "20", "click", "1"]);
+    let windows = || session.tool("wmctrl", "wmctrl", &["-l"]);
+    eventually("the file manager's window", || windows().contains("Fisga").then_some(()));
+    session.picture("8-folder");
+    terminate(fisga);
 }
