@@ -37,7 +37,7 @@ pub struct File {
     pub min_duration: Span,
     /// What becomes of a file that is not whole: "keep" it in the folder Incomplete, or "drop" it.
     pub incomplete: Incomplete,
-    /// Days after which a file leaves the folder Incomplete.
+    /// Days after which a file goes from the folder Incomplete to the trash.
     pub incomplete_days: u32,
     /// Whether sound without pictures is kept.
     pub audio: bool,
