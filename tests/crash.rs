@@ -6,8 +6,9 @@ use std::fs;
 
 use common::{
     hash, media,
+    namespace::{in_namespace, mount, mount_again},
     producer::Producer,
-    sandbox::{SOON, Sandbox},
+    sandbox::{Fisga, SOON, Sandbox},
 };
 use fisga::event::{Event, How};
 use serde_json::json;
@@ -103,5 +104,78 @@ fn the_library_comes_back() {
     fs::create_dir_all(&library).unwrap();
     let saved = fisga.wait_saved(SOON);
     assert_eq!(hash(saved.path.as_ref()), hash(&clip));
+    fisga.stop();
+}
+
+/// A disk that is full: held, said once, saved when there is room.
+#[test]
+fn the_disk_is_full() {
+    if !in_namespace("the_disk_is_full") {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let disk = sandbox.path("disk");
+    fs::create_dir(&disk).unwrap();
+    mount("size=3m", &disk);
+    sandbox.configure(json!({ "library": disk.join("videos") }));
+    let ballast = disk.join("ballast");
+    fs::write(&ballast, vec![0; 2 << 20]).unwrap();
+    let clip = media::clip("short.flv");
+    let mut fisga = sandbox.watch();
+    Producer::start(&sandbox.tmp().join("Flash1"), &clip, true).close();
+    fisga.wait_for(
+        "a message",
+        SOON,
+        |event| matches!(event, Event::Error { message } if message.contains("is held is saved as soon as")),
+    );
+    fs::remove_file(ballast).unwrap();
+    // Nothing tells that there is room: the next try is some seconds away.
+    let saved = fisga.wait_saved(SOON * 3);
+    assert_eq!(hash(saved.path.as_ref()), hash(&clip));
+    fisga.stop();
+}
+
+/// A disk that can't be written to, for a while.
+#[test]
+fn the_disk_is_read_only() {
+    if !in_namespace("the_disk_is_read_only") {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let disk = sandbox.path("disk");
+    fs::create_dir(&disk).unwrap();
+    mount("size=30m", &disk);
+    fs::create_dir(disk.join("videos")).unwrap();
+    sandbox.configure(json!({ "library": disk.join("videos") }));
+    let clip = media::clip("short.flv");
+    let mut fisga = sandbox.watch();
+    mount_again("remount,ro", &disk);
+    Producer::start(&sandbox.tmp().join("Flash1"), &clip, true).close();
+    fisga.wait_for(
+        "a message",
+        SOON,
+        |event| matches!(event, Event::Error { message } if message.contains("can't be written to")),
+    );
+    mount_again("remount,rw", &disk);
+    let saved = fisga.wait_saved(SOON * 3);
+    assert_eq!(hash(saved.path.as_ref()), hash(&clip));
+    fisga.stop();
+}
+
+/// Too few watches: which folder is not watched, and what to do; the others are.
+#[test]
+fn the_limit_of_watches_is_reached() {
+    let sandbox = Sandbox::new();
+    sandbox.configure(json!({}));
+    let script = "echo 1 > /proc/sys/user/max_inotify_watches && exec \"$0\" watch --json";
+    let mut command = sandbox.command("unshare");
+    command.args(["--user", "--map-root-user", "sh", "-c", script, env!("CARGO_BIN_EXE_fisga")]);
+    let mut fisga = Fisga::start(command);
+    let told = fisga.wait_for("a message", SOON, |event| matches!(event, Event::Error { .. }));
+    let Event::Error { message } = told else { unreachable!() };
+    assert!(
+        message.contains("is not watched") && message.contains("sysctl fs.inotify.max_user_watches="),
+        "{message}"
+    );
     fisga.stop();
 }

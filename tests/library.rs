@@ -4,6 +4,8 @@
 //! (btrfs, xfs).
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod common;
+
 use std::{
     env,
     ffi::OsStr,
@@ -22,6 +24,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use common::namespace::{in_namespace, mount, mount_again};
 use fisga::library::{
     Means,
     history::{Entry, History, Outcome},
@@ -49,29 +52,6 @@ fn in_memory() -> TempDir {
         "these tests need two file systems: build outside of /dev/shm (CARGO_TARGET_DIR)"
     );
     dir
-}
-
-/// Runs the body of the named test in a mount namespace of its own, where it may mount what it likes: `false` in the
-/// test process, `true` in the one that it starts for this.
-fn in_namespace(test: &str) -> bool {
-    if env::var_os("FISGA_TEST_NAMESPACE").is_some() {
-        return true;
-    }
-    let output = Command::new("unshare")
-        .args(["--user", "--map-root-user", "--mount", "--propagation", "private"])
-        .arg(env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture"])
-        .env("FISGA_TEST_NAMESPACE", "1")
-        .output()
-        .expect("unshare (Debian package util-linux)");
-    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && text.contains("1 passed"), "in a namespace of its own:\n{text}");
-    false
-}
-
-fn mount(options: &str, at: &Path) {
-    let status = Command::new("mount").args(["-t", "tmpfs", "-o", options, "fisga-test"]).arg(at).status();
-    assert!(status.expect("mount (Debian package mount)").success());
 }
 
 /// A held file: its content in staging, and the descriptor.
@@ -356,10 +336,6 @@ fn a_read_only_disk() {
     assert!(matches!(error, Error::ReadOnly { .. }) && error.retry(), "{error:?}");
     mount_again("remount,rw", disk.path());
     hold.place(&library).unwrap();
-}
-
-fn mount_again(options: &str, at: &Path) {
-    assert!(Command::new("mount").args(["-o", options]).arg(at).status().unwrap().success());
 }
 
 /// Two mounts of one file system have the same device number, and no link crosses them.

@@ -10,6 +10,7 @@
 pub mod browser;
 pub mod desktop;
 pub mod media;
+pub mod namespace;
 pub mod page;
 pub mod process;
 pub mod producer;
