@@ -286,3 +286,26 @@ fn firefox_two_at_once() {
     }
     fisga.stop();
 }
+
+/// The same video again is there already.
+#[test]
+fn the_same_twice() {
+    let mut stage = Stage::new("webkit");
+    let clip = media::clip("short.mp4");
+    let mut fisga = stage.sandbox.watch();
+    for round in ["first", "second"] {
+        let browser = stage.minibrowser(&Page::new("short.mp4").rate(2.0).title(round));
+        stage.server.wait_for("ended", PLAYED);
+        drop(browser);
+        if round == "first" {
+            wait_same(&mut fisga, &clip);
+        }
+    }
+    fisga.wait_for("a duplicate dropped", PLAYED, |event| match event {
+        Event::Dropped { reason, .. } => reason.starts_with("duplicate of"),
+        _ => false,
+    });
+    fisga.stop();
+    let copies = stage.sandbox.saved().into_iter().filter(|saved| same(saved, &clip)).count();
+    assert_eq!(copies, 1);
+}
