@@ -1,6 +1,7 @@
 //! The desktop with real parts: xfce4-panel, dunst, thunar, a session bus, under Xvfb; each part missing, late,
 //! restarted and hanging.
 #![cfg(feature = "tray")]
+#![allow(clippy::unwrap_used, reason = "a test's helpers are tests")]
 
 mod common;
 

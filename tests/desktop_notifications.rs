@@ -1,5 +1,6 @@
 //! Notification servers of every kind: what they are sent, and what their clicks do.
 #![cfg(feature = "tray")]
+#![allow(clippy::unwrap_used, reason = "a test's helpers are tests")]
 
 mod common;
 

@@ -1,5 +1,6 @@
 //! The same on Wayland: sway without a screen, waybar, mako, thunar.
 #![cfg(feature = "tray")]
+#![allow(clippy::unwrap_used, reason = "a test's helpers are tests")]
 
 mod common;
 
