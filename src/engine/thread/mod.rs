@@ -2,6 +2,9 @@
 //!
 //! A batch of events is gone through twice: first every link is made, since microseconds count; then all the rest.
 
+mod found;
+mod tracking;
+
 use std::{
     collections::{BTreeSet, HashMap},
     ffi::{OsStr, OsString},
@@ -11,7 +14,7 @@ use std::{
         fd::{AsFd, OwnedFd},
         unix::ffi::OsStrExt,
     },
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, mpsc::Receiver},
     time::{Duration, Instant, SystemTime},
 };
@@ -19,18 +22,17 @@ use std::{
 use inotify::{EventMask, WatchDescriptor};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    fs::{AtFlags, StatxFlags, statat, statx},
+    fs::{AtFlags, statat},
     io::Errno,
 };
 
 use super::{
     Command, EngineError, Notice, Options, Trip,
-    hold::{Hold, HoldId, Inode, Producer, inode, open_regular},
-    keeper::{self, Keeper},
-    lease,
-    rescue::{self, Answer, Caught, Folders, Request, Requests, Wanted},
-    settle::{Look, Manner, Settle, Stamp, Step, Writers},
-    staging::{Origin, Staged, StagedName, Staging, Stagings},
+    hold::{Hold, HoldId, Inode, open_regular},
+    keeper::Keeper,
+    rescue::{self, Answer, Requests},
+    settle::{Manner, Settle, Stamp},
+    staging::{Staged, StagedName, Staging, Stagings},
     watch::{Plan, Target, Watches},
 };
 use crate::{
@@ -409,163 +411,8 @@ impl<N: Fn(Notice)> Core<N> {
         }
     }
 
-    /// The name is gone already: whoever has the file open is asked for it.
-    fn wanted(&mut self, descriptor: i32, name: OsString) {
-        let Some(node) = self.watches.get(descriptor) else { return };
-        let Some(Target::Rule(rule)) = node.target(&name) else { return };
-        self.count += 1;
-        let ticket = self.count;
-        let (source, rule) = (node.path().join(&name), rule.clone());
-        let wanted = Wanted { ticket, folder: node.path().into(), name, dev: node.dev };
-        self.pending.insert(ticket, Pending { source, rule, staging: node.staging.clone() });
-        self.ask(Request::Lost(wanted));
-    }
-
-    fn ask(&self, request: Request) {
-        if self.requests.send(rescue::Message::Asked(request)).is_err() {
-            tracing::error!("the rescue thread has ended");
-        }
-    }
-
-    /// From now on the content can't get lost.
-    #[allow(clippy::too_many_arguments)]
-    fn hold(
-        &mut self,
-        file: File,
-        staged: Option<Staged>,
-        source: PathBuf,
-        rule: Arc<Rule>,
-        how: How,
-        producer: Option<Producer>,
-        at: SystemTime,
-    ) {
-        let discard = |staged: &Option<Staged>| {
-            if let Some(staged) = staged {
-                let _ = staged.staging.remove(&staged.name);
-            }
-        };
-        let inode = match inode(&file) {
-            Ok(inode) if !self.by_inode.contains_key(&inode) => inode,
-            _ => return discard(&staged),
-        };
-        self.count += 1;
-        let id = self.count;
-        let hold = Arc::new(Hold::new(id, (file, staged), inode, source, rule, how, at));
-        let watch = match self.watches.watch_file(&hold.file, false) {
-            Ok(watch) => {
-                self.by_watch.insert(watch.get_watch_descriptor_id(), id);
-                Some(watch)
-            }
-            Err(e) => {
-                tracing::warn!("{}: changes are not told: {e}", hold.source.display());
-                None
-            }
-        };
-        if hold.staged.is_none() {
-            let name = hold.source.file_name().unwrap_or_default().to_owned();
-            let staged = Origin { at, rule: hold.rule.name.clone(), name }.encode(id);
-            let library = &self.watches.plan().library;
-            if let Err(e) = self.keeper.keep(id, &hold.file, &staged, library) {
-                tracing::warn!("{}: it would not survive a crash: {e}", hold.source.display());
-            }
-        }
-        let now = Instant::now();
-        let look = lease::look(&hold.file, hold.own_links()).unwrap_or_default();
-        self.by_inode.insert(inode, id);
-        match producer {
-            Some(producer) => drop(hold.producer.set(producer)),
-            // Nobody writes, so nobody is to be found.
-            None if look.writers == Writers::None => {}
-            None if hold.rule.source == Source::Temporary => {
-                let name = hold.source.file_name().unwrap_or_default().to_owned();
-                self.ask(Request::Who { ticket: id, name, inode });
-            }
-            None => {}
-        }
-        let tracked = Tracked {
-            hold: hold.clone(),
-            settle: Settle::new(manner(&hold), look.stamp, now),
-            watch,
-            deadline: None,
-            handed: None,
-        };
-        self.holds.insert(id, tracked);
-        (self.notice)(Notice::Held(hold));
-        self.look(id, now);
-    }
-
     fn lost(&self, source: PathBuf, rule: Arc<Rule>, reason: String) {
         (self.notice)(Notice::Lost { source, rule, reason });
-    }
-
-    /// Looks at a held file and does what the settle machine says.
-    fn look(&mut self, id: HoldId, now: Instant) {
-        let Some(tracked) = self.holds.get_mut(&id) else { return };
-        if tracked.handed.is_some() {
-            return;
-        }
-        match lease::look(&tracked.hold.file, tracked.hold.own_links()) {
-            Ok(look) => self.step(id, look, now),
-            Err(e) => tracing::warn!("{}: {e}", tracked.hold.source.display()),
-        }
-    }
-
-    fn step(&mut self, id: HoldId, look: Look, now: Instant) {
-        let Some(tracked) = self.holds.get_mut(&id) else { return };
-        let step = tracked.settle.step(look, now);
-        let due = match step {
-            Step::LookAt(due) => Some(due),
-            _ => None,
-        };
-        if let Some(old) = std::mem::replace(&mut tracked.deadline, due) {
-            self.deadlines.remove(&(old, id));
-        }
-        self.deadlines.extend(due.map(|due| (due, id)));
-        // While a file grows, a look now and then costs less than an event for each write.
-        let changes = matches!(step, Step::Sleep | Step::Quiet) && tracked.settle.wants_changes();
-        if let Ok(watch) = self.watches.watch_file(&tracked.hold.file, changes) {
-            self.by_watch.insert(watch.get_watch_descriptor_id(), id);
-            tracked.watch = Some(watch);
-        }
-        match step {
-            Step::LookAt(_) => {}
-            Step::Sleep => {
-                // What changed between the look and the watch raised no event.
-                let again = lease::look(&tracked.hold.file, tracked.hold.own_links());
-                if let Ok(again) = again
-                    && again != look
-                {
-                    self.step(id, again, now);
-                }
-            }
-            Step::Ask => {
-                let name = tracked.hold.source.file_name().unwrap_or_default().to_owned();
-                let inode = tracked.hold.inode;
-                self.ask(Request::Who { ticket: id, name, inode });
-            }
-            Step::Quiet | Step::Finished => {
-                tracked.handed = Some(look.stamp);
-                let (hold, finished) = (tracked.hold.clone(), step == Step::Finished);
-                (self.notice)(Notice::Settled { hold, finished });
-            }
-        }
-    }
-
-    /// Looks at everything whose time has come.
-    fn due(&mut self, now: Instant) {
-        while let Some(&(due, id)) = self.deadlines.first()
-            && due <= now
-        {
-            self.deadlines.pop_first();
-            if id == SANDBOXES {
-                self.ask(Request::Sandboxes);
-                continue;
-            }
-            if let Some(tracked) = self.holds.get_mut(&id) {
-                tracked.deadline = None;
-            }
-            self.look(id, now);
-        }
     }
 
     fn command(&mut self, command: Command) {
@@ -589,190 +436,6 @@ impl<N: Fn(Notice)> Core<N> {
             Command::Done { id, keep } => self.done(id, keep),
             Command::Stop => {}
         }
-    }
-
-    /// The caller has dealt with a file. If it changed meanwhile, the story goes on.
-    fn done(&mut self, id: HoldId, keep: bool) {
-        let Some(tracked) = self.holds.get_mut(&id) else { return };
-        let handed = tracked.handed.take();
-        let now = lease::look(&tracked.hold.file, tracked.hold.own_links());
-        let changed = handed.is_some_and(|handed| now.is_ok_and(|look| look.stamp != handed));
-        if keep || changed {
-            return self.look(id, Instant::now());
-        }
-        let Some(tracked) = self.holds.remove(&id) else { return };
-        self.by_inode.remove(&tracked.hold.inode);
-        if let Some(watch) = tracked.watch {
-            self.by_watch.remove(&watch.get_watch_descriptor_id());
-            let _ = self.watches.inotify.watches().remove(watch);
-        }
-        if let Some(due) = tracked.deadline {
-            self.deadlines.remove(&(due, id));
-        }
-        tracked.hold.release();
-        if tracked.hold.staged.is_none() {
-            self.keeper.drop(id);
-        }
-        (self.notice)(Notice::Released(id));
-    }
-
-    fn answer(&mut self, answer: Answer) {
-        match answer {
-            Answer::Found { ticket, caught } => {
-                let Some(pending) = self.pending.remove(&ticket) else { return };
-                for caught in caught {
-                    let (source, staging) = (pending.source.clone(), pending.staging.clone());
-                    self.caught(caught, source, pending.rule.clone(), staging, How::Rescue);
-                }
-            }
-            Answer::Gone { ticket, unreadable } => {
-                let Some(pending) = self.pending.remove(&ticket) else { return };
-                let mut reason = String::from("its name was removed, and no process has it open any more");
-                if unreadable > 0 {
-                    reason.push_str(&format!(" ({unreadable} could not be looked into)"));
-                }
-                self.lost(pending.source, pending.rule, reason);
-            }
-            Answer::Who { ticket, producer, written } => {
-                let Some(tracked) = self.holds.get(&ticket) else { return };
-                if let Some(producer) = producer {
-                    let _ = tracked.hold.producer.set(producer);
-                }
-                let look = lease::look(&tracked.hold.file, tracked.hold.own_links());
-                if let Ok(mut look) = look
-                    && look.writers == Writers::Unknown
-                    && tracked.handed.is_none()
-                {
-                    look.writers = if written { Writers::Some } else { Writers::None };
-                    self.step(ticket, look, Instant::now());
-                }
-            }
-            Answer::Open { folder, name, caught } => {
-                // A sandbox's folder reads as the one outside: the device tells them apart.
-                let nodes = self.watches.nodes().filter(|(_, node)| node.path() == folder);
-                let Some((node, rule)) = nodes
-                    .filter_map(|(_, node)| match node.target(&name) {
-                        Some(Target::Rule(rule)) => Some((node, rule)),
-                        _ => None,
-                    })
-                    .max_by_key(|(node, _)| node.dev == caught.inode.dev)
-                else {
-                    return;
-                };
-                let (rule, staging) = (rule.clone(), node.staging.clone());
-                let before = self.holds.len();
-                self.caught(caught, folder.join(&name), rule, staging, How::Attach);
-                self.grabbed += (self.holds.len() - before) as u64;
-            }
-            Answer::OpenDone => {
-                let grabbed = std::mem::take(&mut self.grabbed);
-                std::mem::take(&mut self.orphans).into_iter().for_each(keeper::dismiss);
-                match self.overflowed.take() {
-                    Some(listed) => (self.notice)(Notice::Overflow { recovered: listed + grabbed }),
-                    None => (self.notice)(Notice::Grabbed(grabbed)),
-                }
-            }
-            Answer::Sandbox { dir, root } => {
-                if self.watches.enter_private(dir, &root) {
-                    self.after_walk();
-                    // What it has open by now was created before we looked.
-                    self.ask(Request::Open(self.concerns()));
-                }
-            }
-        }
-    }
-
-    /// A file taken from a process; with a link of our own where it still has a name, or never had one (O_TMPFILE).
-    fn caught(
-        &mut self,
-        caught: Caught,
-        source: PathBuf,
-        rule: Arc<Rule>,
-        staging: Option<Arc<Staging>>,
-        how: How,
-    ) {
-        if caught.orphan {
-            self.orphans.insert(caught.pid);
-        }
-        if self.by_inode.contains_key(&caught.inode) {
-            return;
-        }
-        self.count += 1;
-        let at = SystemTime::now();
-        let staged = staging.and_then(|staging| {
-            let name = source.file_name().unwrap_or_default().to_owned();
-            let name = Origin { at, rule: rule.name.clone(), name }.encode(self.count);
-            staging.link_open(&caught.file, &name).ok()?;
-            Some(Staged { staging, name })
-        });
-        self.hold(caught.file, staged, source, rule, how, caught.producer, at);
-    }
-
-    /// Files that are open already, named or not, wherever a rule looks.
-    fn look_for_open(&self) {
-        self.ask(Request::Sandboxes);
-        self.ask(Request::Open(self.concerns()));
-    }
-
-    /// The folders that hold candidates, and their globs, as they are now.
-    fn concerns(&self) -> Folders {
-        let leaves = self.watches.nodes().filter(|(_, node)| node.is_leaf());
-        let globs: HashMap<PathBuf, Vec<_>> =
-            leaves.map(|(_, node)| (node.path().to_owned(), node.matchers())).collect();
-        Arc::new(move |folder: &Path, name: &OsStr| {
-            globs.get(folder).is_some_and(|all| all.iter().any(|matcher| matcher.matches(name)))
-        })
-    }
-
-    /// What a crash, or the last end, left in staging.
-    fn recover(&mut self) {
-        let stagings: Vec<_> = self.watches.stagings.iter().cloned().collect();
-        for staging in stagings.iter().filter(|staging| staging.is_ours_alone()) {
-            for name in staging.names().unwrap_or_default() {
-                let (Some(origin), Ok(file)) = (Origin::parse(&name), staging.read(&name)) else { continue };
-                let known = self.watches.plan().rules.iter().find(|rule| rule.name == origin.rule);
-                let rule = known.cloned().unwrap_or_else(|| {
-                    let (folders, files) = (Vec::new(), Vec::new());
-                    let source = Source::Temporary;
-                    Arc::new(Rule { name: origin.rule.clone(), folders, files, recursive: false, source })
-                });
-                let folder =
-                    rule.folders.first().filter(|folder| !folder.contains('*')).cloned().unwrap_or_default();
-                let source = Path::new(&folder).join(&origin.name);
-                let staged = Some(Staged { staging: staging.clone(), name });
-                self.hold(file, staged, source, rule, How::Link, None, origin.at);
-            }
-        }
-    }
-
-    /// Events were lost: everything is looked at again (inotify(7), IN_Q_OVERFLOW).
-    fn overflow(&mut self) {
-        self.watches.rebuild();
-        self.watches.list_leaves();
-        let since = self.drained;
-        let found = std::mem::take(&mut self.watches.found);
-        let mut recovered = 0;
-        for found in found {
-            if self.born_after(found.node, &found.name, since) && self.consider(found.node, &found.name) {
-                recovered += 1;
-            }
-        }
-        self.after_walk();
-        self.overflowed = Some(self.overflowed.unwrap_or_default() + recovered);
-        self.look_for_open();
-    }
-
-    fn born_after(&self, node: i32, name: &OsStr, since: SystemTime) -> bool {
-        let Some(node) = self.watches.get(node) else { return false };
-        let flags = AtFlags::SYMLINK_NOFOLLOW;
-        let Ok(stat) = statx(node.dir().as_fd(), name, flags, StatxFlags::BTIME | StatxFlags::CTIME) else {
-            return false;
-        };
-        // A file system without birth times tells the last change of status, which is never earlier.
-        let born =
-            if stat.stx_mask & StatxFlags::BTIME.bits() == 0 { stat.stx_ctime } else { stat.stx_btime };
-        let since = since.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-        u64::try_from(born.tv_sec).unwrap_or_default() >= since
     }
 
     /// A launcher changes root while it starts, and its program takes a while: looked for now and a few times more.

@@ -1,0 +1,205 @@
+//! Files that no event of ours led to a link of: those that a process has open, those that a crash left, those whose
+//! events were lost.
+
+use std::{
+    collections::HashMap,
+    ffi::{OsStr, OsString},
+    os::fd::AsFd,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
+
+use rustix::fs::{AtFlags, StatxFlags, statx};
+
+use super::super::{
+    Notice, keeper, lease,
+    rescue::{self, Answer, Caught, Folders, Request, Wanted},
+    settle::Writers,
+    staging::{Origin, Staged, Staging},
+    watch::Target,
+};
+use super::{Core, Pending};
+use crate::{
+    event::How,
+    rule::{Rule, Source},
+};
+
+impl<N: Fn(Notice)> Core<N> {
+    /// The name is gone already: whoever has the file open is asked for it.
+    pub(super) fn wanted(&mut self, descriptor: i32, name: OsString) {
+        let Some(node) = self.watches.get(descriptor) else { return };
+        let Some(Target::Rule(rule)) = node.target(&name) else { return };
+        self.count += 1;
+        let ticket = self.count;
+        let (source, rule) = (node.path().join(&name), rule.clone());
+        let wanted = Wanted { ticket, folder: node.path().into(), name, dev: node.dev };
+        self.pending.insert(ticket, Pending { source, rule, staging: node.staging.clone() });
+        self.ask(Request::Lost(wanted));
+    }
+
+    pub(super) fn ask(&self, request: Request) {
+        if self.requests.send(rescue::Message::Asked(request)).is_err() {
+            tracing::error!("the rescue thread has ended");
+        }
+    }
+
+    pub(super) fn answer(&mut self, answer: Answer) {
+        match answer {
+            Answer::Found { ticket, caught } => {
+                let Some(pending) = self.pending.remove(&ticket) else { return };
+                for caught in caught {
+                    let (source, staging) = (pending.source.clone(), pending.staging.clone());
+                    self.caught(caught, source, pending.rule.clone(), staging, How::Rescue);
+                }
+            }
+            Answer::Gone { ticket, unreadable } => {
+                let Some(pending) = self.pending.remove(&ticket) else { return };
+                let mut reason = String::from("its name was removed, and no process has it open any more");
+                if unreadable > 0 {
+                    reason.push_str(&format!(" ({unreadable} could not be looked into)"));
+                }
+                self.lost(pending.source, pending.rule, reason);
+            }
+            Answer::Who { ticket, producer, written } => {
+                let Some(tracked) = self.holds.get(&ticket) else { return };
+                if let Some(producer) = producer {
+                    let _ = tracked.hold.producer.set(producer);
+                }
+                let look = lease::look(&tracked.hold.file, tracked.hold.own_links());
+                if let Ok(mut look) = look
+                    && look.writers == Writers::Unknown
+                    && tracked.handed.is_none()
+                {
+                    look.writers = if written { Writers::Some } else { Writers::None };
+                    self.step(ticket, look, Instant::now());
+                }
+            }
+            Answer::Open { folder, name, caught } => {
+                // A sandbox's folder reads as the one outside: the device tells them apart.
+                let nodes = self.watches.nodes().filter(|(_, node)| node.path() == folder);
+                let Some((node, rule)) = nodes
+                    .filter_map(|(_, node)| match node.target(&name) {
+                        Some(Target::Rule(rule)) => Some((node, rule)),
+                        _ => None,
+                    })
+                    .max_by_key(|(node, _)| node.dev == caught.inode.dev)
+                else {
+                    return;
+                };
+                let (rule, staging) = (rule.clone(), node.staging.clone());
+                let before = self.holds.len();
+                self.caught(caught, folder.join(&name), rule, staging, How::Attach);
+                self.grabbed += (self.holds.len() - before) as u64;
+            }
+            Answer::OpenDone => {
+                let grabbed = std::mem::take(&mut self.grabbed);
+                std::mem::take(&mut self.orphans).into_iter().for_each(keeper::dismiss);
+                match self.overflowed.take() {
+                    Some(listed) => (self.notice)(Notice::Overflow { recovered: listed + grabbed }),
+                    None => (self.notice)(Notice::Grabbed(grabbed)),
+                }
+            }
+            Answer::Sandbox { dir, root } => {
+                if self.watches.enter_private(dir, &root) {
+                    self.after_walk();
+                    // What it has open by now was created before we looked.
+                    self.ask(Request::Open(self.concerns()));
+                }
+            }
+        }
+    }
+
+    /// A file taken from a process; with a link of our own where it still has a name, or never had one (O_TMPFILE).
+    pub(super) fn caught(
+        &mut self,
+        caught: Caught,
+        source: PathBuf,
+        rule: Arc<Rule>,
+        staging: Option<Arc<Staging>>,
+        how: How,
+    ) {
+        if caught.orphan {
+            self.orphans.insert(caught.pid);
+        }
+        if self.by_inode.contains_key(&caught.inode) {
+            return;
+        }
+        self.count += 1;
+        let at = SystemTime::now();
+        let staged = staging.and_then(|staging| {
+            let name = source.file_name().unwrap_or_default().to_owned();
+            let name = Origin { at, rule: rule.name.clone(), name }.encode(self.count);
+            staging.link_open(&caught.file, &name).ok()?;
+            Some(Staged { staging, name })
+        });
+        self.hold(caught.file, staged, source, rule, how, caught.producer, at);
+    }
+
+    /// Files that are open already, named or not, wherever a rule looks.
+    pub(super) fn look_for_open(&self) {
+        self.ask(Request::Sandboxes);
+        self.ask(Request::Open(self.concerns()));
+    }
+
+    /// The folders that hold candidates, and their globs, as they are now.
+    pub(super) fn concerns(&self) -> Folders {
+        let leaves = self.watches.nodes().filter(|(_, node)| node.is_leaf());
+        let globs: HashMap<PathBuf, Vec<_>> =
+            leaves.map(|(_, node)| (node.path().to_owned(), node.matchers())).collect();
+        Arc::new(move |folder: &Path, name: &OsStr| {
+            globs.get(folder).is_some_and(|all| all.iter().any(|matcher| matcher.matches(name)))
+        })
+    }
+
+    /// What a crash, or the last end, left in staging.
+    pub(super) fn recover(&mut self) {
+        let stagings: Vec<_> = self.watches.stagings.iter().cloned().collect();
+        for staging in stagings.iter().filter(|staging| staging.is_ours_alone()) {
+            for name in staging.names().unwrap_or_default() {
+                let (Some(origin), Ok(file)) = (Origin::parse(&name), staging.read(&name)) else { continue };
+                let known = self.watches.plan().rules.iter().find(|rule| rule.name == origin.rule);
+                let rule = known.cloned().unwrap_or_else(|| {
+                    let (folders, files) = (Vec::new(), Vec::new());
+                    let source = Source::Temporary;
+                    Arc::new(Rule { name: origin.rule.clone(), folders, files, recursive: false, source })
+                });
+                let folder =
+                    rule.folders.first().filter(|folder| !folder.contains('*')).cloned().unwrap_or_default();
+                let source = Path::new(&folder).join(&origin.name);
+                let staged = Some(Staged { staging: staging.clone(), name });
+                self.hold(file, staged, source, rule, How::Link, None, origin.at);
+            }
+        }
+    }
+
+    /// Events were lost: everything is looked at again (inotify(7), IN_Q_OVERFLOW).
+    pub(super) fn overflow(&mut self) {
+        self.watches.rebuild();
+        self.watches.list_leaves();
+        let since = self.drained;
+        let found = std::mem::take(&mut self.watches.found);
+        let mut recovered = 0;
+        for found in found {
+            if self.born_after(found.node, &found.name, since) && self.consider(found.node, &found.name) {
+                recovered += 1;
+            }
+        }
+        self.after_walk();
+        self.overflowed = Some(self.overflowed.unwrap_or_default() + recovered);
+        self.look_for_open();
+    }
+
+    pub(super) fn born_after(&self, node: i32, name: &OsStr, since: SystemTime) -> bool {
+        let Some(node) = self.watches.get(node) else { return false };
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        let Ok(stat) = statx(node.dir().as_fd(), name, flags, StatxFlags::BTIME | StatxFlags::CTIME) else {
+            return false;
+        };
+        // A file system without birth times tells the last change of status, which is never earlier.
+        let born =
+            if stat.stx_mask & StatxFlags::BTIME.bits() == 0 { stat.stx_ctime } else { stat.stx_btime };
+        let since = since.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        u64::try_from(born.tv_sec).unwrap_or_default() >= since
+    }
+}
