@@ -9,7 +9,7 @@ mod foreign;
 mod harm;
 mod large;
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, path::Path, process::Command, sync::Mutex};
 
 use corpus::Good;
 use fisga::media::{Verdict, inspect};
@@ -26,8 +26,14 @@ fn good_files_are_whole_and_harmed_ones_are_not() {
 fn all_good_files_are_whole_and_harmed_ones_are_not() {
     let dir = tempfile::tempdir().unwrap();
     let goods = corpus::build(dir.path(), false);
-    let broken = goods.iter().filter(|g| !decodes(&g.path)).map(|g| g.path.display().to_string());
-    assert_eq!(broken.collect::<Vec<_>>(), Vec::<String>::new(), "ffmpeg finds them broken");
+    let broken = Mutex::new(Vec::new());
+    corpus::each(goods.iter(), |good| {
+        if !decodes(&good.path) {
+            broken.lock().unwrap().push(good.path.clone());
+        }
+    });
+    let broken = broken.into_inner().unwrap();
+    assert!(broken.is_empty(), "ffmpeg finds them broken: {broken:?}");
     judge_all(&goods, Harms { cuts: 200, holes: 20, zeros: 30 });
 }
 
@@ -48,7 +54,10 @@ fn decodes(path: &Path) -> bool {
         .args(["-f", "null", "-"])
         .output()
         .expect("ffmpeg (Debian package ffmpeg)");
-    output.status.success() && output.stderr.is_empty()
+    // Two frames of one time are the null muxer's complaint, not a decoder's.
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    output.status.success()
+        && complaints.lines().all(|line| line.contains("non monotonically increasing dts"))
 }
 
 /// What is wrong with the verdict on a good file.
