@@ -4,6 +4,20 @@
 //! the first thing that is cut; they load tables (and `mdat`) into memory and follow sizes without a bound. A verdict needs the
 //! opposite: how far does the structure reach, where does it break, and how much did it promise, in bounded memory and time
 //! whatever the bytes are.
+//!
+//! | container | who promises how much there is | what a cut leaves unseen |
+//! |---|---|---|
+//! | MP4, MOV | sizes of boxes, sample tables; `sidx`, `mehd` of fragments | fragments without either: whole ones that are gone |
+//! | Matroska, WebM | size of the segment, index, duration | live: whole blocks that are gone |
+//! | FLV | `onMetaData`: bytes or seconds | without it: whole tags that are gone |
+//! | Ogg | marks on the last pages, but not how much was before them | nothing, but the share is an upper bound |
+//! | MP3 | Xing, Info, VBRI | without one: whole frames that are gone |
+//! | FLAC | number of samples | without it: whole frames that are gone |
+//! | AVI, WAVE | sizes of chunks | sizes left open by a pipe |
+//! | MPEG-TS, MPEG-PS, AAC | nobody | whole packets or frames that are gone |
+//!
+//! Where nobody promises, [`Report::open_ended`] says so. A gap inside is seen everywhere: holes always, and blocks of zeros
+//! unless the coding may have them (PCM, stuffed MPEG-2, intra codecs of a fixed frame size).
 
 mod adts;
 mod amf;
