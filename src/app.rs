@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, mpsc},
+    sync::{Arc, Once, mpsc},
     time::Instant,
 };
 
@@ -13,6 +13,7 @@ use crate::{
     engine::{self, Command, Engine, EngineError, Notice, Options, Trip},
     event::{Event, display},
     library::{history, place},
+    memory,
     pipeline::{self, Store, Work, Worker},
     rule::Source,
     title::Titles,
@@ -191,6 +192,7 @@ fn translate(
     ready: Event,
     tell: impl Fn(Told) + Send + 'static,
 ) -> impl Fn(Notice) + Send + 'static {
+    let started = Once::new();
     move |notice| {
         let work = |work| drop(worker.send(work));
         match notice {
@@ -210,7 +212,9 @@ fn translate(
             Notice::Released(id) => work(Work::Released(id)),
             Notice::Lost { source, rule, reason } => work(Work::Lost { source, rule, reason }),
             Notice::Overflow { recovered } => tell(Told::Event(Event::Overflow { recovered })),
-            Notice::Grabbed(_) | Notice::Tripped(Trip::Sandbox) => {}
+            // The first look for open files ends the start.
+            Notice::Grabbed(_) => started.call_once(memory::start_is_over),
+            Notice::Tripped(Trip::Sandbox) => {}
             Notice::Tripped(Trip::Library) => work(Work::Retry),
             Notice::Tripped(Trip::Configuration) => tell(Told::Configuration),
             Notice::Created(path) => tell(Told::Created(path)),

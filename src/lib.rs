@@ -28,6 +28,7 @@ pub mod engine;
 pub mod event;
 pub mod library;
 pub mod media;
+mod memory;
 pub mod pipeline;
 #[cfg(feature = "tray")]
 pub mod resident;
