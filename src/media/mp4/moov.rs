@@ -155,7 +155,9 @@ impl Track {
                 length = u64::from(n) * u64::from(self.sizes.constant);
             } else {
                 for i in sample..sample + n {
-                    length += u64::from(self.sizes.get(&mut sizes, i)?.unwrap_or(0));
+                    // The count may promise more than there is.
+                    let Some(size) = self.sizes.get(&mut sizes, i)? else { break };
+                    length += u64::from(size);
                 }
             }
             sample += n;
