@@ -49,7 +49,7 @@ fn judge_all(goods: &[Good], harms: Harms) {
 /// Whether ffmpeg decodes all of it without a complaint.
 fn decodes(path: &Path) -> bool {
     let output = Command::new("ffmpeg")
-        .args(["-v", "error", "-nostdin", "-i"])
+        .args(["-v", "repeat+error", "-nostdin", "-i"])
         .arg(path)
         .args(["-f", "null", "-"])
         .output()
