@@ -8,6 +8,7 @@ pub mod hold;
 pub mod keeper;
 pub mod lease;
 mod priority;
+mod program;
 pub mod rescue;
 pub mod settle;
 pub mod staging;
@@ -20,6 +21,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
+        atomic::{AtomicBool, Ordering},
         mpsc::{self, Sender},
     },
     thread::JoinHandle,
@@ -152,6 +154,8 @@ pub struct Engine {
 pub struct Handle {
     inbox: Sender<thread::Message>,
     wake: Arc<OwnedFd>,
+    /// Looked at for each file: a pause is in force when the command returns.
+    paused: Arc<AtomicBool>,
 }
 
 impl Engine {
@@ -181,10 +185,10 @@ impl Engine {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(|e| EngineError::System { call: "eventfd", source: e.into() })?;
         let (inbox, messages) = mpsc::channel();
-        let handle = Handle { inbox, wake: Arc::new(wake) };
+        let handle = Handle { inbox, wake: Arc::new(wake), paused: Arc::default() };
         let (requests, asked) = mpsc::channel();
         let own = requests.clone();
-        let core = thread::Core::new(options, stagings, requests, messages, handle.wake.clone(), notice)?;
+        let core = thread::Core::new(options, stagings, requests, messages, &handle, notice)?;
         let answers = handle.clone();
         let scanner = spawn("rescue", move || {
             rescue::run(&asked, own, |answer| answers.post(thread::Message::Answer(answer)));
@@ -212,7 +216,11 @@ impl Engine {
 impl Handle {
     /// Gives a command; without effect when the engine has ended.
     pub fn send(&self, command: Command) {
-        self.post(thread::Message::Command(command));
+        match command {
+            Command::Pause => self.paused.store(true, Ordering::Relaxed),
+            Command::Resume => self.paused.store(false, Ordering::Relaxed),
+            command => self.post(thread::Message::Command(command)),
+        }
     }
 
     fn post(&self, message: thread::Message) {

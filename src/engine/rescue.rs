@@ -15,7 +15,7 @@ use std::{
     io,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::ffi::{OsStrExt, OsStringExt},
+        unix::ffi::OsStrExt,
     },
     path::{Path, PathBuf},
     sync::{
@@ -532,8 +532,7 @@ fn in_other_namespace(pid: u32) -> bool {
 }
 
 fn identify(pid: u32) -> Producer {
-    let comm = std::fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
-    let name = OsString::from_vec(comm).to_string_lossy().trim_end().to_owned();
+    let name = super::program::name(pid);
     Producer { pid, name, family: Family::of(pid) }
 }
 

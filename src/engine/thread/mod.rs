@@ -15,7 +15,11 @@ use std::{
         unix::ffi::OsStrExt,
     },
     path::PathBuf,
-    sync::{Arc, mpsc::Receiver},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::Receiver,
+    },
     time::{Duration, Instant, SystemTime},
 };
 
@@ -27,7 +31,7 @@ use rustix::{
 };
 
 use super::{
-    Command, EngineError, Notice, Options, Trip,
+    Command, EngineError, Handle, Notice, Options, Trip,
     hold::{Hold, HoldId, Inode, open_regular},
     keeper::Keeper,
     rescue::{self, Answer, Requests},
@@ -123,7 +127,7 @@ pub(super) struct Core<N> {
     configuration: Option<PathBuf>,
     runtime: Option<PathBuf>,
     trace: bool,
-    paused: bool,
+    paused: Arc<AtomicBool>,
     count: u64,
     holds: HashMap<HoldId, Tracked>,
     by_inode: HashMap<Inode, HoldId>,
@@ -146,7 +150,7 @@ impl<N: Fn(Notice)> Core<N> {
         stagings: Stagings,
         requests: Requests,
         messages: Receiver<Message>,
-        wake: Arc<OwnedFd>,
+        handle: &Handle,
         notice: N,
     ) -> Result<Self, EngineError> {
         let plan = Plan::new(
@@ -159,13 +163,13 @@ impl<N: Fn(Notice)> Core<N> {
             watches: Watches::new(plan, options.trace, stagings).map_err(EngineError::Inotify)?,
             requests,
             messages,
-            wake,
+            wake: handle.wake.clone(),
             notice,
             mounts: File::open("/proc/self/mountinfo").ok(),
             configuration: options.configuration,
             runtime: options.runtime,
             trace: options.trace,
-            paused: false,
+            paused: handle.paused.clone(),
             count: 0,
             holds: HashMap::new(),
             by_inode: HashMap::new(),
@@ -248,6 +252,10 @@ impl<N: Fn(Notice)> Core<N> {
         Ok(true)
     }
 
+    fn paused(&self) -> bool {
+        self.paused.load(Ordering::Relaxed)
+    }
+
     /// Reads one batch of events: all links first.
     fn events(&mut self, buffer: &mut [u8]) -> Result<(), EngineError> {
         let mut rest = Vec::new();
@@ -292,7 +300,7 @@ impl<N: Fn(Notice)> Core<N> {
             match node.target(name) {
                 None => {}
                 Some(Target::Trip(trip)) => rest.push(Rest::Tripped { trip: *trip, mask }),
-                Some(Target::Rule(_)) if self.paused => {}
+                Some(Target::Rule(_)) if self.paused() => {}
                 Some(Target::Rule(rule)) if created => {
                     self.count += 1;
                     rest.push(Rest::Seized(seize(node, descriptor, name, rule, self.count)));
@@ -417,8 +425,6 @@ impl<N: Fn(Notice)> Core<N> {
 
     fn command(&mut self, command: Command) {
         match command {
-            Command::Pause => self.paused = true,
-            Command::Resume => self.paused = false,
             Command::Grab => self.look_for_open(),
             Command::Configure { rules, library } => {
                 match Plan::new(&rules, &library, self.configuration.as_deref(), self.runtime.as_deref()) {
@@ -426,7 +432,7 @@ impl<N: Fn(Notice)> Core<N> {
                         self.watches.set_plan(plan);
                         self.after_walk();
                         // What is playing already concerns a new rule as it does at the start.
-                        if !self.paused {
+                        if !self.paused() {
                             self.look_for_open();
                         }
                     }
@@ -434,7 +440,8 @@ impl<N: Fn(Notice)> Core<N> {
                 }
             }
             Command::Done { id, keep } => self.done(id, keep),
-            Command::Stop => {}
+            // Both are in force without us: see [`Handle::send`].
+            Command::Pause | Command::Resume | Command::Stop => {}
         }
     }
 
@@ -457,7 +464,7 @@ impl<N: Fn(Notice)> Core<N> {
             }
         }
         let found = std::mem::take(&mut self.watches.found);
-        if !self.paused {
+        if !self.paused() {
             for found in found {
                 self.consider(found.node, &found.name);
             }
