@@ -30,12 +30,15 @@ pub fn minibrowser(sandbox: &Sandbox, display: &Xvfb, url: &str) -> Browser {
 pub fn firefox(sandbox: &Sandbox, display: &Xvfb, url: &str, args: &[&str]) -> Browser {
     let profile = sandbox.path("home/profile");
     fs::create_dir_all(&profile).unwrap();
-    let prefs: String =
-        PREFS.iter().map(|(name, value)| format!("user_pref(\"{name}\", {value});\n")).collect();
-    fs::write(profile.join("user.js"), prefs).unwrap();
+    fs::write(profile.join("user.js"), prefs()).unwrap();
     let mut command = sandbox.command(super::program("firefox-esr", "firefox-esr"));
     command.args(["--no-remote", "--profile"]).arg(&profile).args(args).arg(url);
     start(sandbox, display, command)
+}
+
+/// What a Firefox profile's `user.js` holds.
+pub fn prefs() -> String {
+    PREFS.iter().map(|(name, value)| format!("user_pref(\"{name}\", {value});\n")).collect()
 }
 
 fn start(sandbox: &Sandbox, display: &Xvfb, mut command: Command) -> Browser {

@@ -234,6 +234,16 @@ impl Fisga {
         }
     }
 
+    /// Takes the first event that `wanted` accepts, unless none comes until `end`.
+    pub fn try_next(&mut self, end: Instant, wanted: impl Fn(&Event) -> bool) -> Option<Event> {
+        loop {
+            if let Some(at) = self.pending.iter().position(&wanted) {
+                return Some(self.pending.remove(at));
+            }
+            self.next(end).ok()?;
+        }
+    }
+
     /// The next file that is saved.
     pub fn wait_saved(&mut self, within: Duration) -> Saved {
         match self.wait_for("saved", within, |event| matches!(event, Event::Saved(_))) {

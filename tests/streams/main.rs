@@ -1,0 +1,353 @@
+//! Streams in real browsers, from the page to the library: hls.js, dash.js, shaka, video.js and the browser's own player,
+//! with the cache headers of many sites.
+//!
+//! Every run plays one row of each kind in both browsers. The whole table, printed:
+//! `cargo test --release --test streams -- --ignored --nocapture`.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
+
+mod browser;
+mod clips;
+#[path = "../common/mod.rs"]
+mod common;
+mod site;
+
+use std::{
+    fmt::Write,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use browser::Browser::{self, Chromium, Firefox};
+use clips::{FRAMES, SECONDS, joined};
+use common::sandbox::{Fisga, Sandbox};
+use fisga::event::{Event, Saved};
+use serde_json::json;
+use site::Site;
+
+/// How long a page may say nothing.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// How long fisga may take after the last page: an incomplete stream is given out after a minute of silence.
+const MINUTE: Duration = Duration::from_secs(75);
+const SOON: Duration = Duration::from_secs(10);
+/// How long one look for fisga's events takes while pages play.
+const LITTLE: Duration = Duration::from_millis(200);
+
+/// One page of a session and what is to come of it.
+struct Row {
+    name: &'static str,
+    player: &'static str,
+    policy: &'static str,
+    set: &'static str,
+    file: &'static str,
+    more: &'static str,
+    chromium: Want,
+    firefox: Want,
+}
+
+/// What is to be in the library.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Want {
+    /// These bytes: the set's segments one after the other.
+    Exact,
+    /// As many pictures as the source has, and no complaint of the decoder.
+    Frames,
+    /// The same, though nothing tells where the end is.
+    Guessed,
+    /// Some of it, in its place, and called incomplete.
+    Part,
+    /// The browser keeps nothing, or some of it: never more than it says.
+    Scraps,
+    /// Nothing: the browser doesn't store it.
+    Nothing,
+    /// Nothing: left alone, with the reason.
+    Dropped(&'static str),
+}
+
+use Want::{Dropped, Exact, Frames, Guessed, Nothing, Part, Scraps};
+
+const fn row(
+    name: &'static str,
+    (player, policy): (&'static str, &'static str),
+    (set, file): (&'static str, &'static str),
+    more: &'static str,
+    chromium: Want,
+    firefox: Want,
+) -> Row {
+    Row { name, player, policy, set, file, more, chromium, firefox }
+}
+
+/// One of each kind.
+const FEW: [Row; 7] = [
+    row("transport", ("hls", "maxage"), ("ts", "index.m3u8"), "", Exact, Exact),
+    row("fragmented", ("hls", "br"), ("fmp4", "index.m3u8"), "", Exact, Exact),
+    row("apart", ("hls", "maxage"), ("sound", "index.m3u8"), "", Frames, Frames),
+    row("ranges", ("hls", "maxage"), ("range", "index.m3u8"), "", Exact, Nothing),
+    row("numbered", ("dash", "maxage"), ("number", "index.mpd"), "", Frames, Frames),
+    row("progressive", ("native", "maxage"), ("file", "film.mp4"), "", Exact, Exact),
+    row("secret", ("hls", "maxage"), ("aes", "index.m3u8"), "", Dropped("encrypted"), Dropped("encrypted")),
+];
+
+/// All others.
+const MANY: [Row; 19] = [
+    row("plainfile", ("native", "norange"), ("file", "film.mp4"), "", Exact, Exact),
+    row("largefile", ("native", "maxage"), ("file", "big.mp4"), "", Exact, Scraps),
+    row("switched", ("hls", "maxage"), ("master", "index.m3u8"), "&level=1&switch=0", Frames, Frames),
+    row("timed", ("dash", "maxage"), ("time", "index.mpd"), "", Frames, Frames),
+    row("indexed", ("dash", "maxage"), ("sidx", "index.mpd"), "", Frames, Nothing),
+    row("revalidated", ("hls", "nocache"), ("ts", "index.m3u8"), "", Exact, Exact),
+    row("privately", ("hls", "private"), ("ts", "index.m3u8"), "", Exact, Exact),
+    row("modified", ("hls", "lm"), ("fmp4", "index.m3u8"), "", Exact, Exact),
+    row("headerless", ("hls", "bare"), ("ts", "index.m3u8"), "", Exact, Exact),
+    row("unstored", ("hls", "nostore"), ("ts", "index.m3u8"), "", Nothing, Nothing),
+    row("listless", ("hls", "listless"), ("ts", "index.m3u8"), "", Guessed, Guessed),
+    row("listlessmp", ("hls", "listless"), ("fmp4", "index.m3u8"), "", Guessed, Guessed),
+    row("signed", ("hls", "token"), ("ts", "index.m3u8"), "", Exact, Exact),
+    row("zipped", ("hls", "gzip"), ("ts", "index.m3u8"), "", Exact, Exact),
+    row("zippedmpd", ("dash", "gzip"), ("number", "index.mpd"), "", Frames, Frames),
+    row("shaka", ("shaka", "maxage"), ("number", "index.mpd"), "", Frames, Frames),
+    row("videojs", ("videojs", "maxage"), ("fmp4", "index.m3u8"), "", Exact, Exact),
+    row("livestream", ("hls", "live"), ("ts", "index.m3u8"), "&x=1", Exact, Exact),
+    row("halfway", ("hls", "maxage"), ("ts", "index.m3u8"), "&stop=5&x=1", Part, Part),
+];
+
+impl Row {
+    fn page(&self, port: u16) -> String {
+        let Self { name, player, policy, set, file, more, .. } = self;
+        // A file is known by its own name, a stream by its folder's.
+        let file = if file.ends_with(".mp4") { format!("{name}~{file}") } else { (*file).into() };
+        let src = format!("http://127.0.0.1:{port}/{policy}/{set}/{name}/{file}");
+        format!("http://localhost:{port}/page?row={name}&k={player}&s={src}{more}")
+    }
+
+    fn want(&self, browser: Browser) -> Want {
+        match browser {
+            Chromium => self.chromium,
+            Firefox => self.firefox,
+        }
+    }
+}
+
+/// fisga and a browser in one home, and what came of it.
+struct Session {
+    browser: Browser,
+    /// Kept for its files.
+    sandbox: Sandbox,
+    said: Vec<String>,
+    saved: Vec<Saved>,
+    dropped: Vec<String>,
+    /// What fisga said on stderr.
+    log: String,
+}
+
+impl Session {
+    /// Plays one row after the other, then closes the browser. `cache` is the size of the browser's cache.
+    fn play(browser: Browser, rows: &[&Row], cache: Option<u64>) -> Self {
+        let mut sandbox = Sandbox::new();
+        sandbox.set("RUST_LOG", "fisga=debug");
+        sandbox.configure(json!({
+            "sources": { "temporary_files": false, "browser_cache": true },
+            "min_duration": "3 s",
+            "name": "{title}",
+        }));
+        let mut site = Site::start(&clips::sets(), &clips::players(), |port| {
+            rows.iter().map(|r| r.page(port)).collect()
+        });
+        let mut fisga = sandbox.watch();
+        let process = browser.start(&sandbox, &site.first(), cache);
+        let mut session = Self {
+            browser,
+            sandbox,
+            said: Vec::new(),
+            saved: Vec::new(),
+            dropped: Vec::new(),
+            log: String::new(),
+        };
+        std::thread::scope(|scope| {
+            let site = &mut site;
+            let pages = scope.spawn(move || site.session(PATIENCE));
+            while !pages.is_finished() {
+                session.gather(&mut fisga, Instant::now() + LITTLE);
+            }
+            session.said = pages.join().unwrap();
+        });
+        // What the browser still writes it writes when it ends.
+        drop(process);
+        let slow = |r: &&&Row| matches!(r.want(browser), Part | Guessed);
+        let expected = rows.iter().filter(|r| !matches!(r.want(browser), Nothing | Scraps)).count();
+        let end = Instant::now() + if rows.iter().any(|r| slow(&r)) { MINUTE } else { SOON };
+        while session.saved.len() + session.dropped.len() < expected && Instant::now() < end {
+            session.gather(&mut fisga, end.min(Instant::now() + LITTLE));
+        }
+        session.log = fisga.stop();
+        session
+    }
+
+    /// Takes what fisga says until `end`. What is saved is moved away at once: most rows have the same content, and
+    /// what is in the library already is not saved again.
+    fn gather(&mut self, fisga: &mut Fisga, end: Instant) {
+        while let Some(event) = fisga.try_next(end, |e| matches!(e, Event::Saved(_) | Event::Dropped { .. }))
+        {
+            match event {
+                Event::Saved(mut saved) => {
+                    let to = self.sandbox.path(&format!("tmp/{}.{}", self.saved.len(), saved.container));
+                    std::fs::rename(&saved.path, &to).unwrap();
+                    saved.path = to.to_string_lossy().into_owned();
+                    self.saved.push(saved);
+                }
+                Event::Dropped { reason, .. } => self.dropped.push(reason),
+                _ => {}
+            }
+        }
+    }
+
+    /// What is wrong with a row.
+    fn judge(&self, row: &Row) -> Result<String, String> {
+        let said =
+            self.said.iter().find_map(|s| s.strip_prefix(row.name)?.strip_prefix(' ')).unwrap_or("nothing");
+        let over = if row.more.contains("stop=") { "stopped" } else { "ended" };
+        if said != over {
+            return Err(format!("the page says: {said}; all pages: {:?}", self.said));
+        }
+        let saved: Vec<&Saved> =
+            self.saved.iter().filter(|s| s.title.split('~').next() == Some(row.name)).collect();
+        let want = row.want(self.browser);
+        match (want, &saved[..]) {
+            (Nothing | Scraps, []) => Ok("nothing stored".into()),
+            (Dropped(why), []) if self.dropped.iter().any(|d| d.contains(why)) => {
+                Ok(format!("dropped: {why}"))
+            }
+            (Exact | Frames | Guessed | Part | Scraps, [saved]) => check(row, want, saved),
+            (_, saved) => {
+                let told: Vec<_> = saved.iter().map(|s| (&s.path, &s.verdict, s.fraction)).collect();
+                Err(format!("wanted {want:?}, saved {told:?}, dropped {:?}", self.dropped))
+            }
+        }
+    }
+
+    /// Every row, and whether all are right.
+    fn table(&self, rows: &[&Row]) -> (String, bool) {
+        let (mut table, mut good) = (String::new(), true);
+        for row in rows {
+            let what =
+                format!("{:<12} {:<8} {:<9} {}/{}", row.name, row.player, row.policy, row.set, row.file);
+            let outcome = match self.judge(row) {
+                Ok(how) => format!("ok    {how}"),
+                Err(why) => {
+                    good = false;
+                    format!("WRONG {why}")
+                }
+            };
+            let _ = writeln!(table, "{:<9} {what:<56} {outcome}", format!("{:?}", self.browser));
+        }
+        if !good {
+            let _ = writeln!(table, "{}\n{}", self.log, files(&self.sandbox));
+        }
+        (table, good)
+    }
+}
+
+/// What is left in the caches, to see why a row is wrong.
+fn files(sandbox: &Sandbox) -> String {
+    let all = common::files(&sandbox.path("home/.cache"));
+    all.iter().map(|f| format!("{} {}\n", f.metadata().map_or(0, |m| m.len()), f.display())).collect()
+}
+
+fn check(row: &Row, want: Want, saved: &Saved) -> Result<String, String> {
+    let path = Path::new(&saved.path);
+    let bytes = std::fs::read(path).unwrap();
+    let source = match row.file {
+        file if file.ends_with(".mp4") => std::fs::read(clips::sets().join(row.set).join(file)).unwrap(),
+        file if file.ends_with(".m3u8") => joined(row.set, file),
+        _ => Vec::new(),
+    };
+    let exact = !source.is_empty() && blake3::hash(&bytes) == blake3::hash(&source);
+    let verdict = saved.verdict.as_str();
+    let told = format!("{verdict} {:.0} % in {} ms", saved.fraction * 100.0, saved.ms);
+    if matches!(want, Part | Scraps) {
+        let part = verdict == "incomplete" && saved.fraction > 0.0 && saved.fraction < 1.0;
+        // The first segments of a stream; of a file some blocks, and holes.
+        let blocks = bytes.chunks(4096).zip(source.chunks(4096));
+        let fits = bytes.len() <= source.len() && blocks.fold(true, |fits, (a, b)| fits && is_part(a, b));
+        let told = format!("{told}, {} of {} bytes", bytes.len(), source.len());
+        return if part && fits && !bytes.is_empty() { Ok(told) } else { Err(told) };
+    }
+    if verdict != if want == Guessed { "open-ended" } else { "complete" } {
+        return Err(told);
+    }
+    let (frames, complaints) = clips::decode(path);
+    if frames != FRAMES || complaints > 0 {
+        return Err(format!("{frames} of {FRAMES} pictures, {complaints} complaints, {told}"));
+    }
+    if want == Exact && !exact {
+        return Err(format!("{} bytes, not the source's {}, {told}", bytes.len(), source.len()));
+    }
+    let how = if exact { format!("exact, {} bytes", bytes.len()) } else { format!("{frames} pictures") };
+    Ok(format!("{how}, {told}"))
+}
+
+/// A block with holes in it.
+fn is_part(block: &[u8], of: &[u8]) -> bool {
+    block.iter().zip(of).all(|(a, b)| a == b || *a == 0)
+}
+
+fn all_good(browser: Browser, rows: &[&Row]) {
+    let (table, good) = Session::play(browser, rows, None).table(rows);
+    println!("{table}");
+    assert!(good, "\n{table}");
+}
+
+#[test]
+fn one_of_each_kind_in_chromium() {
+    all_good(Chromium, &FEW.iter().collect::<Vec<_>>());
+}
+
+#[test]
+fn one_of_each_kind_in_firefox() {
+    all_good(Firefox, &FEW.iter().collect::<Vec<_>>());
+}
+
+/// The table of everything, or with `ROWS=name,name` of these rows.
+#[test]
+#[ignore = "takes six minutes"]
+fn the_whole_table() {
+    let only = std::env::var("ROWS").unwrap_or_default();
+    let chosen = |r: &&Row| only.is_empty() || only.split(',').any(|name| name == r.name);
+    let rows: Vec<&Row> = FEW.iter().chain(&MANY).filter(chosen).collect();
+    let mut all = true;
+    for browser in [Chromium, Firefox] {
+        let (table, good) = Session::play(browser, &rows, None).table(&rows);
+        println!("{table}");
+        all &= good;
+    }
+    assert!(all);
+}
+
+/// A cache that holds one of three videos: each is saved all the same, since a link outlives eviction.
+#[test]
+#[ignore = "takes two minutes"]
+fn a_cache_that_is_too_small() {
+    let rows = [
+        row("firstfilm", ("native", "norange"), ("file", "big.mp4"), "", Exact, Exact),
+        row("secondfilm", ("hls", "maxage"), ("ts", "index.m3u8"), "", Exact, Exact),
+        row("thirdfilm", ("native", "norange"), ("file", "big.mp4"), "", Exact, Exact),
+    ];
+    let rows: Vec<&Row> = rows.iter().collect();
+    let mut all = true;
+    for browser in [Chromium, Firefox] {
+        let (table, good) = Session::play(browser, &rows, Some(20 << 20)).table(&rows);
+        println!("{table}");
+        all &= good;
+    }
+    assert!(all, "of {SECONDS} s each");
+}
+
+/// The same video twice is saved once.
+#[test]
+#[ignore = "takes a minute"]
+fn the_same_video_twice() {
+    let one = row("onceonly", ("hls", "maxage"), ("ts", "index.m3u8"), "", Exact, Exact);
+    for browser in [Chromium, Firefox] {
+        let session = Session::play(browser, &[&one, &one], None);
+        assert_eq!(session.judge(&one).map(drop), Ok(()), "{browser:?}");
+    }
+}

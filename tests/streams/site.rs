@@ -1,0 +1,271 @@
+//! A site and its CDN on 127.0.0.1: media with the cache headers that a test wants, and the pages that play it.
+//!
+//! `/POLICY/SET/ROW/FILE` is `SET/FILE` of the media folder, for the row's own use; what stands before a `~` in the
+//! name is left out:
+//!
+//! | policy | headers |
+//! |---|---|
+//! | `maxage` | `max-age`, `ETag`, `Last-Modified` |
+//! | `nocache` | `no-cache`, `ETag` |
+//! | `private` | `private, must-revalidate`, `Last-Modified` |
+//! | `lm` | `Last-Modified` only |
+//! | `bare` | none |
+//! | `nostore` | `no-store` |
+//! | `listless` | `max-age`, but playlists `no-store` |
+//! | `token` | as `maxage`; each playlist signs its segments anew |
+//! | `gzip`, `br` | as `maxage`; playlists compressed |
+//! | `norange` | as `maxage`; ranges are ignored |
+//! | `live` | as `maxage`; the playlist is a window of three segments that slides every second |
+
+use std::{
+    collections::VecDeque,
+    fs,
+    io::{BufRead, BufReader, Write},
+    net::{Shutdown, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex,
+        mpsc::{Receiver, Sender, channel},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+const PAGE: &[u8] = include_bytes!("page.html");
+const SINCE: &str = "Last-Modified: Wed, 01 Jan 2025 00:00:00 GMT\r\n";
+
+/// The server; ends with the value.
+pub(crate) struct Site {
+    pub(crate) port: u16,
+    shared: Arc<Shared>,
+    said: Receiver<String>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    media: PathBuf,
+    npm: PathBuf,
+    pages: Mutex<VecDeque<String>>,
+    say: Mutex<Sender<String>>,
+    live: Mutex<Option<Instant>>,
+    over: Mutex<bool>,
+}
+
+struct Request {
+    path: String,
+    query: String,
+    range: Option<(u64, Option<u64>)>,
+    etag: Option<String>,
+}
+
+impl Site {
+    /// Serves sets of media and players from npm; `pages` are given out one after the other.
+    pub(crate) fn start(media: &Path, npm: &Path, pages: impl FnOnce(u16) -> Vec<String>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (say, said) = channel();
+        let shared = Arc::new(Shared {
+            media: media.into(),
+            npm: npm.into(),
+            pages: Mutex::new(pages(port).into()),
+            say: Mutex::new(say),
+            live: Mutex::default(),
+            over: Mutex::new(false),
+        });
+        let thread = std::thread::spawn({
+            let shared = shared.clone();
+            move || accept(&listener, &shared)
+        });
+        Self { port, shared, said, thread: Some(thread) }
+    }
+
+    /// The page that begins the session.
+    pub(crate) fn first(&self) -> String {
+        format!("http://localhost:{}/page", self.port)
+    }
+
+    /// What pages say until the session is over: "ROW what".
+    ///
+    /// # Panics
+    /// If nothing is said for so long.
+    pub(crate) fn session(&mut self, patience: Duration) -> Vec<String> {
+        let mut all = Vec::new();
+        loop {
+            match self.said.recv_timeout(patience) {
+                Ok(line) if line == "session over" => return all,
+                Ok(line) => all.push(line),
+                Err(_) => panic!("the browser says nothing for {patience:?}; before: {all:?}"),
+            }
+        }
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        *self.shared.over.lock().unwrap() = true;
+        let _ = TcpStream::connect(("127.0.0.1", self.port));
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
+    let mut connections = Vec::new();
+    while let Ok((stream, _)) = listener.accept() {
+        if *shared.over.lock().unwrap() {
+            break;
+        }
+        let (handle, shared) = (stream.try_clone().unwrap(), shared.clone());
+        let serve = move || {
+            let mut reader = BufReader::new(stream);
+            while let Some(request) = Request::read(&mut reader) {
+                if answer(reader.get_mut(), &request, &shared).is_none() {
+                    break;
+                }
+            }
+        };
+        connections.push((handle, std::thread::spawn(serve)));
+    }
+    for (stream, thread) in connections {
+        let _ = stream.shutdown(Shutdown::Both);
+        let _ = thread.join();
+    }
+}
+
+impl Request {
+    fn read(reader: &mut BufReader<TcpStream>) -> Option<Self> {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok().filter(|n| *n > 0)?;
+        let target = line.split(' ').nth(1)?.to_owned();
+        let (path, query) = target.split_once('?').unwrap_or((&target, ""));
+        let mut request = Self { path: path.into(), query: query.into(), range: None, etag: None };
+        loop {
+            let mut line = String::new();
+            reader.read_line(&mut line).ok()?;
+            let Some((name, value)) = line.trim_end().split_once(':') else { return Some(request) };
+            match name.to_ascii_lowercase().as_str() {
+                "range" => request.range = range(value.trim()),
+                "if-none-match" => request.etag = Some(value.trim().into()),
+                _ => {}
+            }
+        }
+    }
+}
+
+fn range(value: &str) -> Option<(u64, Option<u64>)> {
+    let (first, last) = value.strip_prefix("bytes=")?.split_once('-')?;
+    Some((first.parse().ok()?, last.parse().ok()))
+}
+
+fn answer(out: &mut TcpStream, request: &Request, shared: &Shared) -> Option<()> {
+    let fresh = "Cache-Control: no-store\r\n";
+    match request.path.as_str() {
+        "/page" => return send(out, "200 OK", "text/html; charset=utf-8", fresh, PAGE),
+        "/next" => {
+            let page = shared.pages.lock().unwrap().pop_front().unwrap_or_default();
+            return send(out, "200 OK", "text/plain", fresh, page.as_bytes());
+        }
+        "/say" => {
+            let text = percent_encoding::percent_decode_str(&request.query).decode_utf8_lossy().into_owned();
+            let _ = shared.say.lock().unwrap().send(text);
+            return send(out, "200 OK", "text/plain", fresh, b"");
+        }
+        _ => {}
+    }
+    if let Some(image) = request.path.strip_prefix("/image/") {
+        let body = [b"\x89PNG\r\n\x1a\n", image.as_bytes(), &[7; 4000]].concat();
+        return send(out, "200 OK", "image/png", "Cache-Control: max-age=3600\r\n", &body);
+    }
+    if let Some(script) = request.path.strip_prefix("/npm/") {
+        let body = fs::read(shared.npm.join("node_modules").join(script)).unwrap_or_default();
+        return send(out, "200 OK", "text/javascript", fresh, &body);
+    }
+    media(out, request, shared)
+}
+
+fn media(out: &mut TcpStream, request: &Request, shared: &Shared) -> Option<()> {
+    let mut parts = request.path.trim_start_matches('/').splitn(4, '/');
+    let (Some(policy), Some(set), Some(_row), Some(file)) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return send(out, "404 Not Found", "text/plain", "", b"");
+    };
+    let file = file.rsplit('~').next().unwrap_or(file);
+    let Ok(mut body) = fs::read(shared.media.join(set).join(file)) else {
+        return send(out, "404 Not Found", "text/plain", "", b"");
+    };
+    let (kind, list) = match file.rsplit('.').next() {
+        Some("m3u8") => ("application/vnd.apple.mpegurl", true),
+        Some("mpd") => ("application/dash+xml", true),
+        Some("ts") => ("video/mp2t", false),
+        Some("vtt") => ("text/vtt", false),
+        _ => ("video/mp4", false),
+    };
+    let mut head = String::new();
+    if list && policy == "live" {
+        let began = *shared.live.lock().unwrap().get_or_insert_with(Instant::now);
+        body = window(&body, began.elapsed().as_secs());
+    }
+    if list && policy == "token" {
+        let stamp = Instant::now().elapsed().as_nanos();
+        let text = String::from_utf8(body).unwrap();
+        let sign = |l: &str| {
+            if l.starts_with('#') || l.is_empty() { l.into() } else { format!("{l}?sig=a%2Fb{stamp}&e=9") }
+        };
+        body = text.lines().map(sign).collect::<Vec<String>>().join("\n").into_bytes();
+    }
+    let coded = if list && matches!(policy, "gzip" | "br") { Some(policy) } else { None };
+    if let Some(coding) = coded {
+        body = super::clips::compress(coding, &body);
+        head += &format!("Content-Encoding: {coding}\r\nVary: Accept-Encoding\r\n");
+    }
+    let etag = format!("\"{}\"", &blake3::hash(&body).to_hex()[..16]);
+    head += &match policy {
+        "nostore" => "Cache-Control: no-store\r\n".to_owned(),
+        "listless" if list => "Cache-Control: no-store\r\n".to_owned(),
+        "live" if list => format!("Cache-Control: no-cache\r\nETag: {etag}\r\n"),
+        "nocache" => format!("Cache-Control: no-cache\r\nETag: {etag}\r\n"),
+        "private" => format!("Cache-Control: private, max-age=0, must-revalidate\r\n{SINCE}"),
+        "lm" => SINCE.to_owned(),
+        "bare" => String::new(),
+        _ => format!("Cache-Control: public, max-age=3600\r\nETag: {etag}\r\n{SINCE}"),
+    };
+    if request.etag.as_ref() == Some(&etag) {
+        return send(out, "304 Not Modified", kind, &head, b"");
+    }
+    let size = body.len() as u64;
+    match request.range.filter(|_| policy != "norange") {
+        Some((first, last)) if first < size => {
+            let last = last.unwrap_or(size - 1).min(size - 1);
+            head += &format!("Accept-Ranges: bytes\r\nContent-Range: bytes {first}-{last}/{size}\r\n");
+            send(out, "206 Partial Content", kind, &head, &body[first as usize..=last as usize])
+        }
+        _ => send(out, "200 OK", kind, &head, &body),
+    }
+}
+
+/// Three segments from number `from`, with an end once the last is among them.
+fn window(list: &[u8], from: u64) -> Vec<u8> {
+    let text = std::str::from_utf8(list).unwrap();
+    let segments: Vec<&str> = text.lines().filter(|l| !l.starts_with('#') && !l.is_empty()).collect();
+    let from = (from as usize).min(segments.len().saturating_sub(3));
+    let mut out =
+        format!("#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:4\n#EXT-X-MEDIA-SEQUENCE:{from}\n");
+    for segment in segments.iter().skip(from).take(3) {
+        out += &format!("#EXTINF:4.0,\n{segment}\n");
+    }
+    if from + 3 >= segments.len() {
+        out += "#EXT-X-ENDLIST\n";
+    }
+    out.into_bytes()
+}
+
+fn send(out: &mut TcpStream, status: &str, kind: &str, head: &str, body: &[u8]) -> Option<()> {
+    let head = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nAccess-Control-Allow-Origin: *\r\n\
+         Access-Control-Allow-Headers: *\r\nAccess-Control-Expose-Headers: *\r\n{head}\r\n",
+        body.len()
+    );
+    out.write_all(head.as_bytes()).and_then(|()| out.write_all(body)).ok()
+}
