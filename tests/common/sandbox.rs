@@ -49,9 +49,11 @@ impl Sandbox {
         {
             fs::create_dir_all(sandbox.path(folder)).unwrap();
         }
-        // The XDG base directory specification asks for 0700.
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
-        fs::set_permissions(sandbox.path("run"), mode).unwrap();
+        // The XDG base directory specification asks for 0700; /tmp is sticky, and staging stays below such a folder.
+        for (folder, mode) in [("run", 0o700), ("tmp", 0o1777)] {
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+            fs::set_permissions(sandbox.path(folder), mode).unwrap();
+        }
         sandbox.configure(json!({}));
         sandbox
     }
