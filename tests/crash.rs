@@ -93,10 +93,10 @@ fn the_library_comes_back() {
     sandbox.configure(json!({ "library": library }));
     let clip = media::clip("short.flv");
     let mut fisga = sandbox.watch();
-    Producer::start(&sandbox.tmp().join("Flash1"), &clip, true).close();
-    Producer::start(&sandbox.tmp().join("Flash2"), &clip, true).close();
-    for _ in 0..2 {
+    for name in ["Flash1", "Flash2"] {
+        let producer = Producer::start(&sandbox.tmp().join(name), &clip, true);
         fisga.wait_for("held", SOON, held);
+        producer.close();
     }
     let error =
         |event: &Event| matches!(event, Event::Error { message } if message.contains("is held is saved"));
@@ -122,7 +122,9 @@ fn the_disk_is_full() {
     fs::write(&ballast, vec![0; 2 << 20]).unwrap();
     let clip = media::clip("short.flv");
     let mut fisga = sandbox.watch();
-    Producer::start(&sandbox.tmp().join("Flash1"), &clip, true).close();
+    let producer = Producer::start(&sandbox.tmp().join("Flash1"), &clip, true);
+    fisga.wait_for("held", SOON, held);
+    producer.close();
     fisga.wait_for(
         "a message",
         SOON,
@@ -150,7 +152,9 @@ fn the_disk_is_read_only() {
     let clip = media::clip("short.flv");
     let mut fisga = sandbox.watch();
     mount_again("remount,ro", &disk);
-    Producer::start(&sandbox.tmp().join("Flash1"), &clip, true).close();
+    let producer = Producer::start(&sandbox.tmp().join("Flash1"), &clip, true);
+    fisga.wait_for("held", SOON, held);
+    producer.close();
     fisga.wait_for(
         "a message",
         SOON,
