@@ -23,7 +23,7 @@ const HLS: &str = "-c copy -f hls -hls_time 4 -hls_playlist_type vod";
 /// | set | what |
 /// |---|---|
 /// | `file` | `film.mp4` and a larger `big.mp4`, with the index first |
-/// | `ts`, `fmp4` | HLS |
+/// | `ts`, `fmp4`, `large` | HLS; `large` has 12 MB |
 /// | `sound` | HLS with separate sound |
 /// | `master` | HLS in two qualities |
 /// | `range` | HLS, byte ranges of one file |
@@ -54,6 +54,7 @@ pub(crate) fn sets() -> PathBuf {
         fs::copy(dir.join("film.mp4"), file.join("film.mp4")).unwrap();
         fs::copy(dir.join("big.mp4"), file.join("big.mp4")).unwrap();
         ffmpeg(&sub("ts"), &format!("-i ../film.mp4 {HLS} -hls_segment_filename seg%d.ts index.m3u8"));
+        ffmpeg(&sub("large"), &format!("-i ../big.mp4 {HLS} -hls_segment_filename seg%d.ts index.m3u8"));
         let fmp4 = "-hls_segment_type fmp4 -hls_fmp4_init_filename init.mp4 -hls_segment_filename seg%d.m4s";
         ffmpeg(&sub("fmp4"), &format!("-i ../film.mp4 {HLS} {fmp4} index.m3u8"));
         let sound = sub("sound");

@@ -322,14 +322,15 @@ fn the_whole_table() {
     assert!(all);
 }
 
-/// A cache that holds one of three videos: each is saved all the same, since a link outlives eviction.
+/// A cache that holds one of three videos. In Chromium each is saved all the same, since a link outlives eviction; a
+/// Firefox whose cache is full of what this session fetched dooms newcomers before their body is written.
 #[test]
 #[ignore = "takes two minutes"]
 fn a_cache_that_is_too_small() {
     let rows = [
-        row("firstfilm", ("native", "norange"), ("file", "big.mp4"), "", Exact, Exact),
-        row("secondfilm", ("hls", "maxage"), ("ts", "index.m3u8"), "", Exact, Exact),
-        row("thirdfilm", ("native", "norange"), ("file", "big.mp4"), "", Exact, Exact),
+        row("firstfilm", ("hls", "maxage"), ("large", "index.m3u8"), "", Exact, Exact),
+        row("secondfilm", ("hls", "maxage"), ("large", "index.m3u8"), "", Exact, Scraps),
+        row("thirdfilm", ("hls", "maxage"), ("large", "index.m3u8"), "", Exact, Scraps),
     ];
     let rows: Vec<&Row> = rows.iter().collect();
     let mut all = true;
