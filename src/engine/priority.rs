@@ -4,7 +4,9 @@
 /// no more processor time by that, and no privilege is needed (sched_setattr(2); since Linux 6.12 `sched_runtime`
 /// means the slice of a normal thread, older kernels ignore it).
 pub(crate) fn wake_soon() {
-    let attributes = Attributes { size: SIZE, runtime: SLICE, ..Attributes::default() };
+    // The call sets the nice value too: it stays what it is.
+    let nice = rustix::process::getpriority_process(None).unwrap_or_default();
+    let attributes = Attributes { size: SIZE, nice, runtime: SLICE, ..Attributes::default() };
     // SAFETY: the kernel reads `size` bytes from a value that lives through the call; thread 0 is the caller. No safe
     // crate offers the call.
     #[allow(unsafe_code)]

@@ -21,6 +21,7 @@ mod rebuild;
 mod save;
 
 use std::{
+    cell::Cell,
     collections::HashMap,
     io,
     path::PathBuf,
@@ -170,6 +171,8 @@ struct Pipeline {
     duplicates: Duplicates,
     thumbnails: Thumbnails,
     titles: Titles,
+    /// When the last picture was made.
+    pictured: Cell<Option<Instant>>,
     /// When the next incomplete video leaves.
     expiry: Option<Instant>,
     /// None where nothing is held: see [`rebuild`].
@@ -200,6 +203,7 @@ impl Pipeline {
             index: store.index,
             thumbnails: store.thumbnails,
             titles: store.titles,
+            pictured: Cell::default(),
             expiry: None,
             engine,
             sink,

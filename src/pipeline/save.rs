@@ -35,6 +35,8 @@ use crate::{
 
 /// A program that makes a picture gets so long.
 const PICTURE: Duration = Duration::from_secs(5);
+/// Videos that are saved within such a time of each other are a burst.
+const BURST: Duration = Duration::from_secs(2);
 
 /// Why a video is not in the library.
 enum NotSaved {
@@ -160,7 +162,9 @@ impl Pipeline {
             entry.reason = item.remarks.clone();
             entry.address = item.address.clone().filter(|_| self.settings.addresses);
         });
-        if self.settings.thumbnails && item.report.kind == Kind::Video {
+        // In a burst nobody sees a picture, and each would hold up the next file.
+        let burst = self.pictured.replace(Some(Instant::now())).is_some_and(|last| last.elapsed() < BURST);
+        if self.settings.thumbnails && item.report.kind == Kind::Video && !burst {
             match self.thumbnails.make(&placed.path, item.report.duration, PICTURE) {
                 Ok(picture) => event.thumbnail = picture.map(|path| display(&path)),
                 Err(e) => tracing::info!("{}", chain(&e)),

@@ -89,7 +89,10 @@ impl<N: Fn(Notice)> Core<N> {
                 };
                 let (rule, staging) = (rule.clone(), node.staging.clone());
                 let before = self.holds.len();
-                self.caught(caught, folder.join(&name), rule, staging, How::Attach);
+                let source = folder.join(&name);
+                // It may be the very file that is searched for: then it is found.
+                self.pending.retain(|_, pending| pending.source != source);
+                self.caught(caught, source, rule, staging, How::Attach);
                 self.grabbed += (self.holds.len() - before) as u64;
             }
             Answer::OpenDone => {
