@@ -95,6 +95,7 @@ impl Fisga {
             "rules": rules,
             "min_size": "0 B",
             "min_duration": "0 s",
+            "thumbnails": false, // another program's time
             "sources": {"temporary_files": true, "browser_cache": false},
         });
         fs::write(&config, serde_json::to_vec_pretty(&settings)?)?;
