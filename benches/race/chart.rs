@@ -30,14 +30,14 @@ const ROW: usize = 24;
 
 const STYLE: &str = "<style>\
     text{font:13px system-ui,sans-serif;fill:#24292f}.head{font-weight:600}.bar{fill:#8c959f}.ours{fill:#0b7285}\
-    .track{fill:#8c959f;opacity:.15}\
-    @media(prefers-color-scheme:dark){text{fill:#e6edf3}.bar{fill:#768390}.ours{fill:#3bc9db}}\
+    .track{fill:#eaeef2}.page{fill:#fff}\
+    @media(prefers-color-scheme:dark){text{fill:#e6edf3}.bar{fill:#768390}.track{fill:#21262d}.page{fill:#0d1117}.ours{fill:#3bc9db}}\
     </style>";
 
 /// Draws it.
 pub(crate) fn draw(chart: &Chart) -> String {
     let mut body = String::new();
-    let mut y = 8;
+    let mut y = 0;
     let mut cases: Vec<&str> = Vec::new();
     for (_, case, _) in &chart.shares {
         if !cases.contains(&case.as_str()) {
@@ -57,14 +57,15 @@ pub(crate) fn draw(chart: &Chart) -> String {
             bar(&mut body, &mut y, program, share, &format!("{median:.0} µs"));
         }
     }
+    y += ROW / 2;
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{y}\" viewBox=\"0 0 {WIDTH} {y}\" \
-         role=\"img\">\n<title>fisga and its peers</title>\n{STYLE}\n{body}</svg>\n"
+         role=\"img\">\n<title>fisga and its peers</title>\n{STYLE}\n<rect class=\"page\" width=\"{WIDTH}\" height=\"{y}\" rx=\"6\"/>\n{body}</svg>\n"
     )
 }
 
 fn heading(body: &mut String, y: &mut usize, text: &str) {
-    *y += ROW / 2;
+    *y += ROW;
     // Writing to a String can't fail.
     let _ = writeln!(body, "<text class=\"head\" x=\"8\" y=\"{}\">{text}</text>", *y);
     *y += 8;
