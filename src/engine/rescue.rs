@@ -172,6 +172,8 @@ pub(crate) type Requests = Sender<Message>;
 pub(crate) fn run(inbox: &Receiver<Message>, own: Requests, answer: impl Fn(Answer)) {
     let mut scanner =
         Scanner { answer, own, known: Vec::new(), lost: HashMap::new(), who: Vec::new(), round: None };
+    // A file that is kept open for a few milliseconds is caught in them, or not.
+    priority::wake_soon();
     while let Ok(message) = inbox.recv() {
         let mut asked = false;
         for message in std::iter::once(message).chain(inbox.try_iter()) {
