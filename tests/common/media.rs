@@ -30,8 +30,8 @@ enum Origin {
 
 use Origin::{Clip, Source};
 
-const H264: &str =
-    "-c:v libx264 -preset ultrafast -g 60 -pix_fmt yuv420p -c:a aac -b:a 128k -movflags +faststart";
+/// One thread: with several, what the rate control allows depends on how far the others are.
+const H264: &str = "-c:v libx264 -threads:v 1 -preset ultrafast -g 60 -pix_fmt yuv420p -c:a aac -b:a 128k -movflags +faststart";
 const VP8: &str = "-c:v libvpx -deadline realtime -cpu-used -8 -g 60 -c:a libvorbis";
 const THEORA: &str = "-c:v libtheora -g 60 -c:a libvorbis";
 const VP9: &str = "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -g 60 -c:a libopus";
