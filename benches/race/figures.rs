@@ -504,7 +504,7 @@ fn scan(run: &mut Run, table: &mut Table) -> Result<()> {
     let (mut ours, mut theirs, mut seen) = (Vec::new(), Vec::new(), 0);
     for _ in 0..run.scaled(20) {
         let start = Instant::now();
-        seen = fisga::engine::rescue::survey().descriptors;
+        seen = fisga::engine::processes::survey().descriptors;
         ours.push(start.elapsed().as_secs_f64() * 1e3);
         let start = Instant::now();
         Command::new("lsof").arg("+L1").output()?;

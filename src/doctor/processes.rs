@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use rustix::process::getuid;
 
 use super::{Finding, Level};
-use crate::{commands::text, engine::rescue};
+use crate::{commands::text, engine::processes};
 
 /// How much of inotify all readable processes of the user have.
 #[derive(Clone, Copy, Debug, Default)]
@@ -16,7 +16,7 @@ pub(super) struct Inotify {
 
 pub(super) fn findings() -> Vec<Finding> {
     let began = std::time::Instant::now();
-    let survey = rescue::survey();
+    let survey = processes::survey();
     let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     let seen = Finding::new(
         "processes",

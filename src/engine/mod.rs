@@ -8,6 +8,7 @@ pub mod hold;
 pub mod keeper;
 pub mod lease;
 mod priority;
+pub mod processes;
 mod program;
 pub mod rescue;
 pub mod settle;
