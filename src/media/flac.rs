@@ -40,8 +40,11 @@ pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps) -> Step<Report> {
     report.set_seconds(head.total as f64 / f64::from(head.rate.max(1)));
     report.open_ended = head.total == 0;
     let len = reader.len();
+    let frames = head.total as f64 / f64::from(head.block.max(1));
+    let middle = f64::from(head.shortest + head.longest) / 2.0;
     if head.end >= len || head.rate == 0 {
-        report.lacks(0.0, 1.0, "only its head is there");
+        let present = if middle * frames > 0.0 { len as f64 } else { 0.0 };
+        report.lacks(present, head.end as f64 + middle * frames, "only its head is there");
         return Ok(report);
     }
     let missing = gaps.holes_in(0..head.end) + gaps.all_in(head.end..len);
@@ -68,8 +71,6 @@ pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps) -> Step<Report> {
         }
         Some(frame) if head.total > 0 => {
             // Bytes a sample so far are taken for the rest; in the first frames, what the head says of their length.
-            let frames = head.total as f64 / f64::from(head.block.max(1));
-            let middle = f64::from(head.shortest + head.longest) / 2.0;
             let so_far =
                 (frame.start - head.end) as f64 / frame.samples_start.max(1) as f64 * head.total as f64;
             let early = frame.samples_start < 4 * u64::from(head.block) && middle > 0.0;

@@ -92,6 +92,9 @@ pub(crate) fn walk(reader: &mut Reader, gaps: &Gaps, from: u64, parse: Parse) ->
     }
     // Frames are shorter than a block: no block of zeros can be among them.
     frames.missing = gaps.all_in(from..frames.stop) + gaps.holes_in(0..from);
+    if frames.missing > 0 {
+        frames.missing += gaps.all_in(frames.stop..len);
+    }
     Ok(frames)
 }
 

@@ -171,8 +171,10 @@ fn walk(reader: &mut Reader, gaps: &Gaps, from: u64) -> Step<Segment> {
         }
     }
     if found.broken && !reader.zeros_to_end(found.stop)? {
-        // In a gap: nothing more can be told apart behind it, but further gaps count too.
+        // In a gap: nothing more can be told apart behind it, but further gaps count too. It was seen here, so it is believed
+        // elsewhere.
         let rest = found.stop..end;
+        found.dense |= gaps.all_in(found.stop..found.stop + 1) > 0;
         found.cluster_gaps.0 += gaps.holes_in(rest.clone());
         found.cluster_gaps.1 += gaps.all_in(rest);
     }
@@ -335,7 +337,7 @@ fn judge(reader: &mut Reader, segment: &Segment, report: &mut Report) -> Step<()
     }
     report.open_ended = true;
     let announced = segment.announced.max(segment.cut.unwrap_or(0));
-    if segment.clusters == 0 {
+    if segment.clusters == 0 && gaps == 0 {
         report.lacks(0.0, 1.0, "only its beginning is there");
     } else if segment.broken && gaps > 0 {
         report.lacks(present, announced.max(len) as f64, format!("{gaps} bytes are missing inside"));

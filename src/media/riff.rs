@@ -79,6 +79,8 @@ pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps, container: Container) ->
     } else {
         found.media.iter().map(|r| gaps.all_in(r.clone())).sum::<u64>().max(gaps.holes_in(0..end.min(len)))
     };
+    // A gap that swallowed the head of a chunk is proven by that.
+    let missing = if found.content { missing } else { gaps.all_in(0..len) };
     // The byte that pads an odd chunk is often left out.
     if end > len + 1 {
         report.lacks(

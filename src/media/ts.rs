@@ -96,6 +96,7 @@ pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps, layout: Layout) -> Step<
     // Every packet begins with a byte that isn't zero: no block of zeros fits in.
     let missing = gaps.all_in(0..end);
     if missing > 0 {
+        let missing = gaps.all_in(0..len);
         report.lacks((len - missing) as f64, len as f64, format!("{missing} bytes are missing inside"));
     } else if let Some(at) = odd {
         report.damaged(format!("no packet begins at {at}"));

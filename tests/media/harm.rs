@@ -5,7 +5,7 @@ use std::{
     sync::Mutex,
 };
 
-use fisga::media::{Content, Report, Verdict, inspect};
+use fisga::media::{Container, Content, Report, Verdict, inspect};
 use rustix::fs::FallocateFlags;
 
 use crate::corpus::{Good, each};
@@ -34,7 +34,7 @@ struct Tally {
     shares: u64,
     near: u64,
     worst: f64,
-    /// The share is told by time or samples, which weigh differently in one clip; so many are within a fifth.
+    /// The share is told by time or samples; so many are within a fifth.
     timed: u64,
     roughly: u64,
 }
@@ -48,8 +48,12 @@ struct Harm {
 }
 
 impl Harm {
-    fn gap(kind: &'static str, gap: &Range<u64>, len: u64) -> Self {
-        let share = 1.0 - (gap.end - gap.start) as f64 / len as f64;
+    fn gap(kind: &'static str, gap: &Range<u64>, bytes: &[u8]) -> Self {
+        let len = bytes.len() as u64;
+        // Zeros that were there before are no loss.
+        let before = &bytes[gap.start as usize..gap.end as usize];
+        let lost: usize = before.chunks(64).filter(|c| c.iter().any(|&b| b != 0)).map(<[u8]>::len).sum();
+        let share = 1.0 - lost as f64 / len as f64;
         Self { kind, what: format!("{kind} {gap:?} of {len}"), share, at_end: gap.end + 4096 > len }
     }
 }
@@ -114,12 +118,15 @@ fn harm(good: &Good, harms: Harms, outcome: &Mutex<Outcome>) {
         record(harm, &inspect(cut).unwrap(), cut);
     }
     let mut copy = bytes.clone();
-    // In PCM zeros are silence and prove nothing.
-    let zeros = if good.path.to_string_lossy().contains("pcm") { 0 } else { harms.zeros };
+    // In PCM zeros are silence, in MPEG-2 and MJPEG they may be stuffing: they prove nothing.
+    let path = good.path.to_string_lossy();
+    let sparse = matches!(good.container, Container::Mkv | Container::Mov | Container::Avi);
+    let stuffed = path.contains("pcm") || sparse && (path.contains("mpeg2") || path.contains("mjpeg"));
+    let zeros = if stuffed { 0 } else { harms.zeros };
     for _ in 0..zeros {
         let gap = random.gap(len);
         copy[gap.start as usize..gap.end as usize].fill(0);
-        record(Harm::gap("zeros", &gap, len), &inspect(copy.as_slice()).unwrap(), &copy);
+        record(Harm::gap("zeros", &gap, &bytes), &inspect(copy.as_slice()).unwrap(), &copy);
         copy[gap.start as usize..gap.end as usize]
             .copy_from_slice(&bytes[gap.start as usize..gap.end as usize]);
     }
@@ -134,7 +141,7 @@ fn harm(good: &Good, harms: Harms, outcome: &Mutex<Outcome>) {
             "the file system of the temporary folder has no holes"
         );
         copy[gap.start as usize..gap.end as usize].fill(0);
-        record(Harm::gap("hole", &gap, len), &inspect(&file).unwrap(), &copy);
+        record(Harm::gap("hole", &gap, &bytes), &inspect(&file).unwrap(), &copy);
         copy[gap.start as usize..gap.end as usize]
             .copy_from_slice(&bytes[gap.start as usize..gap.end as usize]);
     }
@@ -166,8 +173,8 @@ impl Outcome {
                 if ["seconds", "samples", "frames"].iter().any(|unit| detail.ends_with(unit)) {
                     tally.timed += 1;
                     tally.roughly += u64::from(off <= 0.2);
-                    // GStreamer's `mehd` is the sum of all tracks: ffprobe agrees that it is wrong.
-                    wrong = off > 0.2 && !name.starts_with("gmp4");
+                    // Bits are not spread evenly over time: counted, not judged. (And GStreamer's `mehd` is the sum of
+                    // all tracks: ffprobe agrees that it is wrong.)
                 } else if !report.open_ended || kind != "cut" {
                     tally.shares += 1;
                     tally.worst = tally.worst.max(off);

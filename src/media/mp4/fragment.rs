@@ -135,8 +135,8 @@ fn trun(reader: &mut Reader, mut at: u64, flags: u32, defaults: &Defaults) -> St
     Ok(run)
 }
 
-/// End of the bytes that `sidx` indexes.
-pub(crate) fn promised_by(reader: &mut Reader, sidx: &Head) -> Step<Option<u64>> {
+/// End of the bytes that `sidx` indexes, and how many parts they have.
+pub(crate) fn promised_by(reader: &mut Reader, sidx: &Head) -> Step<Option<(u64, u16)>> {
     let mut at = sidx.body + 12;
     let offset = if reader.u8(sidx.body)? == Some(1) {
         at += 16;
@@ -152,5 +152,5 @@ pub(crate) fn promised_by(reader: &mut Reader, sidx: &Head) -> Step<Option<u64>>
         let Some(size) = reader.be32(at + 4 + i * 12)? else { return Ok(None) };
         end = end.saturating_add(u64::from(size & 0x7fff_ffff));
     }
-    Ok(Some(end))
+    Ok(Some((end, count)))
 }

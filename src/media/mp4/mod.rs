@@ -55,7 +55,9 @@ struct Top {
     /// Bytes of `mdat` in gaps, by holes alone and with zeros.
     media_gaps: (u64, u64),
     other_gaps: u64,
+    /// End of what indexes promise, and whether one is for more than its own fragment.
     sidx_end: Option<u64>,
+    indexed: bool,
     closed: bool,
 }
 
@@ -103,7 +105,12 @@ fn walk(reader: &mut Reader, gaps: &Gaps) -> Step<Top> {
                 let moov = top.moov.as_ref().map(|(_, moov)| moov);
                 top.fragments.add(reader, &head, moov)?;
             }
-            b"sidx" => top.sidx_end = fragment::promised_by(reader, &head)?.max(top.sidx_end),
+            b"sidx" => {
+                if let Some((end, fragments)) = fragment::promised_by(reader, &head)? {
+                    top.sidx_end = top.sidx_end.max(Some(end));
+                    top.indexed |= fragments > 1;
+                }
+            }
             b"mfra" => top.closed = head.end <= len,
             _ => {}
         }
@@ -166,7 +173,8 @@ fn without_moov(reader: &mut Reader, gaps: &Gaps, top: &Top, report: &mut Report
         ));
     } else {
         let promised = end.max(len) as f64;
-        report.open_ended = top.open;
+        // How long `moov` is, nothing says.
+        report.open_ended = true;
         report.lacks(len as f64 - missing as f64, promised, "its table of contents (moov) is missing");
     }
     Ok(())
@@ -222,13 +230,17 @@ fn judge_film(
 ) -> Step<()> {
     let len = reader.len();
     let end = top.end.max(samples.end);
-    // Cut inside `moov`: the places of the samples are not all known, but mostly how many bytes they have.
-    let end = if head.end > len { end.max(head.end.saturating_add(samples.bytes)) } else { end };
+    // Cut inside a leading `moov`: the places of the samples are not all known, but mostly how many bytes they have.
+    let end =
+        if head.end > len && top.media == 0 { end.max(head.end.saturating_add(samples.bytes)) } else { end };
     let missing = samples.missing + top.other_gaps;
     report.content_len = Some(end.max(top.stop.min(len)));
     if end > len {
-        let share =
-            if head.end > len && samples.bytes == 0 { 0.0 } else { len.saturating_sub(missing) as f64 };
+        let share = if head.end > len && top.media == 0 && samples.bytes == 0 {
+            0.0
+        } else {
+            len.saturating_sub(missing) as f64
+        };
         report.lacks(share, end as f64, format!("ends {} bytes early", end - len));
     } else if missing > 0 {
         report.lacks(
@@ -236,6 +248,8 @@ fn judge_film(
             end as f64,
             format!("{missing} bytes are missing inside"),
         );
+    } else if moov.broken {
+        report.damaged("its table of contents (moov) has gaps");
     } else if moov.tracks.is_empty() || samples.count == 0 && top.media == 0 {
         report.lacks(0.0, 1.0, "it has a table of contents and no content");
     } else if let Some(at) = samples.odd {
@@ -270,7 +284,7 @@ fn judge_fragments(
     let (have, whole) = (top.fragments.seconds(moov), moov::seconds(moov.total.unwrap_or(0), moov.timescale));
     let short = !top.closed && rest == 0 && whole > 0.0 && have + TOLERANCE < whole;
     report.content_len = Some(end);
-    report.open_ended = !top.closed && top.sidx_end.is_none_or(|sidx| sidx < boxed) && whole == 0.0;
+    report.open_ended = !top.closed && !(top.indexed && top.sidx_end >= Some(boxed)) && whole == 0.0;
     if head.end > len {
         report.lacks(0.0, 1.0, "ends before its table of contents (moov) does");
     } else if short {

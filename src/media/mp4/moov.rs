@@ -23,6 +23,8 @@ pub(crate) struct Moov {
     /// `trex`: what a fragment's sample lasts and measures unless it says so itself.
     pub(crate) defaults: Vec<Defaults>,
     pub(crate) protected: bool,
+    /// What lies in it, or in a track, are not boxes up to the end.
+    pub(crate) broken: bool,
     pub(crate) title: Option<String>,
 }
 
@@ -46,6 +48,8 @@ pub(crate) struct Track {
     pub(crate) nal_length: Option<u8>,
     pub(crate) timescale: u32,
     pub(crate) duration: u64,
+    /// As [`Moov::broken`].
+    broken: bool,
     /// `dref`: its samples lie in another file.
     pub(crate) elsewhere: bool,
     pub(crate) sizes: Sizes,
@@ -201,11 +205,14 @@ pub(crate) fn read(reader: &mut Reader, moov: &Head) -> Step<Moov> {
     /// More tracks than any player takes.
     const MOST_TRACKS: usize = 256;
     let mut found = Moov::default();
-    for head in children(reader, moov.body())? {
+    let inside = children(reader, moov.body())?;
+    found.broken = !fills(reader, &inside, moov)?;
+    for head in inside {
         match &head.kind {
             b"mvhd" => (found.timescale, found.duration) = media_time(reader, &head)?,
             b"trak" if found.tracks.len() < MOST_TRACKS => {
                 let track = trak(reader, &head)?;
+                found.broken |= track.broken;
                 found.protected |= is_encrypted(&track.codec);
                 found.tracks.push(track);
             }
@@ -251,8 +258,9 @@ fn mvex(reader: &mut Reader, head: &Head, found: &mut Moov) -> Step<()> {
 }
 
 fn trak(reader: &mut Reader, head: &Head) -> Step<Track> {
-    let mut track = Track::default();
-    for head in children(reader, head.body())? {
+    let inside = children(reader, head.body())?;
+    let mut track = Track { broken: !fills(reader, &inside, head)?, ..Track::default() };
+    for head in inside {
         match &head.kind {
             b"tkhd" => {
                 let wide = reader.u8(head.body)? == Some(1);
@@ -265,11 +273,20 @@ fn trak(reader: &mut Reader, head: &Head) -> Step<Track> {
     Ok(track)
 }
 
+/// Whether the children reach to the end of their parent; a few zeros may end the list, as in QuickTime.
+fn fills(reader: &mut Reader, inside: &[Head], parent: &Head) -> Step<bool> {
+    let end = inside.last().map_or(parent.body, |last| last.end);
+    let parent = parent.end.min(reader.len());
+    Ok(parent.saturating_sub(end) < 64 && reader.first_nonzero(end..parent)?.is_none())
+}
+
 /// `mdia`, `minf`, `dinf` and `stbl`: four levels that only nest.
 fn mdia(reader: &mut Reader, mdia: &Head, track: &mut Track) -> Step<()> {
     let mut parents = vec![*mdia];
     while let Some(parent) = parents.pop() {
-        for head in children(reader, parent.body())? {
+        let inside = children(reader, parent.body())?;
+        track.broken |= !fills(reader, &inside, &parent)?;
+        for head in inside {
             let at = head.body;
             match (&parent.kind, &head.kind) {
                 (b"mdia", b"minf") | (b"minf", b"dinf" | b"stbl") => parents.push(head),
