@@ -284,7 +284,8 @@ fn judge_fragments(
     let (have, whole) = (top.fragments.seconds(moov), moov::seconds(moov.total.unwrap_or(0), moov.timescale));
     let short = !top.closed && rest == 0 && whole > 0.0 && have + TOLERANCE < whole;
     report.content_len = Some(end);
-    report.open_ended = !top.closed && !(top.indexed && top.sidx_end >= Some(boxed)) && whole == 0.0;
+    let promised = top.closed || top.indexed && top.sidx_end >= Some(boxed) || whole > 0.0;
+    report.open_ended = !promised;
     if head.end > len {
         report.lacks(0.0, 1.0, "ends before its table of contents (moov) does");
     } else if short {
