@@ -178,6 +178,44 @@ fn a_bus_that_dies_and_comes_back() {
 }
 
 #[test]
+fn a_bus_that_hangs() {
+    let session = Session::on_x11();
+    let _panel = session.panel(false);
+    let clip = common::media::clip("short.mp4");
+    let saved = |n| eventually("saved", || (session.sandbox.saved().len() == n).then_some(()));
+
+    let fisga = session.fisga();
+    Item::find(&session);
+    session.signal_bus(Signal::STOP);
+    let _open = session.hide("beside", &clip);
+    saved(1);
+    let took = terminate(fisga);
+    assert!(took < Duration::from_secs(2), "{took:?}");
+
+    // And one that hangs from the start.
+    let fisga = session.fisga_alone();
+    let _open = session.hide("before", &session.video("Before"));
+    saved(2);
+    let status = session.sandbox.run(&["status"]);
+    assert_eq!(status.status.code(), Some(1));
+    assert_eq!(String::from_utf8_lossy(&status.stderr), "fisga: the session bus doesn't answer\n");
+    let took = terminate(fisga);
+    assert!(took < Duration::from_secs(2), "{took:?}");
+
+    let fisga = session.fisga_alone();
+    let _open = session.hide("after", &session.video("After"));
+    saved(3);
+    session.signal_bus(Signal::CONT);
+    let start = std::time::Instant::now();
+    Arrival::watch(&session.connect(), FISGA).wait();
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    Item::find(&session);
+    session.see("the icon", WATCHING);
+    terminate(fisga);
+}
+
+#[test]
 fn a_notification_server_that_hangs_or_restarts() {
     let session = Session::on_x11();
     session.sandbox.configure(json!({ "notifications": true }));

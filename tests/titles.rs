@@ -320,19 +320,29 @@ fn a_thousand_changes_at_once() {
     until(&titles, "the last of many", is("Last"));
 }
 
+/// The address of a bus ends with its id, and the one that comes back has another.
 #[test]
-fn no_bus_and_a_bus_that_dies() {
+fn no_bus_and_a_bus_that_dies_and_comes_back() {
     let titles = Titles::default();
     drop(Mpris::start_at("unix:path=/nonexistent/bus", titles.clone()).unwrap());
 
     let sandbox = Sandbox::new();
     let bus = Bus::start(&sandbox);
     let mpris = Mpris::start_at(&bus.address, titles.clone()).unwrap();
-    let mut player = Player::start(&bus.address, "orphan");
+    let address = bus.address.clone();
+    let mut player = Player::start(&address, "orphan");
     player.show(&json!({"title": "Orphan", "status": "Playing"}));
     until(&titles, "the title", is("Orphan"));
     drop(bus);
     until(&titles, "the end of the bus", |showing| is("Orphan")(showing) && showing.to.is_some());
+    let back = Bus::start(&sandbox);
+    assert_ne!(back.address, address);
+    let start = Instant::now();
+    let mut player = Player::start(&back.address, "reborn");
+    player.show(&json!({"title": "Reborn", "status": "Playing"}));
+    until(&titles, "the title on the new bus", is("Reborn"));
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(2), "{took:?}");
     drop(mpris);
 }
 

@@ -18,6 +18,7 @@ use zbus::{
 use super::{
     APP_ID,
     action::{Action, Pause, Reply, Wake, Waker},
+    health,
 };
 
 /// The object.
@@ -144,6 +145,9 @@ pub enum Error {
     /// One may run, but there is no bus to reach it by.
     #[error("can't reach the session bus")]
     NoBus(#[source] zbus::Error),
+    /// The bus takes connections and then says nothing.
+    #[error("the session bus doesn't answer")]
+    Silent,
     /// It runs, and the question failed.
     #[error("the running fisga didn't answer")]
     Call(#[source] zbus::Error),
@@ -157,8 +161,11 @@ impl Client {
     /// Finds the running one; starts none.
     ///
     /// # Errors
-    /// [`Error::NoBus`], [`Error::NotRunning`]
+    /// [`Error::NoBus`], [`Error::Silent`], [`Error::NotRunning`]
     pub fn connect() -> Result<Self, Error> {
+        if health::bus_hangs() {
+            return Err(Error::Silent);
+        }
         let connection =
             Builder::session().and_then(|b| b.method_timeout(ANSWER).build()).map_err(Error::NoBus)?;
         let bus = zbus::blocking::fdo::DBusProxy::new(&connection).map_err(Error::NoBus)?;

@@ -34,11 +34,14 @@ pub fn run<T, E>(
     start: impl FnOnce(Waker, bool) -> Result<T, E>,
     mut on: impl FnMut(&mut T, Wake) -> Flow,
 ) -> Result<T, E> {
-    match tao_loop() {
+    // The toolkit waits for the bus, without end if that hangs. The tray needs only the bus, when it answers again.
+    let hangs = health::bus_hangs();
+    match (!hangs).then(tao_loop).flatten() {
         Some(event_loop) => run_tao(event_loop, start, on),
         None => {
             let (tx, rx) = mpsc::channel();
-            let mut it = start(Waker::new(move |wake| drop(tx.send(wake))), false)?;
+            let waker = Waker::new(move |wake| drop(tx.send(wake)));
+            let mut it = start(waker, hangs && health::display())?;
             while let Ok(wake) = rx.recv() {
                 if on(&mut it, wake) == Flow::End {
                     break;

@@ -2,19 +2,26 @@
 
 use std::{
     env,
+    io::{Read, Write},
     net::TcpStream,
     os::{
         linux::net::SocketAddrExt,
         unix::net::{SocketAddr, UnixStream},
     },
     path::PathBuf,
+    time::Duration,
 };
 
 use serde::Serialize;
-use zbus::blocking::{connection::Builder, fdo::DBusProxy};
+use zbus::{
+    Address,
+    address::transport::{Transport, UnixSocket},
+    blocking::{connection::Builder, fdo::DBusProxy},
+};
 
 use super::{
-    bus::{CALL_TIMEOUT, NOTIFICATIONS, TRAY_HOST},
+    bus::{NOTIFICATIONS, TRAY_HOST},
+    line::CALL_TIMEOUT,
     state::Present,
 };
 
@@ -30,6 +37,9 @@ pub struct Missing {
 /// Looks at the desktop of this moment: display, session bus, tray host, notification server.
 pub fn look() -> Present {
     let mut present = Present { display: display(), ..Present::default() };
+    if bus_hangs() {
+        return present;
+    }
     let Ok(bus) = Builder::session().and_then(|b| b.method_timeout(CALL_TIMEOUT).build()) else {
         return present;
     };
@@ -40,6 +50,26 @@ pub fn look() -> Present {
     let startable = || bus.list_activatable_names().is_ok_and(|all| all.iter().any(|n| *n == NOTIFICATIONS));
     present.notifications = owned(NOTIFICATIONS) || startable();
     present
+}
+
+/// A bus that says nothing for so long hangs.
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// Whether the session bus takes connections and then says nothing. Whoever connects to such a one by zbus or GIO
+/// waits without end.
+pub(super) fn bus_hangs() -> bool {
+    let Ok(address) = Address::session() else { return false };
+    let Transport::Unix(unix) = address.transport() else { return false };
+    let connected = match unix.path() {
+        UnixSocket::File(path) => UnixStream::connect(path),
+        UnixSocket::Abstract(name) => SocketAddr::from_abstract_name(name.as_encoded_bytes())
+            .and_then(|address| UnixStream::connect_addr(&address)),
+        _ => return false,
+    };
+    let Ok(mut bus) = connected else { return false };
+    // Any answer will do; an AUTH without a mechanism has one (D-Bus Specification, "Authentication Protocol").
+    let asked = bus.set_read_timeout(Some(SILENCE)).and_then(|()| bus.write_all(b"\0AUTH\r\n"));
+    asked.is_ok() && bus.read(&mut [0; 1]).is_err_and(|e| e.kind() == std::io::ErrorKind::WouldBlock)
 }
 
 /// What is missing and what to do, on the desktop that `XDG_CURRENT_DESKTOP` names.

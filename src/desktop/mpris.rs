@@ -8,19 +8,18 @@
 use std::{
     collections::HashMap,
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    thread::{self, JoinHandle},
     time::{Duration, SystemTime},
 };
 
 use serde::Serialize;
 use zbus::{
-    MatchRule, Message,
-    blocking::{Connection, MessageIterator, connection::Builder},
+    Address, MatchRule, Message,
+    blocking::{Connection, MessageIterator},
     message::{Flags, Type},
     zvariant::{DynamicType, OwnedValue},
 };
 
+use super::line::Line;
 use crate::title::{Family, Metadata, Titles};
 
 const PREFIX: &str = "org.mpris.MediaPlayer2";
@@ -29,8 +28,6 @@ const OBJECT: &str = "/org/mpris/MediaPlayer2";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 const BUS: &str = "org.freedesktop.DBus";
 
-/// A bus that doesn't answer by then is none.
-const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Questions to players that have not been answered.
 const MOST_QUESTIONS: usize = 256;
 /// Longest text that is taken from a player, in characters.
@@ -40,75 +37,34 @@ type Values = HashMap<String, OwnedValue>;
 
 /// The thread that listens. Dropping it closes its connection and joins.
 #[derive(Debug)]
-pub struct Mpris {
-    connection: Arc<Mutex<Link>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-#[derive(Debug)]
-enum Link {
-    Down,
-    Up(Connection),
-    Stopped,
-}
+pub struct Mpris(#[expect(dead_code, reason = "held to be dropped")] Line);
 
 impl Mpris {
-    /// Listens on the session bus, if there is one, and keeps `titles` up to date. Connects on its own thread: a bus
-    /// that hangs holds up nobody. When the bus ends, so does the thread.
+    /// Listens on the session bus whenever there is one, and keeps `titles` up to date. When the bus ends, so do all
+    /// players.
     ///
     /// # Errors
-    /// The system gives no thread.
+    /// The system gives no thread or no descriptor.
     pub fn start(titles: Titles) -> io::Result<Self> {
-        Self::start_on(Builder::session, titles)
+        Self::start_on(Address::session(), titles)
     }
 
     /// [`Mpris::start`] on the bus at this address.
     ///
     /// # Errors
-    /// The system gives no thread.
+    /// The system gives no thread or no descriptor.
     pub fn start_at(address: &str, titles: Titles) -> io::Result<Self> {
-        let address = address.to_owned();
-        Self::start_on(move || Builder::address(address.as_str()), titles)
+        Self::start_on(address.parse(), titles)
     }
 
-    fn start_on(
-        bus: impl FnOnce() -> zbus::Result<Builder<'static>> + Send + 'static,
-        titles: Titles,
-    ) -> io::Result<Self> {
-        let connection = Arc::new(Mutex::new(Link::Down));
-        let shared = connection.clone();
-        let thread = thread::Builder::new().name("mpris".into()).spawn(move || {
-            let connected = bus().and_then(|bus| bus.method_timeout(CALL_TIMEOUT).build());
-            let ended = connected.and_then(|bus| {
-                match &mut *lock(&shared) {
-                    Link::Stopped => return Ok(()),
-                    link => *link = Link::Up(bus.clone()),
-                }
-                listen(&bus, &titles)
-            });
-            if let Err(error) = ended {
-                tracing::debug!(%error, "no titles from players (any more)");
-            }
+    fn start_on(address: zbus::Result<Address>, titles: Titles) -> io::Result<Self> {
+        let serve = move |bus: &Connection| {
+            let ended = listen(bus, &titles);
             titles.players().all_vanished(SystemTime::now());
-        })?;
-        Ok(Self { connection, thread: Some(thread) })
+            ended
+        };
+        Line::start("mpris", address, Ok, serve).map(Self)
     }
-}
-
-impl Drop for Mpris {
-    fn drop(&mut self) {
-        let old = std::mem::replace(&mut *lock(&self.connection), Link::Stopped);
-        if let Link::Up(bus) = old {
-            let _ = bus.close();
-        }
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-fn lock(link: &Mutex<Link>) -> MutexGuard<'_, Link> {
-    link.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Listens until the connection ends: first subscribes, then asks who is there, so that nobody is missed.

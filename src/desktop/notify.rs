@@ -5,7 +5,7 @@
 //! clicked; 260 popups at a limit of 1,024 descriptors lost 58 of them), and some servers send a click only to
 //! the connection that asked for the popup, so that it can't be closed early either.
 //!
-//! A call may take [`super::bus::CALL_TIMEOUT`] if the server hangs; that holds up this thread and nothing else.
+//! A call may take five seconds if the server hangs; that holds up this thread and nothing else.
 
 use std::{
     collections::HashMap,

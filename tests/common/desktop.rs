@@ -41,6 +41,8 @@ impl Bus {
             sandbox.path("run/bus").display()
         );
         fs::write(&config, text).unwrap();
+        // One that was killed leaves its socket.
+        let _ = fs::remove_file(sandbox.path("run/bus"));
         let mut command = sandbox.command(super::program("dbus-daemon", "dbus-daemon"));
         command.args(["--nofork", "--print-address=1", "--config-file"]).arg(&config);
         let (daemon, address) = first_line(&mut command);

@@ -86,6 +86,11 @@ impl Session {
         self.bus = None;
     }
 
+    /// Stops the bus, or lets it go on.
+    pub fn signal_bus(&self, signal: Signal) {
+        self.bus.as_ref().expect("a bus").signal(signal);
+    }
+
     pub fn restart_bus(&mut self) {
         self.bus = Some(bus(&self.sandbox));
     }
@@ -129,14 +134,18 @@ impl Session {
 
     /// fisga in the tray; returns when it is on the bus.
     pub fn fisga(&self) -> Group {
-        let log = std::fs::File::create(self.sandbox.path("fisga.log")).unwrap();
         let bus = self.connect();
         let arrival = Arrival::watch(&bus, FISGA);
-        let mut command = self.sandbox.fisga(&["-vv"]);
-        let group = Group::start(command.stdout(Stdio::null()).stderr(log));
+        let group = self.fisga_alone();
         arrival.wait();
         self.wait_status("watches in place", |status| status["ready"] == true);
         group
+    }
+
+    /// fisga, just started.
+    pub fn fisga_alone(&self) -> Group {
+        let log = std::fs::File::create(self.sandbox.path("fisga.log")).unwrap();
+        Group::start(self.sandbox.fisga(&["-vv"]).stdout(Stdio::null()).stderr(log))
     }
 
     /// What `fisga status --json` says.

@@ -1,0 +1,208 @@
+//! A line to the session bus: a thread with a connection that is made when the bus is there, and made again when it
+//! comes back.
+//!
+//! Without a bus the thread sleeps until the bus's socket appears (inotify(7)); nothing is polled. A bus that takes
+//! the connection and never answers holds up this thread and nothing else, the program's end included.
+
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use async_channel::{Receiver, Sender, bounded};
+use futures_lite::future;
+use inotify::{Inotify, WatchMask};
+use rustix::{
+    event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll},
+    io::Errno,
+};
+use zbus::{
+    Address,
+    address::transport::{Transport, UnixSocket},
+    blocking::Connection,
+    connection::Builder,
+};
+
+/// A call that isn't answered by then has failed. A server that hangs costs that much, on its own thread.
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Waits between attempts on a socket that has just appeared and doesn't listen yet, in milliseconds.
+const ATTEMPTS: [u16; 7] = [10, 20, 40, 80, 160, 320, 640];
+
+/// The thread. Dropping it closes the connection and joins.
+#[derive(Debug)]
+pub(super) struct Line {
+    shared: Arc<Shared>,
+    /// Dropped, it ends an attempt to connect.
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    stop: OwnedFd,
+    connection: Mutex<State>,
+}
+
+#[derive(Debug)]
+enum State {
+    Down,
+    Up(Connection),
+    Stopped,
+}
+
+impl Line {
+    /// Starts the thread, named `name`, on the bus at `address`. `prepare` is what each connection begins with; `serve`
+    /// is called with each, and returns when it has ended.
+    ///
+    /// # Errors
+    /// The kernel gives no descriptor or no thread.
+    pub(super) fn start(
+        name: &str,
+        address: zbus::Result<Address>,
+        prepare: impl Fn(Builder<'static>) -> zbus::Result<Builder<'static>> + Send + 'static,
+        serve: impl FnMut(&Connection) -> zbus::Result<()> + Send + 'static,
+    ) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            stop: eventfd(0, EventfdFlags::CLOEXEC)?,
+            connection: Mutex::new(State::Down),
+        });
+        let (stop, stopped) = bounded(1);
+        let thread = thread::Builder::new().name(name.into()).spawn({
+            let shared = shared.clone();
+            move || match address {
+                Ok(address) => run(&shared, &stopped, &forget_guid(&address), prepare, serve),
+                Err(error) => tracing::debug!(%error, "the session bus has no address"),
+            }
+        })?;
+        Ok(Self { shared, stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.stop = None;
+        let _ = rustix::io::write(&self.shared.stop, &1u64.to_ne_bytes());
+        self.shared.set(State::Stopped);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    /// Puts `state` in force; a connection that was is closed, which ends its listener. `false`: it is over.
+    fn set(&self, state: State) -> bool {
+        let mut current = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        if let State::Stopped = *current {
+            return false;
+        }
+        if let State::Up(old) = std::mem::replace(&mut *current, state) {
+            let _ = old.close();
+        }
+        true
+    }
+}
+
+fn run(
+    shared: &Shared,
+    stopped: &Receiver<()>,
+    address: &Address,
+    prepare: impl Fn(Builder<'static>) -> zbus::Result<Builder<'static>>,
+    mut serve: impl FnMut(&Connection) -> zbus::Result<()>,
+) {
+    let mut socket = Socket::of(address);
+    loop {
+        let build =
+            async { prepare(Builder::address(address.clone())?)?.method_timeout(CALL_TIMEOUT).build().await };
+        match unless(stopped, build) {
+            None => return,
+            Some(Ok(connection)) => {
+                let connection = Connection::from(connection);
+                if !shared.set(State::Up(connection.clone())) {
+                    return;
+                }
+                if let Err(error) = serve(&connection) {
+                    tracing::debug!(%error, "the session bus is gone");
+                }
+                if !shared.set(State::Down) {
+                    return;
+                }
+            }
+            Some(Err(error)) => tracing::debug!(%error, "no session bus"),
+        }
+        if !socket.wait(&shared.stop) {
+            return;
+        }
+    }
+}
+
+/// A bus that comes back has another id, and is no worse for it (D-Bus Specification, "Server Addresses").
+fn forget_guid(address: &Address) -> Address {
+    Address::new(address.transport().clone())
+}
+
+/// Waits for `work`, unless it is over before.
+fn unless<T>(stopped: &Receiver<()>, work: impl Future<Output = T>) -> Option<T> {
+    future::block_on(future::or(async { Some(work.await) }, async {
+        let _ = stopped.recv().await;
+        None
+    }))
+}
+
+/// Where the bus listens, and how far the attempts on it are.
+#[derive(Debug)]
+struct Socket {
+    path: Option<PathBuf>,
+    inotify: Option<Inotify>,
+    attempt: usize,
+}
+
+impl Socket {
+    fn of(address: &Address) -> Self {
+        let path = match address.transport() {
+            Transport::Unix(unix) => match unix.path() {
+                UnixSocket::File(path) => Some(path.clone()),
+                _ => None,
+            },
+            _ => None,
+        };
+        let inotify = path.as_ref().and_then(|path| {
+            let inotify = Inotify::init().ok()?;
+            let arrival = WatchMask::CREATE | WatchMask::MOVED_TO | WatchMask::ONLYDIR;
+            inotify.watches().add(path.parent()?, arrival).ok()?;
+            Some(inotify)
+        });
+        Self { path, inotify, attempt: 0 }
+    }
+
+    /// Waits until it makes sense to connect (again). `false`: it is time to stop.
+    ///
+    /// A socket that is there and refuses is about to listen, or dead: a few attempts tell, then only a new socket
+    /// counts.
+    fn wait(&mut self, stop: &OwnedFd) -> bool {
+        let pause = ATTEMPTS.get(self.attempt).filter(|_| self.path.as_ref().is_some_and(|p| p.exists()));
+        self.attempt += 1;
+        let mut fds = vec![PollFd::new(stop, PollFlags::IN)];
+        fds.extend(self.inotify.as_ref().map(|i| PollFd::from_borrowed_fd(i.as_fd(), PollFlags::IN)));
+        let timeout = pause.map(|ms| Timespec { tv_sec: 0, tv_nsec: i64::from(*ms) * 1_000_000 });
+        loop {
+            match poll(&mut fds, timeout.as_ref()) {
+                Err(Errno::INTR) => {}
+                Err(_) => return false,
+                Ok(_) if !fds[0].revents().is_empty() => return false,
+                Ok(0) => return true,
+                Ok(_) => break,
+            }
+        }
+        self.attempt = 0;
+        let mut buffer = [0; 4096];
+        // Whatever appeared: the next attempt tells whether it was the socket.
+        let _ = self.inotify.as_mut().map(|i| i.read_events(&mut buffer).map(Iterator::count));
+        true
+    }
+}
