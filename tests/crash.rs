@@ -122,7 +122,7 @@ fn the_disk_is_full() {
     fs::write(&ballast, vec![0; 2 << 20]).unwrap();
     let clip = media::clip("short.flv");
     let mut fisga = sandbox.watch();
-    let producer = Producer::start(&sandbox.tmp().join("Flash1"), &clip, true);
+    let producer = Producer::start(&sandbox.tmp().join("FlashFull"), &clip, true);
     fisga.wait_for("held", SOON, held);
     producer.close();
     fisga.wait_for(
@@ -152,7 +152,7 @@ fn the_disk_is_read_only() {
     let clip = media::clip("short.flv");
     let mut fisga = sandbox.watch();
     mount_again("remount,ro", &disk);
-    let producer = Producer::start(&sandbox.tmp().join("Flash1"), &clip, true);
+    let producer = Producer::start(&sandbox.tmp().join("FlashReadOnly"), &clip, true);
     fisga.wait_for("held", SOON, held);
     producer.close();
     fisga.wait_for(

@@ -376,6 +376,47 @@ fn a_lost_file_is_told() {
     }
 }
 
+/// In another mount namespace a path reads as anything: an older file of the same name there is not ours.
+#[test]
+fn a_namesake_in_another_namespace_is_left_alone() {
+    let lab = Lab::new("in", "Flash*", false);
+    fs::create_dir(lab.path("elsewhere")).unwrap();
+    let name = "FlashNamesake";
+    let script = "exec 3>\"$1\"; rm \"$1\"; printf other >&3; echo; read line";
+    let mut other = std::process::Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"])
+        .arg(lab.path("elsewhere").join(name))
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("unshare (Debian package util-linux)");
+    other.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
+    // Older by more than the clocks of file systems are apart.
+    let (start, mut count) = (Instant::now(), 0);
+    while start.elapsed() < Duration::from_millis(100) {
+        count += 1;
+        fs::write(lab.path(&format!("in/Flash{count}")), "x").unwrap();
+        lab.held();
+    }
+    loop {
+        let path = lab.path("in").join(name);
+        drop(File::create_new(&path).unwrap());
+        fs::remove_file(&path).unwrap();
+        // The link wins some of these races.
+        let held = lab.until(|notice| match notice {
+            Notice::Held(hold) => Some(Some(hold)),
+            Notice::Lost { source, .. } => source.ends_with(name).then_some(None),
+            _ => None,
+        });
+        match held {
+            Some(hold) => assert_eq!(content(&hold), b"", "{:?}", hold.how),
+            None => break,
+        }
+    }
+    drop(other.stdin.take());
+    other.wait().unwrap();
+}
+
 /// Epiphany's way: a private `/var/tmp` that no event of the host tells about.
 #[test]
 fn a_sandbox_that_starts_later_is_looked_into() {

@@ -9,11 +9,11 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use rustix::{
-    fs::{CWD, FileType, Mode, OFlags, fstat, openat},
+    fs::{AtFlags, CWD, FileType, Mode, OFlags, StatxFlags, fstat, openat, statx},
     io::Errno,
 };
 
@@ -145,6 +145,19 @@ fn reopen(path: OwnedFd) -> rustix::io::Result<File> {
 pub(crate) fn inode(file: &impl AsFd) -> rustix::io::Result<Inode> {
     let stat = fstat(file)?;
     Ok(Inode { dev: stat.st_dev, ino: stat.st_ino })
+}
+
+/// When a file was made; on a file system that doesn't keep it, the last change of its status, which is never earlier
+/// (statx(2), STATX_BTIME). An empty name means `dir` itself.
+///
+/// # Errors
+/// What statx(2) returns.
+pub(crate) fn born(dir: &impl AsFd, name: &OsStr) -> rustix::io::Result<SystemTime> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH;
+    let stat = statx(dir, name, flags, StatxFlags::BTIME | StatxFlags::CTIME)?;
+    let born = if stat.stx_mask & StatxFlags::BTIME.bits() == 0 { stat.stx_ctime } else { stat.stx_btime };
+    let since_epoch = Duration::new(u64::try_from(born.tv_sec).unwrap_or_default(), born.tv_nsec);
+    Ok(SystemTime::UNIX_EPOCH + since_epoch)
 }
 
 #[cfg(test)]

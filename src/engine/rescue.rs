@@ -6,7 +6,7 @@
 //! millisecond.
 //!
 //! A file is known by the last component of the link's text, since the same file reads differently in another
-//! mount namespace; device, owner and folder are compared before it is taken.
+//! mount namespace; device, owner, and folder or age are compared before it is taken.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -20,6 +20,7 @@ use std::{
         mpsc::{Receiver, Sender},
     },
     thread::JoinHandle,
+    time::SystemTime,
 };
 
 use rustix::{
@@ -28,7 +29,7 @@ use rustix::{
 };
 
 use super::{
-    hold::{Inode, Producer, open_magic},
+    hold::{Inode, Producer, born, open_magic},
     keeper, priority,
     processes::{self, Processes, each_descriptor, in_other_namespace, is_ours, split},
 };
@@ -57,6 +58,8 @@ pub(crate) struct Wanted {
     pub(crate) folder: PathBuf,
     pub(crate) name: OsString,
     pub(crate) dev: u64,
+    /// It was created after this.
+    pub(crate) since: SystemTime,
 }
 
 /// Decides whether an open file concerns us: folder and name, as the link reads.
@@ -369,11 +372,15 @@ impl<A: Fn(Answer)> Scanner<A> {
 }
 
 impl Seen {
-    /// Whether it is the file that was created there. In another mount namespace its path reads differently; then the
-    /// name has to be gone, as it is where we looked.
+    /// Whether it is the file that was created there. In another mount namespace its path reads differently; then its
+    /// name has to be gone, as it is where we looked, and it has to be as young.
     fn is(&self, wanted: &Wanted) -> bool {
-        self.inode.dev == wanted.dev
-            && (self.folder == wanted.folder || self.deleted && in_other_namespace(self.process.pid))
+        let elsewhere = || {
+            self.deleted
+                && in_other_namespace(self.process.pid)
+                && born(&self.file, OsStr::new("")).is_ok_and(|born| born >= wanted.since)
+        };
+        self.inode.dev == wanted.dev && (self.folder == wanted.folder || elsewhere())
     }
 
     fn caught(&self) -> io::Result<Caught> {

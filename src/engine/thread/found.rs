@@ -4,16 +4,15 @@
 use std::{
     collections::HashMap,
     ffi::{OsStr, OsString},
-    os::fd::AsFd,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
-use rustix::fs::{AtFlags, StatxFlags, statx};
-
 use super::super::{
-    Notice, keeper, lease,
+    Notice,
+    hold::born,
+    keeper, lease,
     rescue::{self, Answer, Caught, Folders, Request, Wanted},
     settle::Writers,
     staging::{Origin, Staged, Staging},
@@ -25,6 +24,9 @@ use crate::{
     rule::{Rule, Source},
 };
 
+/// An event is read within this time of what it tells, however busy the machine.
+const RECENT: Duration = Duration::from_secs(5);
+
 impl<N: Fn(Notice)> Core<N> {
     /// The name is gone already: whoever has the file open is asked for it.
     pub(super) fn wanted(&mut self, descriptor: i32, name: OsString) {
@@ -33,7 +35,8 @@ impl<N: Fn(Notice)> Core<N> {
         self.count += 1;
         let ticket = self.count;
         let (source, rule) = (node.path().join(&name), rule.clone());
-        let wanted = Wanted { ticket, folder: node.path().into(), name, dev: node.dev };
+        let since = self.drained.max(SystemTime::now() - RECENT);
+        let wanted = Wanted { ticket, folder: node.path().into(), name, dev: node.dev, since };
         self.pending.insert(ticket, Pending { source, rule, staging: node.staging.clone() });
         self.ask(Request::Lost(wanted));
     }
@@ -184,25 +187,13 @@ impl<N: Fn(Notice)> Core<N> {
         let found = std::mem::take(&mut self.watches.found);
         let mut recovered = 0;
         for found in found {
-            if self.born_after(found.node, &found.name, since) && self.consider(found.node, &found.name) {
+            let born = self.watches.get(found.node).and_then(|node| born(&node.dir(), &found.name).ok());
+            if born.is_some_and(|born| born >= since) && self.consider(found.node, &found.name) {
                 recovered += 1;
             }
         }
         self.after_walk();
         self.overflowed = Some(self.overflowed.unwrap_or_default() + recovered);
         self.look_for_open();
-    }
-
-    pub(super) fn born_after(&self, node: i32, name: &OsStr, since: SystemTime) -> bool {
-        let Some(node) = self.watches.get(node) else { return false };
-        let flags = AtFlags::SYMLINK_NOFOLLOW;
-        let Ok(stat) = statx(node.dir().as_fd(), name, flags, StatxFlags::BTIME | StatxFlags::CTIME) else {
-            return false;
-        };
-        // A file system without birth times tells the last change of status, which is never earlier.
-        let born =
-            if stat.stx_mask & StatxFlags::BTIME.bits() == 0 { stat.stx_ctime } else { stat.stx_btime };
-        let since = since.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-        u64::try_from(born.tv_sec).unwrap_or_default() >= since
     }
 }

@@ -27,7 +27,7 @@ use inotify::{EventMask, WatchDescriptor};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::{AtFlags, statat},
-    io::Errno,
+    io::{Errno, ioctl_fionread},
 };
 
 use super::{
@@ -54,6 +54,9 @@ const SANDBOX_LOOKS: [Duration; 5] = [
     Duration::from_secs(2),
     Duration::from_secs(6),
 ];
+
+/// File systems keep times by a clock that lags behind the other by as much (`CONFIG_HZ` is 100 or more).
+const CLOCK_TICK: Duration = Duration::from_millis(20);
 
 /// What wakes the thread beside the kernel.
 #[derive(Debug)]
@@ -134,7 +137,7 @@ pub(super) struct Core<N> {
     by_watch: HashMap<i32, HoldId>,
     deadlines: BTreeSet<(Instant, HoldId)>,
     pending: HashMap<u64, Pending>,
-    /// When the queue was last read to its end: what was born after it may have been missed.
+    /// What is older than this was announced by an event that was read: the queue was empty since.
     drained: SystemTime,
     /// Found by looks for open files that are under way.
     grabbed: u64,
@@ -176,7 +179,7 @@ impl<N: Fn(Notice)> Core<N> {
             by_watch: HashMap::new(),
             deadlines: BTreeSet::new(),
             pending: HashMap::new(),
-            drained: SystemTime::now(),
+            drained: SystemTime::now() - CLOCK_TICK,
             grabbed: 0,
             overflowed: None,
             keeper: Keeper::new(options.keeper),
@@ -320,7 +323,10 @@ impl<N: Fn(Notice)> Core<N> {
         if overflow {
             self.overflow();
         }
-        self.drained = SystemTime::now();
+        let now = SystemTime::now();
+        if ioctl_fionread(&self.watches.inotify).is_ok_and(|left| left == 0) {
+            self.drained = now - CLOCK_TICK;
+        }
         Ok(())
     }
 
