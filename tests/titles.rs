@@ -9,7 +9,7 @@ use std::{
     io::{BufRead, BufReader, Write},
     path::Path,
     process::{Command, Stdio},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::mpsc::{Sender, channel},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -21,6 +21,7 @@ use common::{
     process::Group,
     sandbox::Sandbox,
     server::Server,
+    sound,
 };
 use fisga::{
     desktop::mpris::Mpris,
@@ -94,18 +95,17 @@ impl Player {
     }
 }
 
-#[derive(Default)]
 struct Shown {
     metadata: HashMap<String, OwnedValue>,
     status: String,
-    asked: AtomicBool,
+    asked: Sender<()>,
 }
 
 #[zbus::interface(name = "org.mpris.MediaPlayer2.Player")]
 impl Shown {
     #[zbus(property)]
     fn metadata(&self) -> HashMap<String, OwnedValue> {
-        self.asked.store(true, Ordering::Relaxed);
+        let _ = self.asked.send(());
         self.metadata.iter().map(|(key, value)| (key.clone(), value.try_clone().unwrap())).collect()
     }
 
@@ -121,9 +121,11 @@ impl Shown {
 fn player() {
     let Ok(job) = std::env::var(PLAYER) else { return };
     let (bus, name) = job.split_once(' ').unwrap();
+    let (sender, asked) = channel();
+    let shown = Shown { metadata: HashMap::new(), status: String::new(), asked: sender };
     let connection = zbus::blocking::connection::Builder::address(bus)
         .unwrap()
-        .serve_at("/org/mpris/MediaPlayer2", Shown::default())
+        .serve_at("/org/mpris/MediaPlayer2", shown)
         .unwrap()
         .name(format!("org.mpris.MediaPlayer2.{name}"))
         .unwrap()
@@ -142,11 +144,7 @@ fn player() {
             continue;
         }
         if what["asked"] == true {
-            let deadline = Instant::now() + PATIENCE;
-            while !shown.get().asked.load(Ordering::Relaxed) {
-                assert!(Instant::now() < deadline, "nobody asks this player");
-                std::thread::sleep(Duration::from_millis(5));
-            }
+            asked.recv_timeout(PATIENCE).expect("nobody asks this player");
             println!("asked");
             continue;
         }
@@ -198,11 +196,8 @@ fn player() {
 
 /// Waits until something of the kind is known.
 fn until(titles: &Titles, what: &str, wanted: impl Fn(&Showing) -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !titles.players().showings().any(&wanted) {
-        assert!(Instant::now() < deadline, "{what}: {:#?}", titles.players());
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    let known = titles.wait(PATIENCE, |players| players.showings().any(&wanted));
+    assert!(known, "{what}: {:#?}", titles.players());
 }
 
 fn is(title: &str) -> impl Fn(&Showing) -> bool {
@@ -385,20 +380,6 @@ fn a_private_window_is_not_saved() {
     assert_eq!(sandbox.history().len(), 1);
 }
 
-/// A sound server without a sound card: Firefox shows a title only while it is heard.
-fn sound(sandbox: &Sandbox) -> Group {
-    let mut command = sandbox.command(common::program("pulseaudio", "pulseaudio"));
-    command.args(["-n", "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no"]);
-    command.args(["-L", "module-native-protocol-unix", "-L", "module-null-sink"]);
-    let server = Group::start(command.stdout(Stdio::null()).stderr(Stdio::null()));
-    let deadline = Instant::now() + PATIENCE;
-    while !sandbox.path("run/pulse/native").exists() {
-        assert!(Instant::now() < deadline, "pulseaudio doesn't listen");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    server
-}
-
 /// A real browser that plays a page's video with sound, and what is heard of it.
 struct Watching {
     titles: Titles,
@@ -419,7 +400,7 @@ impl Watching {
         sandbox.set("DBUS_SESSION_BUS_ADDRESS", bus.address.clone());
         let titles = Titles::default();
         let mpris = Mpris::start_at(&bus.address, titles.clone()).unwrap();
-        let sound = sound(&sandbox);
+        let sound = sound::server(&sandbox);
         let display = Xvfb::start(&sandbox);
         media::clip(clip);
         let mut server = Server::start(&media::folder(), 4 << 20);
@@ -440,26 +421,22 @@ impl Watching {
         }
     }
 
-    /// The process of the browser that has its temporary file open.
+    /// The process of the browser that has its temporary file open: it has, since the video plays.
     fn holder(&self, name: &str) -> u32 {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let mut family = vec![self.browser.group.id()];
-            while let Some(pid) = family.pop() {
-                let links = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-                let mut files = links.filter_map(|link| std::fs::read_link(link.path()).ok());
-                if files.any(|file| file.to_string_lossy().contains(name)) {
-                    return pid;
-                }
-                // Each thread has children of its own (proc(5)).
-                for task in std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
-                    let children = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
-                    family.extend(children.split_whitespace().map(|pid| pid.parse::<u32>().unwrap()));
-                }
+        let mut family = vec![self.browser.group.id()];
+        while let Some(pid) = family.pop() {
+            let links = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+            let mut files = links.filter_map(|link| std::fs::read_link(link.path()).ok());
+            if files.any(|file| file.to_string_lossy().contains(name)) {
+                return pid;
             }
-            assert!(Instant::now() < deadline, "no process of the browser has {name} open");
-            std::thread::sleep(Duration::from_millis(10));
+            // Each thread has children of its own (proc(5)).
+            for task in std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
+                let children = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
+                family.extend(children.split_whitespace().map(|pid| pid.parse::<u32>().unwrap()));
+            }
         }
+        panic!("no process of the browser has {name} open");
     }
 }
 

@@ -60,7 +60,7 @@ impl Mpris {
     fn start_on(address: zbus::Result<Address>, titles: Titles) -> io::Result<Self> {
         let serve = move |bus: &Connection| {
             let ended = listen(bus, &titles);
-            titles.players().all_vanished(SystemTime::now());
+            titles.note(|players| players.all_vanished(SystemTime::now()));
             ended
         };
         Line::start("mpris", address, Ok, serve).map(Self)
@@ -138,7 +138,7 @@ impl Listener<'_> {
             return;
         }
         if !old.is_empty() {
-            self.titles.players().vanished(old, SystemTime::now());
+            self.titles.note(|players| players.vanished(old, SystemTime::now()));
         }
         if !new.is_empty() {
             self.came(new);
@@ -168,7 +168,8 @@ impl Listener<'_> {
             }
             Question::Process(owner) => {
                 if let Ok(pid) = body.deserialize::<u32>() {
-                    self.titles.players().appeared(&owner, Family::of(pid));
+                    let family = Family::of(pid);
+                    self.titles.note(|players| players.appeared(&owner, family));
                     self.ask_player(owner, false);
                 }
             }
@@ -227,14 +228,16 @@ impl Listener<'_> {
     }
 
     fn note(&self, owner: &str, values: &Values) {
-        let mut players = self.titles.players();
-        if let Some(status) = values.get("PlaybackStatus").and_then(text) {
-            players.playing(owner, status == "Playing");
-        }
+        let status = values.get("PlaybackStatus").and_then(text);
         let metadata = values.get("Metadata").and_then(|value| value.try_clone().ok()?.try_into().ok());
-        if let Some(metadata) = metadata {
-            players.shown(owner, read(&metadata), SystemTime::now());
-        }
+        self.titles.note(|players| {
+            if let Some(status) = status {
+                players.playing(owner, status == "Playing");
+            }
+            if let Some(metadata) = metadata {
+                players.shown(owner, read(&metadata), SystemTime::now());
+            }
+        });
     }
 }
 

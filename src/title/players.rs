@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -142,7 +142,13 @@ impl Player {
 
 /// The players, shared between who listens to them and who needs a title. Where nobody listens it knows none.
 #[derive(Clone, Debug, Default)]
-pub struct Titles(Arc<Mutex<Players>>);
+pub struct Titles(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    players: Mutex<Players>,
+    changed: Condvar,
+}
 
 impl Titles {
     /// Chooses the title of a file: [`choose`] over what is known now.
@@ -152,6 +158,18 @@ impl Titles {
 
     /// The players, for as long as the guard lives.
     pub fn players(&self) -> MutexGuard<'_, Players> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.players.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes what a player tells, and wakes who waits for it.
+    pub fn note(&self, change: impl FnOnce(&mut Players)) {
+        change(&mut self.players());
+        self.0.changed.notify_all();
+    }
+
+    /// Waits until the players are as wanted; `false` if they aren't in time.
+    pub fn wait(&self, within: Duration, wanted: impl Fn(&Players) -> bool) -> bool {
+        let waiting = self.0.changed.wait_timeout_while(self.players(), within, |players| !wanted(players));
+        !waiting.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 }

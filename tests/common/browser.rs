@@ -15,6 +15,11 @@ pub struct Browser {
 
 /// WebKitGTK's own little browser, showing a page.
 pub fn minibrowser(sandbox: &Sandbox, display: &Xvfb, url: &str) -> Browser {
+    minibrowser_with(sandbox, display, url, &[])
+}
+
+/// The same with options.
+pub fn minibrowser_with(sandbox: &Sandbox, display: &Xvfb, url: &str, args: &[&str]) -> Browser {
     let path = libexec("webkit2gtk-4.1/MiniBrowser", "libwebkit2gtk-4.1-0");
     let mut command = sandbox.command(path);
     // No GPU here, and bubblewrap refuses to run as root.
@@ -22,7 +27,9 @@ pub fn minibrowser(sandbox: &Sandbox, display: &Xvfb, url: &str) -> Browser {
         .env("WEBKIT_DISABLE_SANDBOX_THIS_IS_DANGEROUS", "1")
         .env("WEBKIT_DISABLE_COMPOSITING_MODE", "1")
         .env("WEBKIT_DISABLE_DMABUF_RENDERER", "1")
-        .args(["--autoplay-policy=allow", url]);
+        .arg("--autoplay-policy=allow")
+        .args(args)
+        .arg(url);
     start(sandbox, display, command)
 }
 

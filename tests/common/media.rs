@@ -115,6 +115,7 @@ pub fn clip(name: &str) -> PathBuf {
     path
 }
 
-fn words(text: &str) -> impl Iterator<Item = &str> {
+/// The words of a command line.
+pub fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split_ascii_whitespace()
 }

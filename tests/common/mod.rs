@@ -18,12 +18,17 @@ pub mod sandbox;
 pub mod server;
 #[cfg(feature = "tray")]
 pub mod session;
+pub mod sound;
 
 use std::{
     fs::File,
     io::Read,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
+
+use inotify::{Inotify, WatchMask};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// Where a program lies.
 ///
@@ -73,4 +78,31 @@ pub fn files(folder: &Path) -> Vec<PathBuf> {
     }
     found.sort();
     found
+}
+
+/// Waits for something to appear in a folder, told by the kernel.
+pub struct Appearance {
+    path: PathBuf,
+    inotify: Inotify,
+}
+
+impl Appearance {
+    /// The folder has to be there.
+    pub fn watch(path: &Path) -> Self {
+        let inotify = Inotify::init().unwrap();
+        inotify.watches().add(path.parent().unwrap(), WatchMask::CREATE | WatchMask::MOVED_TO).unwrap();
+        Self { path: path.into(), inotify }
+    }
+
+    /// # Panics
+    /// If it doesn't in time.
+    pub fn wait(mut self, what: &str, within: Duration) {
+        let end = Instant::now() + within;
+        while !self.path.exists() {
+            let left = Timespec::try_from(end.saturating_duration_since(Instant::now())).unwrap();
+            let ready = poll(&mut [PollFd::new(&self.inotify, PollFlags::IN)], Some(&left)).unwrap();
+            assert!(ready > 0, "{what}: not within {within:?}");
+            self.inotify.read_events(&mut [0; 4096]).unwrap();
+        }
+    }
 }

@@ -7,11 +7,15 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod many;
 
 use std::{collections::HashSet, fs, path::Path, process::Command};
 
 use common::media;
-use fisga::media::{Content, firefox};
+use fisga::media::{
+    Content,
+    firefox::{self, NotProven},
+};
 
 const BLOCK: usize = 32 << 10;
 const LAYOUTS: &str = include_str!("layouts.txt");
@@ -84,25 +88,43 @@ fn arranged(video: &[u8], order: &[usize]) -> Vec<u8> {
     file
 }
 
-/// Every layout with a clip in it comes out as the clip, or in doubt: how many are.
-fn in_doubt(name: &str) -> usize {
-    let clip = media::clip(name);
-    let (video, keys) = (fs::read(&clip).unwrap(), key_blocks(&clip));
-    let mut doubts = 0;
-    for layout in layouts() {
-        let order = order(&layout, &video, &keys);
-        let file = arranged(&video, &order);
+/// What came of a video in a layout.
+enum Outcome {
+    Exact,
+    Doubt(NotProven),
+    GivenUp(NotProven),
+    Wrong,
+}
+
+/// What comes of a clip in every layout.
+fn outcomes(clip: &Path) -> Vec<(&'static str, Outcome)> {
+    let (video, keys) = (fs::read(clip).unwrap(), key_blocks(clip));
+    let outcome = |layout: &Layout| {
+        let file = arranged(&video, &order(layout, &video, &keys));
         let plan = match firefox::unshuffle(&file[..]).unwrap() {
             Ok(plan) => plan,
-            Err(e) => panic!("{name}, {}: {e}: {order:?}", layout.name),
+            Err(why) => return Outcome::GivenUp(why),
         };
-        if plan.doubt().is_some() {
-            doubts += 1;
-            continue;
+        if let Some(why) = plan.doubt() {
+            return Outcome::Doubt(why);
         }
         let mut made = vec![0; plan.len as usize];
         plan.view(&file[..]).read_at(0, &mut made).unwrap();
-        assert!(made == video, "{name}, {}: {order:?}", layout.name);
+        if made == video { Outcome::Exact } else { Outcome::Wrong }
+    };
+    layouts().iter().map(|layout| (layout.name, outcome(layout))).collect()
+}
+
+/// Every layout with a clip in it comes out as the clip, or in doubt: how many are.
+fn in_doubt(name: &str) -> usize {
+    let mut doubts = 0;
+    for (layout, outcome) in outcomes(&media::clip(name)) {
+        match outcome {
+            Outcome::Exact => {}
+            Outcome::Doubt(_) => doubts += 1,
+            Outcome::GivenUp(why) => panic!("{name}, {layout}: {why}"),
+            Outcome::Wrong => panic!("{name}, {layout}: another file came out"),
+        }
     }
     doubts
 }
