@@ -76,8 +76,9 @@ pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps) -> Step<Option<Report>> 
     let all =
         found.count.max(count) == u64::from(promise.frames.unwrap_or(0)) && end > 0 && end <= found.stop;
     let few = promise.frames.is_some_and(|n| count < u64::from(n)) && !all;
-    let present = found.end.max(len.min(found.cut.unwrap_or(0))).saturating_sub(found.missing) as f64;
+    let present = found.end.max(len.min(found.cut.unwrap_or(0))) as f64;
     if found.missing > 0 {
+        let present = len.saturating_sub(found.missing) as f64;
         report.lacks(present, end.max(len) as f64, format!("{} bytes are missing inside", found.missing));
     } else if found.broken {
         report.damaged(format!("the bytes at {} are no MP3", found.stop));

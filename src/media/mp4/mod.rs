@@ -165,6 +165,7 @@ fn without_moov(reader: &mut Reader, gaps: &Gaps, top: &Top, report: &mut Report
     let missing = gaps.all_in(0..len);
     if top.media == 0 && top.fragments.count == 0 && (missing == 0 || top.end > len) {
         // Of a film that begins with `moov`, only the first few bytes are here: they say nothing of its length.
+        report.open_ended = true;
         report.lacks(0.0, 1.0, "ends before its table of contents (moov)");
     } else if top.stop < len && missing == 0 && !reader.zeros_to_end(top.stop)? && len - top.stop >= 8 {
         report.damaged(format!(
@@ -236,11 +237,10 @@ fn judge_film(
     let missing = samples.missing + top.other_gaps;
     report.content_len = Some(end.max(top.stop.min(len)));
     if end > len {
-        let share = if head.end > len && top.media == 0 && samples.bytes == 0 {
-            0.0
-        } else {
-            len.saturating_sub(missing) as f64
-        };
+        // Cut before `moov` says how large any sample is: only of itself is it known how long it is.
+        let silent = head.end > len && top.media == 0 && samples.bytes == 0;
+        report.open_ended |= silent;
+        let share = if silent { 0.0 } else { len.saturating_sub(missing) as f64 };
         report.lacks(share, end as f64, format!("ends {} bytes early", end - len));
     } else if missing > 0 {
         report.lacks(
