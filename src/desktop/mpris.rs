@@ -20,7 +20,7 @@ use zbus::{
 };
 
 use super::line::Line;
-use crate::title::{Family, Metadata, Titles};
+use crate::title::{Family, Metadata, Players, Titles};
 
 const PREFIX: &str = "org.mpris.MediaPlayer2";
 const PLAYER: &str = "org.mpris.MediaPlayer2.Player";
@@ -59,6 +59,7 @@ impl Mpris {
 
     fn start_on(address: zbus::Result<Address>, titles: Titles) -> io::Result<Self> {
         let serve = move |bus: &Connection| {
+            titles.note(Players::listened);
             let ended = listen(bus, &titles);
             titles.note(|players| players.all_vanished(SystemTime::now()));
             ended

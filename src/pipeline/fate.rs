@@ -16,6 +16,8 @@ pub enum Fate {
     Drop(String),
     /// Kept in our grip: it is still being written, and may become whole.
     Wait,
+    /// The same: it is whole, and is about to get a title.
+    WaitForTitle,
 }
 
 /// All that the decision depends on beside the settings.
@@ -29,16 +31,22 @@ pub struct Case<'a> {
     pub private: bool,
     /// Nobody writes to it any more.
     pub finished: bool,
+    /// It has no title, and a player may yet show one.
+    pub untitled: bool,
 }
 
 /// Decides.
 pub fn decide(case: Case<'_>, settings: &Settings) -> Fate {
-    let Case { report, bytes, private, finished } = case;
+    let Case { report, bytes, private, finished, untitled } = case;
     if !finished {
         // What promises no length is whole only once it is closed.
         let whole = report.verdict == Verdict::Complete && !report.open_ended;
         let wanted = matches!(decide(Case { finished: true, ..case }, settings), Fate::Save);
-        return if whole && wanted { Fate::Save } else { Fate::Wait };
+        return match whole && wanted {
+            true if untitled => Fate::WaitForTitle,
+            true => Fate::Save,
+            false => Fate::Wait,
+        };
     }
     let drop = |reason: &str| Fate::Drop(reason.into());
     if bytes == 0 {
@@ -126,7 +134,11 @@ mod tests {
             ("private, wanted", &whole, big, true, done, &keeping, Fate::Save),
         ];
         for (name, report, bytes, private, finished, settings, want) in table {
-            assert_eq!(decide(Case { report, bytes, private, finished }, settings), want, "{name}");
+            let case = Case { report, bytes, private, finished, untitled: false };
+            assert_eq!(decide(case, settings), want, "{name}");
+            // Only what would be saved while it is open waits for its title.
+            let want = if want == Fate::Save && !finished { Fate::WaitForTitle } else { want };
+            assert_eq!(decide(Case { untitled: true, ..case }, settings), want, "{name}, untitled");
         }
     }
 }

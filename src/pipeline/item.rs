@@ -84,6 +84,8 @@ pub(super) enum Became {
     Ended,
     /// It may become more.
     Waits,
+    /// It is whole, and waits for a title until then.
+    Untitled(Instant),
 }
 
 /// The file extension for what is in it.

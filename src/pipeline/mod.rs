@@ -183,6 +183,8 @@ struct Pipeline {
     /// What was saved while its producer still had it open.
     copies: HashMap<Key, Copy>,
     waiting: Vec<Waiting>,
+    /// Whole, and without a title: until when they wait for one, and when they settled.
+    untitled: Vec<(Instant, Arc<Hold>, Instant)>,
     /// When to try again, and how long was waited.
     retry: Option<(Instant, Duration)>,
     /// The user knows that files are waiting.
@@ -211,6 +213,7 @@ impl Pipeline {
             started: SystemTime::now(),
             copies: HashMap::new(),
             waiting: Vec::new(),
+            untitled: Vec::new(),
             retry: None,
             complained: false,
             pieces: HashMap::new(),
@@ -220,7 +223,8 @@ impl Pipeline {
     fn run(mut self, works: &Receiver<Work>) {
         self.tidy();
         loop {
-            let dues = [self.retry.map(|(due, _)| due), self.collector.deadline(), self.expiry];
+            let untitled = self.untitled.iter().map(|(until, ..)| *until).min();
+            let dues = [self.retry.map(|(due, _)| due), self.collector.deadline(), self.expiry, untitled];
             let due = dues.into_iter().flatten().min();
             let work = match due {
                 None => works.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -240,6 +244,11 @@ impl Pipeline {
             }
             if self.expiry.is_some_and(|due| due <= now) {
                 self.expire();
+            }
+            for (_, hold, settled) in
+                self.untitled.extract_if(.., |(until, ..)| *until <= now).collect::<Vec<_>>()
+            {
+                self.player(hold, false, settled);
             }
         }
     }

@@ -51,7 +51,13 @@ impl Pipeline {
             };
             if is_firefox(&hold) { self.firefox(&hold, &item) } else { self.keep(&item) }
         });
+        if matches!(became, Ok(Became::Waits | Became::Untitled(_))) {
+            // Of several videos in it, one is saved and one is not: it is looked at again, though nothing changes.
+            let saved = self.copies.iter_mut().filter(|(key, _)| key.is_of(hold.id));
+            saved.for_each(|(_, copy)| copy.stamp = None);
+        }
         match became {
+            Ok(Became::Untitled(until)) => self.untitled.push((until, hold, settled)),
             Ok(Became::Ended) => self.done(hold.id, !finished),
             Ok(Became::Waits) => self.done(hold.id, true),
             // Stopped by our own end: it is still held for the next start.
@@ -112,8 +118,9 @@ impl Pipeline {
                 report,
                 ..item.clone()
             };
-            if let Became::Waits = self.keep(&part)? {
-                became = Became::Waits;
+            match self.keep(&part)? {
+                Became::Ended => {}
+                waits => became = waits,
             }
         }
         if let Some(why) = unproven {
@@ -121,8 +128,9 @@ impl Pipeline {
             let verdict = Verdict::Damaged { reason: format!("one of several videos in a file: {why}") };
             let report = Report { verdict, ..item.report.clone() };
             let rest = Item { key: Key::Part(hold.id, u64::MAX), report: &report, ..item.clone() };
-            if let Became::Waits = self.keep(&rest)? {
-                became = Became::Waits;
+            match self.keep(&rest)? {
+                Became::Ended => {}
+                waits => became = waits,
             }
         }
         Ok(became)

@@ -37,6 +37,8 @@ use crate::{
 const PICTURE: Duration = Duration::from_secs(5);
 /// Videos that are saved within such a time of each other are a burst.
 const BURST: Duration = Duration::from_secs(2);
+/// How long after the hold a player may show its title first: a short video is whole before its page begins to play it.
+const TITLE: Duration = Duration::from_secs(10);
 
 /// Why a video is not in the library.
 enum NotSaved {
@@ -65,8 +67,11 @@ impl Pipeline {
             return Ok(Became::Ended);
         }
         let Choice { title, private } = self.title(item);
-        let apart = match fate::decide(Case { report, bytes, private, finished }, &self.settings) {
+        let hope = if title.is_none() { self.title_until(item.at) } else { None };
+        let case = Case { report, bytes, private, finished, untitled: hope.is_some() };
+        let apart = match fate::decide(case, &self.settings) {
             Fate::Wait => return Ok(Became::Waits),
+            Fate::WaitForTitle => return Ok(hope.map_or(Became::Waits, Became::Untitled)),
             // What was saved while it was open stays as it was then.
             Fate::Drop(_) | Fate::SaveApart if self.copies.contains_key(&item.key) => {
                 return Ok(Became::Ended);
@@ -99,6 +104,12 @@ impl Pipeline {
         let tag = item.title.as_deref().or(item.report.title.as_deref());
         let (from, to, length) = (item.at, SystemTime::now(), item.report.duration);
         self.titles.choose(&Wanted { family: &family, from, to, length, source: item.source, tag })
+    }
+
+    /// Until when a title may come for what was held at `at`; `None` where it can't any more.
+    fn title_until(&self, at: SystemTime) -> Option<Instant> {
+        let left = TITLE.checked_sub(SystemTime::now().duration_since(at).unwrap_or_default())?;
+        self.titles.players().are_listened_to().then(|| Instant::now() + left)
     }
 
     fn save(

@@ -52,6 +52,7 @@ pub struct Showing {
 /// What all players show, and what they showed before. Time comes from outside.
 #[derive(Debug, Default)]
 pub struct Players {
+    listened: bool,
     now: HashMap<String, Player>,
     past: VecDeque<Showing>,
 }
@@ -64,6 +65,16 @@ struct Player {
 }
 
 impl Players {
+    /// Someone listens to the players from now on.
+    pub fn listened(&mut self) {
+        self.listened = true;
+    }
+
+    /// Whether a title may yet come.
+    pub fn are_listened_to(&self) -> bool {
+        self.listened
+    }
+
     /// A player is there. `owner` is its unique name on the bus.
     pub fn appeared(&mut self, owner: &str, family: Family) {
         if self.now.len() < MOST_PLAYERS {
@@ -116,6 +127,7 @@ impl Players {
 
     /// The bus is gone, and all players with it.
     pub fn all_vanished(&mut self, at: SystemTime) {
+        self.listened = false;
         let ended = self.now.drain().filter_map(|(_, mut player)| player.end(at));
         self.past.extend(ended);
         self.forget();
