@@ -1,0 +1,235 @@
+use std::ops::Range;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const URL: &str = "https://a.example/v/list.m3u8?token=1";
+
+fn media(lines: &str) -> Media {
+    match parse(format!("#EXTM3U\n{lines}").as_bytes(), URL).unwrap() {
+        Playlist::Media(media) => media,
+        Playlist::Master(_) => panic!("a master playlist"),
+    }
+}
+
+fn master(lines: &str) -> Master {
+    match parse(format!("#EXTM3U\n{lines}").as_bytes(), URL).unwrap() {
+        Playlist::Master(master) => master,
+        Playlist::Media(_) => panic!("a media playlist"),
+    }
+}
+
+/// Number, address and range of each segment.
+fn listed(media: &Media) -> Vec<(u64, String, Option<Range<u64>>)> {
+    let named = media.segments.iter().filter_map(|(n, s)| Some((*n, s.of.clone()?)));
+    named.map(|(n, of)| (n, of.url.rsplit('/').next().unwrap().into(), of.range)).collect()
+}
+
+fn names(media: &Media) -> Vec<String> {
+    listed(media).into_iter().map(|(_, name, _)| name).collect()
+}
+
+#[test]
+fn what_is_no_playlist() {
+    let cases: [(&[u8], &str, Error); 8] = [
+        (b"", URL, Error::NotHls),
+        (b"<html>", URL, Error::NotHls),
+        (b"#EXTM3U", URL, Error::Empty),
+        (b"#EXTM3U\n#EXT-X-ENDLIST\n", URL, Error::Empty),
+        (b"#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\n", URL, Error::Empty),
+        (b"#EXTM3U\n#EXT-X-I-FRAMES-ONLY\n#EXTINF:1,\na.ts\n", URL, Error::KeyFrames),
+        (b"#EXTM3U\n#EXTINF:1,\na.ts\n", "file:///etc/list.m3u8", Error::Address),
+        (b"#EXTM3U\n#EXTINF:1,\na.ts\n", "no address", Error::Address),
+    ];
+    for (text, url, want) in cases {
+        assert_eq!(parse(text, url), Err(want), "{}", String::from_utf8_lossy(text));
+    }
+}
+
+#[test]
+fn what_other_readers_stumble_over() {
+    assert_eq!(names(&media("#EXTINF:6,Title, with commas\na.ts\n#EXTINF:6,\nb.ts\n")), ["a.ts", "b.ts"]);
+    let bytes =
+        b"\xef\xbb\xbf#EXTM3U\r\n#EXTINF:6,\xff\r\na.ts\r\n\r\n#EXTINF:6\r\n\xff.ts\r\n#EXTINF:6,\r\nc.ts";
+    let Ok(Playlist::Media(found)) = parse(bytes, URL) else { panic!() };
+    assert_eq!(names(&found), ["a.ts", "%EF%BF%BD.ts", "c.ts"]);
+    assert_eq!(names(&media("a.ts\n#comment\nb.ts\n")), ["a.ts", "b.ts"], "without EXTINF");
+}
+
+#[test]
+fn variables_are_filled_in() {
+    let list = "#EXT-X-DEFINE:NAME=\"host\",VALUE=\"https://cdn.example\"\n#EXT-X-DEFINE:QUERYPARAM=\"token\"\n\
+                #EXT-X-DEFINE:IMPORT=\"from\"\n#EXT-X-MAP:URI=\"{$host}/init.mp4\"\n#EXTINF:6,\n{$host}/a.mp4?t={$token}\n\
+                #EXTINF:6,\n{$from}{$b.ts\n";
+    let found = media(list);
+    let urls: Vec<_> = found.segments.values().filter_map(|s| Some(s.of.clone()?.url)).collect();
+    assert_eq!(urls, ["https://cdn.example/a.mp4?t=1", "https://a.example/v/%7B$from%7D%7B$b.ts"]);
+    assert_eq!(found.segments[&0].init.as_ref().unwrap().url, "https://cdn.example/init.mp4");
+    let bomb = "#EXT-X-DEFINE:NAME=\"a\",VALUE=\"".to_owned() + &"x".repeat(60_000) + "\"\n{$a}{$a}{$a}\n";
+    assert_eq!(parse(format!("#EXTM3U\n{bomb}").as_bytes(), URL), Err(Error::TooLarge));
+}
+
+#[test]
+fn parts_of_segments_to_come_are_no_segments() {
+    let list = "#EXT-X-PART-INF:PART-TARGET=1\n#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK=3\n\
+                #EXTINF:4,\na.mp4\n#EXT-X-PART:DURATION=1,URI=\"b.0.mp4\"\n#EXT-X-PART:DURATION=1,URI=\"b.1.mp4\"\n\
+                #EXTINF:4,\nb.mp4\n#EXT-X-PART:DURATION=1,URI=\"c.0.mp4\",INDEPENDENT=YES\n\
+                #EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"c.1.mp4\"\n#EXT-X-RENDITION-REPORT:URI=\"../low.m3u8\",LAST-MSN=9\n";
+    assert_eq!(names(&media(list)), ["a.mp4", "b.mp4"]);
+}
+
+#[test]
+fn lengths_are_numbers_of_seconds() {
+    let cases = [
+        ("4.5", 4.5),
+        ("4", 4.0),
+        ("-1", 0.0),
+        ("nan", 0.0),
+        ("inf", 0.0),
+        ("1e300", 3600.0),
+        ("", 0.0),
+        ("x", 0.0),
+    ];
+    for (text, want) in cases {
+        let found = media(&format!("#EXTINF:{text},\na.ts\n"));
+        assert_eq!(found.segments[&0].duration.as_secs_f64(), want, "{text}");
+    }
+}
+
+#[test]
+fn byte_ranges() {
+    let range = |n: u64| 10 * n..10 * n + 10;
+    let found = media(
+        "#EXT-X-BYTERANGE:10@0\na\n#EXT-X-BYTERANGE:10\na\n#EXT-X-BYTERANGE:10@50\na\n#EXT-X-BYTERANGE:10\na\n\
+         #EXT-X-BYTERANGE:10\nb\nb\n",
+    );
+    let ranges: Vec<_> = listed(&found).into_iter().map(|(_, _, r)| r).collect();
+    let want = [Some(range(0)), Some(range(1)), Some(range(5)), Some(range(6)), Some(range(0)), None];
+    assert_eq!(ranges, want);
+    for wrong in ["18446744073709551615@1", "1@9223372036854775807", "0@5"] {
+        assert_eq!(listed(&media(&format!("#EXT-X-BYTERANGE:{wrong}\na\nb\n"))).len(), 1, "{wrong}");
+    }
+}
+
+#[test]
+fn initialisation_segments_hold_until_the_next() {
+    let found = media(
+        "#EXT-X-MAP:URI=\"i,1.mp4\",BYTERANGE=\"20@5\"\na\nb\n#EXT-X-DISCONTINUITY\n#EXT-X-MAP:URI=\"i2\"\nc\n",
+    );
+    let inits: Vec<_> = found.segments.values().map(|s| s.init.clone().unwrap()).collect();
+    assert_eq!(inits[0], Ref { url: "https://a.example/v/i,1.mp4".into(), range: Some(5..25) });
+    assert_eq!(inits[1], inits[0]);
+    assert_eq!(inits[2], Ref::whole("https://a.example/v/i2"));
+    assert_eq!(found.segments.values().map(|s| s.discontinuity).collect::<Vec<_>>(), [0, 0, 1]);
+}
+
+#[test]
+fn a_key_is_seen_however_it_is_written() {
+    let cases = [
+        ("METHOD=AES-128,URI=\"k\"", Some("AES-128")),
+        ("METHOD=AES-128,URI=k", Some("AES-128")),
+        ("METHOD=\"SAMPLE-AES\",URI=\"k\"", Some("SAMPLE-AES")),
+        ("URI=\"skd://x,METHOD=NONE\",METHOD=SAMPLE-AES-CTR", Some("SAMPLE-AES-CTR")),
+        ("garbage", Some("an unknown method")),
+        ("", Some("an unknown method")),
+        ("METHOD=NONE", None),
+    ];
+    for (attributes, want) in cases {
+        let found = media(&format!("#EXT-X-KEY:{attributes}\na.ts\n"));
+        assert_eq!(found.protected.as_deref(), want, "{attributes}");
+    }
+    assert!(media("a\n#EXT-X-KEY:METHOD=AES-128\nb\n#EXT-X-KEY:METHOD=NONE\nc\n").protected.is_some());
+    assert!(
+        master("#EXT-X-SESSION-KEY:METHOD=SAMPLE-AES\n#EXT-X-STREAM-INF:BANDWIDTH=1\nv\n")
+            .protected
+            .is_some()
+    );
+}
+
+#[test]
+fn a_master_playlist() {
+    let found = master(
+        "#EXT-X-SESSION-DATA:DATA-ID=\"com.apple.hls.title\",VALUE=\"A film\"\n\
+         #EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"hi\",NAME=\"de\",LANGUAGE=\"de\",URI=\"de-hi.m3u8\"\n\
+         #EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"lo\",NAME=\"de\",LANGUAGE=\"de\",URI=\"de-lo.m3u8\"\n\
+         #EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"hi\",NAME=\"en\",LANGUAGE=\"en\"\n\
+         #EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID=\"s\",NAME=\"en\",LANGUAGE=\"en\",URI=\"s.m3u8\"\n\
+         #EXT-X-STREAM-INF:BANDWIDTH=100,RESOLUTION=160x90,CODECS=\"avc1.4d,mp4a.40.2\"\nl.m3u8\n\
+         #EXT-X-STREAM-INF:BANDWIDTH=900,RESOLUTION=1280x720\nh.m3u8\n\
+         #EXT-X-STREAM-INF:BANDWIDTH=50,CODECS=\"mp4a.40.2\"\nsound.m3u8\n\
+         #EXT-X-STREAM-INF:BANDWIDTH=1\nhttps://a.example/v/list.m3u8?token=1\n",
+    );
+    assert_eq!(found.title.as_deref(), Some("A film"));
+    let media: Vec<Media> = found
+        .playlists()
+        .map(|url| Media { url: url.into(), ended: true, ..media("#EXTINF:4,\na.ts\n") })
+        .collect();
+    let assembly = found.assembly(|url| media.iter().find(|m| m.url == url)).unwrap();
+    let shape: Vec<_> =
+        assembly.tracks.iter().map(|t| (t.kind, t.language.as_deref(), t.variants.len())).collect();
+    assert_eq!(
+        shape,
+        [
+            (TrackKind::Video, None, 2),
+            (TrackKind::Audio, Some("de"), 2),
+            (TrackKind::Subtitles, Some("en"), 1)
+        ],
+        "sound only is no quality of pictures, and no playlist is its own variant"
+    );
+    assert_eq!(assembly.tracks[0].variants[0].height, Some(720), "the best first");
+    assert!(assembly.ended);
+    assert_eq!(found.assembly(|_| None), None);
+}
+
+#[test]
+fn windows_of_a_live_stream() {
+    let window = |from: u64, to: u64| {
+        let lines = (from..to)
+            .fold(format!("#EXT-X-TARGETDURATION:4\n#EXT-X-MEDIA-SEQUENCE:{from}\n"), |t, n| {
+                t + &format!("#EXTINF:4,\ns{n}.ts?t={from}\n")
+            });
+        media(&lines)
+    };
+    let mut live = window(5, 8);
+    assert!(live.unite(&window(6, 10)), "tokens change");
+    assert!(live.unite(&window(12, 13)));
+    let slots = &live.assembly().tracks[0].variants[0].slots;
+    let starts: Vec<_> = slots.iter().map(|s| s.start.as_secs()).collect();
+    assert_eq!(starts, [0, 4, 8, 12, 16, 20, 28], "two segments that no window had are one gap");
+    assert_eq!(slots[5].of, Ref::whole(""));
+    let other = media("#EXT-X-MEDIA-SEQUENCE:6\nother.ts\n");
+    assert!(!live.unite(&other), "another stream at the same address");
+    let skipped = media("#EXT-X-MEDIA-SEQUENCE:5\n#EXT-X-SKIP:SKIPPED-SEGMENTS=3\n#EXTINF:4,\ns8.ts\n");
+    assert!(live.unite(&skipped));
+    let gap = media("#EXT-X-GAP\n#EXTINF:4,\na\n#EXTINF:4,\nb\n");
+    assert_eq!(names(&gap), ["b"]);
+}
+
+#[test]
+fn hostile() {
+    let many = |n: usize| "#EXTINF:1,\na\n".repeat(n);
+    assert_eq!(parse(format!("#EXTM3U\n{}", many(100_000)).as_bytes(), URL), Err(Error::TooLarge));
+    let streams = "#EXT-X-STREAM-INF:BANDWIDTH=1\na\n".repeat(100_000);
+    assert_eq!(parse(format!("#EXTM3U\n{streams}").as_bytes(), URL), Err(Error::TooLarge));
+    let long = format!("#EXTM3U\n#EXT-X-MAP:URI=\"{}\"\n{}", "x".repeat(60_000), many(40_000));
+    assert_eq!(parse(long.as_bytes(), URL), Err(Error::TooLarge), "one long address for each segment");
+    // Each of these took another reader quadratic time.
+    for line in ["#EXT-X-KEY:\n", "#EXT-X-MEDIA:=\n", "#EXT-X-MEDIA:A=\"\n", "#EXT-X-MAP:,,,,\n"] {
+        let _ = parse(format!("#EXTM3U\n{}", line.repeat(100_000)).as_bytes(), URL);
+    }
+    let far = media("#EXT-X-MEDIA-SEQUENCE:18446744073709551615\na\nb\n");
+    assert_eq!(far.assembly().tracks[0].variants[0].slots.len(), far.segments.len());
+    let mut near = media("#EXT-X-TARGETDURATION:3600\na\n");
+    assert!(near.unite(&far));
+    assert!(near.assembly().duration() < Duration::from_secs(1 << 40));
+}
+
+proptest! {
+    #[test]
+    fn never_panics(lines in prop::collection::vec("(#EXT(INF|-X-(KEY|MAP|MEDIA|STREAM-INF|BYTERANGE|SKIP|MEDIA-SEQUENCE|DISCONTINUITY))?)?:?[ -~\u{e9}]{0,20}", 0..40)) {
+        if let Ok(Playlist::Media(media)) = parse(format!("#EXTM3U\n{}", lines.join("\n")).as_bytes(), URL) {
+            let _ = media.assembly().duration();
+        }
+    }
+}
