@@ -15,6 +15,11 @@ pub(crate) const PACKET: usize = 188;
 pub(crate) const CLOCK: u64 = 90_000;
 /// PTS, DTS and the PCR's base have 33 bits.
 const WRAP: i64 = 1 << 33;
+const SYNC: u8 = 0x47;
+/// Packets that are read at a time, to look at the first ones.
+const FEW: usize = 64;
+/// Packets that are read at a time, to mix them: 256 KiB.
+const MANY: usize = 1394;
 /// How far into a segment its tables and first time stamp are looked for.
 const LOOK: u64 = 1 << 20;
 const NULL_PID: u16 = 0x1fff;
@@ -230,16 +235,16 @@ struct Packets {
 }
 
 impl Packets {
-    fn new(body: OpenBody, range: Range<u64>) -> Self {
-        Self { body, range, buffer: vec![0; 512 * PACKET], filled: 0, used: 0 }
+    fn new(body: OpenBody, range: Range<u64>, packets: usize) -> Self {
+        Self { body, range, buffer: vec![0; packets * PACKET], filled: 0, used: 0 }
     }
 
-    fn next(&mut self) -> io::Result<Option<Packet>> {
+    /// The packet at the front.
+    fn front(&mut self) -> io::Result<Option<&mut Packet>> {
         loop {
-            if let Some(packet) = self.buffer[self.used..self.filled].first_chunk::<PACKET>() {
-                if packet[0] == 0x47 {
-                    self.used += PACKET;
-                    return Ok(Some(*packet));
+            if self.filled - self.used >= PACKET {
+                if self.buffer[self.used] == SYNC {
+                    return Ok(self.read());
                 }
                 self.used += 1;
                 continue;
@@ -257,6 +262,17 @@ impl Packets {
             self.filled += n;
         }
     }
+
+    /// The packet at the front, if it was read already: looking moves nothing.
+    fn read(&mut self) -> Option<&mut Packet> {
+        self.buffer[self.used..self.filled].first_chunk_mut().filter(|packet| packet[0] == SYNC)
+    }
+
+    fn next(&mut self) -> io::Result<Option<Packet>> {
+        let packet = self.front()?.copied();
+        self.used += if packet.is_some() { PACKET } else { 0 };
+        Ok(packet)
+    }
 }
 
 /// What the beginning of `range` tells; `None` if it is no transport stream, or its program is not announced.
@@ -271,7 +287,7 @@ pub(crate) fn head(body: &Body, range: Range<u64>) -> io::Result<Option<Head>> {
     if n < PACKET || sync[0] != 0x47 || n > PACKET && sync[PACKET] != 0x47 {
         return Ok(None);
     }
-    let mut packets = Packets::new(open, range);
+    let mut packets = Packets::new(open, range, FEW);
     let (mut table, mut program, mut time, mut scrambled) = (None, None, None::<u64>, false);
     let mut stamped = HashMap::new();
     while let Some(packet) = packets.next()? {
@@ -302,7 +318,7 @@ pub(crate) fn head(body: &Body, range: Range<u64>) -> io::Result<Option<Head>> {
 pub(crate) fn last_time(body: &Body, range: Range<u64>) -> io::Result<Option<u64>> {
     let from = range.end.saturating_sub(LOOK).max(range.start);
     let from = from - (from - range.start) % PACKET as u64;
-    let mut packets = Packets::new(body.open()?, from..range.end);
+    let mut packets = Packets::new(body.open()?, from..range.end, FEW);
     let mut last = None;
     while let Some(packet) = packets.next()? {
         if let Some((pts, _)) = stamps(&packet) {
@@ -322,8 +338,8 @@ fn first_program(section: &[u8]) -> Option<u16> {
     programs.chunks_exact(4).find(|p| p[..2] != [0, 0]).and_then(|p| be16(p, 2)).map(|p| p & 0x1fff)
 }
 
-/// Mixes lanes of segments, each in order of time, into one stream with new PIDs and counters. Holds two packets and
-/// a buffer for each lane.
+/// Mixes lanes of segments, each in order of time, into one stream with new PIDs and counters. Packets are changed
+/// where they were read, and written as many at a time as lie side by side. Holds a buffer for each lane.
 ///
 /// # Errors
 /// What reading or writing returns; `InvalidData` when there is nothing that can be announced in one table.
@@ -334,35 +350,53 @@ pub(crate) fn mix(lanes: &[Vec<Part>], out: &mut dyn Write) -> io::Result<u64> {
     if program.streams.is_empty() {
         return Err(invalid());
     }
-    let mut counters: HashMap<u16, u8> = HashMap::new();
-    let (mut written, mut announced) = (0, None::<u64>);
+    let (mut counters, mut tables) = (Counters::default(), 0_u8);
+    let (mut written, mut announced) = (0, None::<i64>);
     let mut origin = None;
     for lane in &mut lanes {
         lane.advance(&mut origin)?;
     }
-    while let Some(lane) = lanes.iter_mut().filter(|l| l.next.is_some()).min_by_key(|l| l.time) {
-        let Some(mut packet) = lane.next.take() else { break };
+    while let Some(first) = earliest(&lanes, usize::MAX) {
         // Tables every half second of the first lane's time, and at the very start.
-        let now = lane.time.max(0) as u64;
-        if announced.is_none_or(|t| now >= t + CLOCK / 2) {
+        let now = lanes[first].course.time.max(0);
+        if announced.is_none_or(|t| now >= t + CLOCK as i64 / 2) {
             announced = Some(now);
-            let counter = counters.entry(0).or_default();
-            for table in program.tables(*counter).ok_or_else(invalid)? {
+            for table in program.tables(tables).ok_or_else(invalid)? {
                 out.write_all(&table)?;
                 written += PACKET as u64;
             }
-            *counter = (*counter + 1) & 15;
+            tables = tables.wrapping_add(1);
         }
-        let counter = counters.entry(pid(&packet)).or_insert(15);
+        let other = earliest(&lanes, first).map_or(i64::MAX, |i| lanes[i].course.time);
+        let until = other.min(announced.unwrap_or(now) + CLOCK as i64 / 2 - 1);
+        written += lanes[first].write(until, &mut counters, &mut origin, out)?;
+    }
+    Ok(written)
+}
+
+/// The lane, other than `but`, whose front is decoded first.
+fn earliest(lanes: &[Lane<'_>], but: usize) -> Option<usize> {
+    let there = (0..lanes.len()).filter(|&i| i != but && lanes[i].ready);
+    there.min_by_key(|&i| lanes[i].course.time)
+}
+
+/// The continuity counter of each PID (2.4.3.3): only packets with a payload count.
+struct Counters(Box<[u8]>);
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self(vec![15; 1 << 13].into())
+    }
+}
+
+impl Counters {
+    fn number(&mut self, packet: &mut Packet) {
+        let counter = &mut self.0[usize::from(pid(packet))];
         if packet[3] & 0x10 > 0 {
             *counter = (*counter + 1) & 15;
         }
         packet[3] = packet[3] & 0xf0 | *counter;
-        out.write_all(&packet)?;
-        written += PACKET as u64;
-        lane.advance(&mut origin)?;
     }
-    Ok(written)
 }
 
 /// Segments that follow each other.
@@ -371,19 +405,47 @@ struct Lane<'a> {
     reader: Option<Reader>,
     /// New PIDs, by kind of stream and how many of that kind came before.
     pids: HashMap<(u8, usize), u16>,
-    /// The part's PIDs → new ones.
-    map: HashMap<u16, u16>,
     /// Where packets with only a PCR go.
     pcr: u16,
-    shift: i64,
-    next: Option<Packet>,
-    /// Decode time of what is at the front, without wrapping.
-    time: i64,
+    course: Course,
+    /// A packet is at the front, and changed already.
+    ready: bool,
 }
 
 enum Reader {
     Packets(Packets),
-    Adts(adts::Packer),
+    Adts(adts::Packer, Packet),
+}
+
+/// What becomes of a part's packets.
+struct Course {
+    /// The part's PIDs → new ones: a handful, which is faster looked through than hashed.
+    map: Vec<(u16, u16)>,
+    shift: i64,
+    /// Decode time of what is at the front, without wrapping.
+    time: i64,
+}
+
+impl Course {
+    /// Changes a packet; false, and nothing is changed, if it doesn't belong to what is mixed.
+    fn take(&mut self, packet: &mut Packet, origin: &mut Option<u64>) -> bool {
+        let old = pid(packet);
+        let Some(&(_, new)) = self.map.iter().find(|(known, _)| *known == old) else { return false };
+        let [high, low] = new.to_be_bytes();
+        packet[1] = packet[1] & 0xe0 | high;
+        packet[2] = low;
+        if self.shift != 0 {
+            shift_packet(packet, self.shift);
+        }
+        if let Some((pts, dts)) = stamps(packet) {
+            let at = dts.unwrap_or(pts);
+            let time = read_stamp(&packet[at..at + 5]);
+            let origin = *origin.get_or_insert(time) as i64;
+            let before = if self.time == i64::MIN { origin } else { self.time };
+            self.time = before + difference(before.rem_euclid(WRAP) as u64, time);
+        }
+        true
+    }
 }
 
 impl<'a> Lane<'a> {
@@ -413,59 +475,94 @@ impl<'a> Lane<'a> {
         if program.pcr == NULL_PID {
             program.pcr = pcr;
         }
-        let map = HashMap::new();
-        Self { parts: parts.iter(), reader: None, pids, map, pcr, shift: 0, next: None, time: i64::MIN }
+        let course = Course { map: Vec::new(), shift: 0, time: i64::MIN };
+        Self { parts: parts.iter(), reader: None, pids, pcr, course, ready: false }
     }
 
     /// Brings the next packet to the front. `origin` is the first time of any lane, from which all are counted.
     fn advance(&mut self, origin: &mut Option<u64>) -> io::Result<()> {
-        loop {
+        self.ready = false;
+        while !self.ready {
             let Some(reader) = &mut self.reader else {
                 if !self.open()? {
                     return Ok(());
                 }
                 continue;
             };
-            let packet = match reader {
-                Reader::Packets(packets) => packets.next()?,
-                Reader::Adts(packer) => packer.next()?,
+            let front = match reader {
+                Reader::Packets(packets) => packets.front()?,
+                Reader::Adts(packer, packet) => match packer.next()? {
+                    Some(next) => {
+                        *packet = next;
+                        Some(packet)
+                    }
+                    None => None,
+                },
             };
-            let Some(mut packet) = packet else {
+            let Some(packet) = front else {
                 self.reader = None;
                 continue;
             };
-            let Some(&new) = self.map.get(&pid(&packet)) else { continue };
-            let [high, low] = new.to_be_bytes();
-            packet[1] = packet[1] & 0xe0 | high;
-            packet[2] = low;
-            if self.shift != 0 {
-                shift_packet(&mut packet, self.shift);
+            self.ready = self.course.take(packet, origin);
+            if let (false, Reader::Packets(packets)) = (self.ready, reader) {
+                packets.used += PACKET;
             }
-            if let Some((pts, dts)) = stamps(&packet) {
-                let at = dts.unwrap_or(pts);
-                let time = read_stamp(&packet[at..at + 5]);
-                let origin = *origin.get_or_insert(time) as i64;
-                let before = if self.time == i64::MIN { origin } else { self.time };
-                self.time = before + difference(before.rem_euclid(WRAP) as u64, time);
-            }
-            self.next = Some(packet);
-            return Ok(());
         }
+        Ok(())
+    }
+
+    /// Writes what is at the front, and what follows it in the buffer up to the first that is later than `until`.
+    fn write(
+        &mut self,
+        until: i64,
+        counters: &mut Counters,
+        origin: &mut Option<u64>,
+        out: &mut dyn Write,
+    ) -> io::Result<u64> {
+        let mut taken = false;
+        let written = match &mut self.reader {
+            None => 0,
+            Some(Reader::Adts(_, packet)) => {
+                counters.number(packet);
+                out.write_all(packet)?;
+                PACKET
+            }
+            Some(Reader::Packets(packets)) => {
+                let start = packets.used;
+                while let Some(packet) = packets.read() {
+                    counters.number(packet);
+                    packets.used += PACKET;
+                    taken = packets.read().is_some_and(|next| self.course.take(next, origin));
+                    if !taken || self.course.time > until {
+                        break;
+                    }
+                }
+                out.write_all(&packets.buffer[start..packets.used])?;
+                packets.used - start
+            }
+        };
+        if !taken {
+            self.advance(origin)?;
+        }
+        Ok(written as u64)
     }
 
     fn open(&mut self) -> io::Result<bool> {
         let Some(part) = self.parts.next() else { return Ok(false) };
-        self.shift = part.shift;
         let open = part.body.open()?;
         let adts = adts::program();
+        let range = part.range.clone();
         let (program, reader) = match &part.content {
-            Payload::Packets(program) => (program, Reader::Packets(Packets::new(open, part.range.clone()))),
-            Payload::Adts(time) => (&adts, Reader::Adts(adts::Packer::new(open, part.range.clone(), *time))),
+            Payload::Packets(program) => (program, Reader::Packets(Packets::new(open, range, MANY))),
+            Payload::Adts(time) => (&adts, Reader::Adts(adts::Packer::new(open, range, *time), [0; PACKET])),
         };
-        self.map = numbered(program).filter_map(|(key, s)| Some((s.pid, *self.pids.get(&key)?))).collect();
+        let known = |(key, stream): (_, &Stream)| Some((stream.pid, *self.pids.get(&key)?));
+        self.course.map = numbered(program).filter_map(known).collect();
         if program.pcr != NULL_PID {
-            self.map.entry(program.pcr).or_insert(self.pcr);
+            // Behind the streams: one that carries the clock is found first.
+            self.course.map.push((program.pcr, self.pcr));
         }
+        self.course.shift = part.shift;
         self.reader = Some(reader);
         Ok(true)
     }

@@ -114,14 +114,6 @@ fn peak() -> u64 {
     peak
 }
 
-/// Processor time of this process, or of its children, in ticks of 10 ms (proc_pid_stat(5)).
-fn processor(children: bool) -> u64 {
-    let stat = fs::read_to_string("/proc/self/stat").unwrap();
-    let fields: Vec<_> = stat[stat.rfind(')').unwrap() + 2..].split(' ').collect();
-    let first = if children { 13 } else { 11 };
-    fields[first..first + 2].iter().map(|f| f.parse::<u64>().unwrap()).sum()
-}
-
 fn cat(paths: &[String], out: &Path) -> Duration {
     let start = Instant::now();
     let status =
@@ -160,27 +152,31 @@ fn two_hours_as_fast_as_cat() {
         peak();
         let before = peak();
         let mut most = 0;
-        let cpu = [processor(false), processor(true)];
-        for _ in 0..3 {
-            theirs.push(cat(&paths, &out));
-            fs::remove_file(&out).unwrap();
-            peak();
-            let start = Instant::now();
-            let choice = choose(&assembly, &folder, Duration::ZERO);
-            assert!(choice.whole);
-            bytes = join::plan(&choice).unwrap().write(&File::create_new(&out).unwrap()).unwrap();
-            ours.push(start.elapsed());
-            most = most.max(peak().saturating_sub(before));
-            fs::remove_file(&out).unwrap();
+        // They take turns, and whose is first changes: what one leaves to the disk costs the next. The best of each
+        // counts, since whatever else runs only slows down.
+        for round in 0..4 {
+            for turn in 0..2 {
+                if (round + turn) % 2 == 0 {
+                    theirs.push(cat(&paths, &out));
+                } else {
+                    peak();
+                    let start = Instant::now();
+                    let choice = choose(&assembly, &folder, Duration::ZERO);
+                    assert!(choice.whole);
+                    let file = File::create_new(&out).unwrap();
+                    bytes = join::plan(&choice).unwrap().write(&file).unwrap();
+                    ours.push(start.elapsed());
+                    most = most.max(peak().saturating_sub(before));
+                }
+                fs::remove_file(&out).unwrap();
+            }
         }
         theirs.sort();
         ours.sort();
-        let speed = theirs[1].as_secs_f64() / ours[1].as_secs_f64();
+        let speed = theirs[0].as_secs_f64() / ours[0].as_secs_f64();
         let mb = bytes / 1_000_000;
-        let cpu = [processor(false) - cpu[0], processor(true) - cpu[1]];
         println!("{name}: {mb} MB, cat {theirs:?}, fisga {ours:?}, {speed:.2} x cat, {most} KiB more memory");
-        println!("processor time of three runs each: cat {} ms, fisga {} ms", 10 * cpu[1], 10 * cpu[0]);
         assert!(most < 30 << 10, "{name}: {most} KiB");
-        assert!(separate || speed >= 0.9, "{name}: {speed:.2} x cat");
+        assert!(speed >= 0.9, "{name}: {speed:.2} x cat");
     }
 }

@@ -14,6 +14,8 @@ use crate::{
 
 /// What goes through memory goes in blocks of this size.
 const BLOCK: usize = 256 << 10;
+/// What is smaller than this is written together.
+const SMALL: usize = 16 << 10;
 
 impl Plan {
     /// Writes the file, from the start of `out`, which is empty. Returns its length.
@@ -56,9 +58,9 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// What `write` writes, through a buffer.
+    /// What `write` writes; what is small goes through a buffer, what is large doesn't.
     fn through(&mut self, write: impl FnOnce(&mut dyn Write) -> io::Result<u64>) -> Result<(), Error> {
-        let mut buffered = io::BufWriter::with_capacity(BLOCK, self.out);
+        let mut buffered = io::BufWriter::with_capacity(SMALL, self.out);
         let n = write(&mut buffered).and_then(|n| buffered.flush().map(|()| n));
         self.written += n.map_err(Error::Write)?;
         Ok(())
