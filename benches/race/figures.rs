@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
+use crate::caches;
 use crate::chart::Chart;
 use crate::crowd::Crowd;
 use crate::peers::{CREATED, Kind, Peer, exists};
@@ -32,6 +33,10 @@ pub(crate) const ALL: &[(&str, Measure)] = &[
     ("start", start),
     ("big", big),
     ("scan", scan),
+    ("watched", caches::watched),
+    ("entries", caches::entries),
+    ("images", caches::images),
+    ("film", caches::film),
 ];
 
 /// What the measurements of one run share.
@@ -48,7 +53,8 @@ impl Run {
         Ok(Self { quick, chart: Chart::default() })
     }
 
-    fn scaled(&self, full: u64) -> u64 {
+    /// So many rounds, or a tenth of them.
+    pub(crate) fn scaled(&self, full: u64) -> u64 {
         if self.quick { full.div_ceil(10) } else { full }
     }
 }
@@ -64,15 +70,7 @@ fn latency(run: &mut Run, table: &mut Table) -> Result<()> {
     let home = Sandbox::new()?;
     let folder = home.folder("fisga")?;
     let fisga = Fisga::start(&program(), &home, &folder, Rules::Bench)?;
-    let mut racers = vec![Racer {
-        name: "fisga",
-        folder,
-        fisga: fisga.pid(),
-        every: 1,
-        peer: None,
-        times: Vec::new(),
-        deaths: 0,
-    }];
+    let mut racers = vec![Racer::of_fisga("fisga", folder, fisga.pid())];
     for (kind, every) in [(Kind::Bare, 1), (Kind::Recipe, 10), (Kind::Original, 10)] {
         let folder = home.folder(kind.name())?;
         let staging = home.folder(&format!("{} staging", kind.name()))?;
@@ -120,7 +118,7 @@ fn latency(run: &mut Run, table: &mut Table) -> Result<()> {
 }
 
 /// The first processor for the producer, the others for the watchers, as they would divide by themselves at rest.
-struct Processors {
+pub(crate) struct Processors {
     first: CpuSet,
     others: CpuSet,
     all: CpuSet,
@@ -128,7 +126,7 @@ struct Processors {
 
 impl Processors {
     /// Leaves this thread, and what it starts, with the others.
-    fn split() -> Result<Self> {
+    pub(crate) fn split() -> Result<Self> {
         let all = sched_getaffinity(None)?;
         let (mut first, mut others) = (CpuSet::new(), all);
         let index = (0..CpuSet::MAX_CPU).find(|index| all.is_set(*index)).context("no processor")?;
@@ -156,7 +154,7 @@ impl Drop for Processors {
 }
 
 /// One that tries to link a file as soon as it is there.
-struct Racer {
+pub(crate) struct Racer {
     name: &'static str,
     folder: PathBuf,
     /// Its process id, where it is not a peer.
@@ -164,13 +162,18 @@ struct Racer {
     every: u64,
     peer: Option<(Kind, Peer, PathBuf)>,
     /// Microseconds.
-    times: Vec<f64>,
+    pub(crate) times: Vec<f64>,
     deaths: u32,
 }
 
 impl Racer {
+    /// A fisga that watches `folder`.
+    pub(crate) fn of_fisga(name: &'static str, folder: PathBuf, pid: u32) -> Self {
+        Self { name, folder, fisga: pid, every: 1, peer: None, times: Vec::new(), deaths: 0 }
+    }
+
     /// Creates a file and watches its link count from the producer's side.
-    fn run(&mut self, round: u64, processors: &Processors) -> Result<()> {
+    pub(crate) fn run(&mut self, round: u64, processors: &Processors) -> Result<()> {
         if let Some((kind, peer, staging)) = &mut self.peer
             && !peer.alive()
         {
@@ -531,7 +534,7 @@ fn scan(run: &mut Run, table: &mut Table) -> Result<()> {
 // --- numbers ------------------------------------------------------------------------------------------------------
 
 /// Sorts, and returns the middle.
-fn median(values: &mut [f64]) -> Option<f64> {
+pub(crate) fn median(values: &mut [f64]) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied()
 }

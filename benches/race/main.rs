@@ -13,6 +13,9 @@
 //!
 //! Needs a C compiler, and for the other peers inotifywait, python3 with pip, and lsof (`packaging/setup.sh --test`).
 
+#[path = "../../tests/common/cache.rs"]
+mod cache;
+mod caches;
 mod chart;
 mod crowd;
 mod figures;

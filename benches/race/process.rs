@@ -52,6 +52,11 @@ pub(crate) fn pss_kib(pid: u32) -> Result<u64> {
     number_after(&rollup, "\nPss:").context("no Pss in smaps_rollup")
 }
 
+/// Most resident memory so far in KiB (`VmHWM`, proc(5)).
+pub(crate) fn peak_kib(pid: u32) -> Result<u64> {
+    number_after(&fs::read_to_string(format!("/proc/{pid}/status"))?, "VmHWM:").context("no VmHWM in status")
+}
+
 /// The inotify mask of its watch on `folder`, in hexadecimal as `/proc/PID/fdinfo` has it (proc(5)).
 pub(crate) fn watch_mask(pid: u32, folder: &Path) -> Result<String> {
     let inode = format!("{:x}", fs::metadata(folder)?.ino());

@@ -53,6 +53,10 @@ pub(crate) enum Rules {
     Shipped,
     /// One for the files of our producers, and no other: what else happens on this machine stays outside.
     Bench,
+    /// The same and browsers' caches.
+    BenchAndCaches,
+    /// Browsers' caches only.
+    Caches,
 }
 
 /// A running `fisga watch --json`.
@@ -74,20 +78,25 @@ pub(crate) struct Fisga {
 impl Fisga {
     /// Starts `program` with its home and library in `home`, watching `folder` if the rules are ours.
     pub(crate) fn start(program: &Path, home: &Sandbox, folder: &Path, rules: Rules) -> Result<Self> {
+        let sources = json!({
+            "temporary_files": rules != Rules::Caches,
+            "browser_cache": matches!(rules, Rules::BenchAndCaches | Rules::Caches),
+        });
         let rules = match rules {
-            Rules::Shipped => json!([]),
-            Rules::Bench => {
-                let shipped = Self::launch(program, home, &json!([]))?.rules.clone();
+            Rules::Shipped | Rules::Caches => json!([]),
+            Rules::Bench | Rules::BenchAndCaches => {
+                let temporary = json!({"temporary_files": true, "browser_cache": false});
+                let shipped = Self::launch(program, home, &json!([]), &temporary)?.rules.clone();
                 let mut rules: Vec<Value> =
                     shipped.iter().map(|name| json!({"name": name, "enabled": false})).collect();
                 rules.push(json!({"name": "bench", "folders": [folder], "files": [format!("{PREFIX}*")]}));
                 Value::Array(rules)
             }
         };
-        Self::launch(program, home, &rules)
+        Self::launch(program, home, &rules, &sources)
     }
 
-    fn launch(program: &Path, home: &Sandbox, rules: &Value) -> Result<Self> {
+    fn launch(program: &Path, home: &Sandbox, rules: &Value, sources: &Value) -> Result<Self> {
         let library = home.folder("library")?;
         let config = home.folder("config/fisga")?.join("config.json");
         let settings = json!({
@@ -96,7 +105,7 @@ impl Fisga {
             "min_size": "0 B",
             "min_duration": "0 s",
             "thumbnails": false, // another program's time
-            "sources": {"temporary_files": true, "browser_cache": false},
+            "sources": sources,
         });
         fs::write(&config, serde_json::to_vec_pretty(&settings)?)?;
         let state = home.folder("state")?;

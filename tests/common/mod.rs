@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
 
 pub mod browser;
+pub mod cache;
 pub mod desktop;
 pub mod media;
 pub mod namespace;

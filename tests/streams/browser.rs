@@ -31,6 +31,7 @@ impl Browser {
                         "--disable-sync",
                         "--password-store=basic",
                         "--autoplay-policy=no-user-gesture-required",
+                        "--disable-popup-blocking",
                     ]);
                 if let Some(bytes) = cache {
                     command.arg(format!("--disk-cache-size={bytes}"));
@@ -43,6 +44,7 @@ impl Browser {
                 let ini = "[Profile0]\nName=test\nIsRelative=1\nPath=test.default\nDefault=1\n";
                 fs::write(profiles.join("profiles.ini"), ini).unwrap();
                 let mut prefs = browser::prefs();
+                prefs += "user_pref(\"dom.disable_open_during_load\", false);\n";
                 if let Some(bytes) = cache {
                     prefs += "user_pref(\"browser.cache.disk.smart_size.enabled\", false);\n";
                     prefs += &format!("user_pref(\"browser.cache.disk.capacity\", {});\n", bytes / 1024);

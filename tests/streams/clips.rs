@@ -14,6 +14,8 @@ use super::common;
 /// Length of every clip in seconds, and its pictures a second.
 pub(crate) const SECONDS: u32 = 24;
 pub(crate) const FRAMES: u32 = SECONDS * 30;
+/// Length of the long one.
+pub(crate) const LONG: u32 = 300;
 
 const ENCODE: &str = "-c:v libx264 -preset ultrafast -g 120 -keyint_min 120 -sc_threshold 0 -pix_fmt yuv420p -c:a aac -b:a 96k -ac 2";
 const HLS: &str = "-c copy -f hls -hls_time 4 -hls_playlist_type vod";
@@ -30,8 +32,12 @@ const HLS: &str = "-c copy -f hls -hls_time 4 -hls_playlist_type vod";
 /// | `aes` | HLS, encrypted |
 /// | `number`, `time` | DASH with `$Number$`; with a timeline and `$Time$`, without sound, whose first time is negative |
 /// | `sidx` | DASH, one file for each track with an index |
+/// | `both` | DASH with a timeline and `$Time$`, with separate sound |
+/// | `webm` | DASH with `$Number$`: VP8 and Opus in WebM |
+/// | `subs` | HLS with subtitles |
+/// | `long` | HLS, [`LONG`] seconds |
 pub(crate) fn sets() -> PathBuf {
-    once("streams", |dir| {
+    once("clips", |dir| {
         for (name, size, rate) in
             [("low", "160x90", "150k"), ("film", "320x180", "500k"), ("big", "640x360", "4M")]
         {
@@ -98,7 +104,48 @@ pub(crate) fn sets() -> PathBuf {
             &format!("-i ../film.mp4 -map 0:v {dash} -use_timeline 1 {} index.mpd", names("$Time$")),
         );
         ffmpeg(&sub("sidx"), &format!("-i ../film.mp4 {dash} -single_file 1 index.mpd"));
+        let zero = "-avoid_negative_ts make_zero -use_timeline 1";
+        ffmpeg(&sub("both"), &format!("-i ../film.mp4 {dash} {zero} {} index.mpd", names("$Time$")));
+        let names = "-init_seg_name init-$RepresentationID$.webm -media_seg_name chunk-$RepresentationID$-$Number$.webm";
+        ffmpeg(
+            &sub("webm"),
+            &format!(
+                "-i ../film.mp4 -c:v libvpx -deadline realtime -cpu-used 8 -b:v 300k -g 120 -keyint_min 120 -c:a libopus \
+                 -f dash -dash_segment_type webm -seg_duration 4 -use_timeline 0 {names} index.mpd"
+            ),
+        );
+        subtitles(&sub("subs"));
+        ffmpeg(
+            &sub("long"),
+            &format!(
+                "-f lavfi -i testsrc2=s=160x90:r=30:d={LONG} -f lavfi -i sine=f=440:b=4:d={LONG}:r=48000 {ENCODE} -b:v 100k \
+                 -shortest -f hls -hls_time 4 -hls_playlist_type vod -hls_segment_filename seg%d.ts index.m3u8"
+            ),
+        );
     })
+}
+
+/// The pictures of `ts`, and a subtitle for every second.
+fn subtitles(dir: &Path) {
+    ffmpeg(dir, &format!("-i ../film.mp4 {HLS} -hls_segment_filename seg%d.ts video.m3u8"));
+    let mut list = String::from("#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXT-X-PLAYLIST-TYPE:VOD\n");
+    for part in 0..SECONDS / 4 {
+        let mut text = String::from("WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:126000,LOCAL:00:00:00.000\n\n");
+        for second in part * 4..part * 4 + 4 {
+            text += &format!("00:{second:02}.100 --> 00:{second:02}.900\nline {second}\n\n");
+        }
+        fs::write(dir.join(format!("{part}.vtt")), text).unwrap();
+        list += &format!("#EXTINF:4,\n{part}.vtt\n");
+    }
+    fs::write(dir.join("text.m3u8"), list + "#EXT-X-ENDLIST\n").unwrap();
+    let master = "#EXTM3U\n#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID=\"s\",NAME=\"en\",LANGUAGE=\"en\",DEFAULT=YES,\
+                  AUTOSELECT=YES,URI=\"text.m3u8\"\n#EXT-X-STREAM-INF:BANDWIDTH=600000,SUBTITLES=\"s\"\nvideo.m3u8\n";
+    fs::write(dir.join("index.m3u8"), master).unwrap();
+}
+
+/// Pictures in a set.
+pub(crate) fn frames(set: &str) -> u32 {
+    if set == "long" { LONG * 30 } else { FRAMES }
 }
 
 /// The folder with hls.js, dash.js, shaka and video.js in `node_modules`.

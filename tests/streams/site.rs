@@ -15,7 +15,8 @@
 //! | `token` | as `maxage`; each playlist signs its segments anew |
 //! | `gzip`, `br` | as `maxage`; playlists compressed |
 //! | `norange` | as `maxage`; ranges are ignored |
-//! | `live` | as `maxage`; the playlist is a window of three segments that slides every second |
+//! | `live`, `live4` | as `maxage`; the playlist is a window of three segments that slides every second, or every four |
+//! | `slow` | as `maxage`, a megabyte a second |
 
 use std::{
     collections::VecDeque,
@@ -79,24 +80,25 @@ impl Site {
         Self { port, shared, said, thread: Some(thread) }
     }
 
-    /// The page that begins the session.
-    pub(crate) fn first(&self) -> String {
-        format!("http://localhost:{}/page", self.port)
+    /// The page that begins the session, in so many windows.
+    pub(crate) fn first(&self, windows: usize) -> String {
+        format!("http://localhost:{}/page?windows={windows}", self.port)
     }
 
-    /// What pages say until the session is over: "ROW what".
+    /// What pages say until the session is over in every window: "ROW what".
     ///
     /// # Panics
     /// If nothing is said for so long.
-    pub(crate) fn session(&mut self, patience: Duration) -> Vec<String> {
-        let mut all = Vec::new();
-        loop {
+    pub(crate) fn session(&mut self, windows: usize, patience: Duration) -> Vec<String> {
+        let (mut all, mut open) = (Vec::new(), windows);
+        while open > 0 {
             match self.said.recv_timeout(patience) {
-                Ok(line) if line == "session over" => return all,
+                Ok(line) if line == "session over" => open -= 1,
                 Ok(line) => all.push(line),
                 Err(_) => panic!("the browser says nothing for {patience:?}; before: {all:?}"),
             }
         }
+        all
     }
 }
 
@@ -203,9 +205,10 @@ fn media(out: &mut TcpStream, request: &Request, shared: &Shared) -> Option<()> 
         _ => ("video/mp4", false),
     };
     let mut head = String::new();
-    if list && policy == "live" {
+    let live = matches!(policy, "live" | "live4");
+    if list && live {
         let began = *shared.live.lock().unwrap().get_or_insert_with(Instant::now);
-        body = window(&body, began.elapsed().as_secs());
+        body = window(&body, began.elapsed().as_secs() / if policy == "live4" { 4 } else { 1 });
     }
     if list && policy == "token" {
         let stamp = Instant::now().elapsed().as_nanos();
@@ -224,7 +227,7 @@ fn media(out: &mut TcpStream, request: &Request, shared: &Shared) -> Option<()> 
     head += &match policy {
         "nostore" => "Cache-Control: no-store\r\n".to_owned(),
         "listless" if list => "Cache-Control: no-store\r\n".to_owned(),
-        "live" if list => format!("Cache-Control: no-cache\r\nETag: {etag}\r\n"),
+        _ if list && live => format!("Cache-Control: no-cache\r\nETag: {etag}\r\n"),
         "nocache" => format!("Cache-Control: no-cache\r\nETag: {etag}\r\n"),
         "private" => format!("Cache-Control: private, max-age=0, must-revalidate\r\n{SINCE}"),
         "lm" => SINCE.to_owned(),
@@ -239,10 +242,24 @@ fn media(out: &mut TcpStream, request: &Request, shared: &Shared) -> Option<()> 
         Some((first, last)) if first < size => {
             let last = last.unwrap_or(size - 1).min(size - 1);
             head += &format!("Accept-Ranges: bytes\r\nContent-Range: bytes {first}-{last}/{size}\r\n");
-            send(out, "206 Partial Content", kind, &head, &body[first as usize..=last as usize])
+            let part = &body[first as usize..=last as usize];
+            if policy == "slow" {
+                return slowly(out, kind, &head, part);
+            }
+            send(out, "206 Partial Content", kind, &head, part)
         }
         _ => send(out, "200 OK", kind, &head, &body),
     }
+}
+
+/// A megabyte a second.
+fn slowly(out: &mut TcpStream, kind: &str, head: &str, body: &[u8]) -> Option<()> {
+    let mut blocks = body.chunks(64 << 10);
+    begin(out, "206 Partial Content", kind, head, body.len())?;
+    blocks.try_for_each(|block| {
+        std::thread::sleep(Duration::from_millis(64));
+        out.write_all(block).ok()
+    })
 }
 
 /// Three segments from number `from`, with an end once the last is among them.
@@ -262,10 +279,14 @@ fn window(list: &[u8], from: u64) -> Vec<u8> {
 }
 
 fn send(out: &mut TcpStream, status: &str, kind: &str, head: &str, body: &[u8]) -> Option<()> {
+    begin(out, status, kind, head, body.len())?;
+    out.write_all(body).ok()
+}
+
+fn begin(out: &mut TcpStream, status: &str, kind: &str, head: &str, len: usize) -> Option<()> {
     let head = format!(
-        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nAccess-Control-Allow-Origin: *\r\n\
-         Access-Control-Allow-Headers: *\r\nAccess-Control-Expose-Headers: *\r\n{head}\r\n",
-        body.len()
+        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len}\r\nAccess-Control-Allow-Origin: *\r\n\
+         Access-Control-Allow-Headers: *\r\nAccess-Control-Expose-Headers: *\r\n{head}\r\n"
     );
-    out.write_all(head.as_bytes()).and_then(|()| out.write_all(body)).ok()
+    out.write_all(head.as_bytes()).ok()
 }
