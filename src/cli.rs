@@ -198,6 +198,12 @@ pub struct Rebuild {
     /// A browser's cache, or a folder above it
     #[arg(value_name = "FOLDER")]
     pub folder: PathBuf,
+    /// Only these, by their numbers in the list; without a number, all
+    #[arg(value_name = "NUMBER", conflicts_with = "list")]
+    pub numbers: Vec<usize>,
+    /// List what could be put together, and save nothing
+    #[arg(long)]
+    pub list: bool,
 }
 
 /// `fisga config`.
@@ -276,6 +282,8 @@ mod tests {
             "fisga check a b",
             "fisga discard LAST",
             "fisga rebuild /x",
+            "fisga rebuild --list /x",
+            "fisga rebuild /x 1 3",
             "fisga config path",
             "fisga --config x --library y config show",
             "fisga config check",

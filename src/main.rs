@@ -73,8 +73,8 @@ fn run(Cli { global, command }: Cli) -> anyhow::Result<Outcome> {
             commands::discard::run(discard.what.as_os_str(), &library, &history, &mut out)
         }
         Some(Command::Rebuild(rebuild)) => {
-            let (settings, store) = (settings()?, Store::open(&env, Titles::default())?);
-            commands::rebuild::run(&rebuild.folder, settings, store, &mut out)
+            let store = || Ok(Store::open(&env, Titles::default())?);
+            commands::rebuild::run(&rebuild, settings()?, store, &mut out)
         }
         Some(Command::Config(which)) => commands::config::run(which, &global, &env, &mut out),
         Some(Command::Autostart(which)) => commands::autostart::run(which, &mut out),

@@ -30,6 +30,36 @@ fn a_cached_video_comes_into_the_library_and_stays_in_the_cache() {
 }
 
 #[test]
+fn what_was_found_is_listed_and_what_is_chosen_is_saved() {
+    let sandbox = Sandbox::new();
+    let cache = sandbox.path("cache");
+    for (number, clip) in [(1, "short.mp4"), (2, "short.webm")] {
+        let kind = if number == 1 { "video/mp4" } else { "video/webm" };
+        let body = fs::read(media::clip(clip)).unwrap();
+        entry(&cache, number, &format!("https://cdn.example/{clip}"), kind, &body).unwrap();
+    }
+    let run = |args: &[&str]| {
+        let output = sandbox.run(args);
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout).unwrap() + &String::from_utf8_lossy(&output.stderr),
+        )
+    };
+    let (code, list) = run(&["rebuild", "--list", "cache"]);
+    assert_eq!(code, Some(0), "{list}");
+    assert!(list.ends_with("2 videos in 2 cache entries\n"), "{list}");
+    assert!(sandbox.saved().is_empty() && sandbox.history().is_empty());
+    let line = list.lines().find(|l| l.contains("webm")).or_else(|| list.lines().nth(1)).unwrap();
+    let number = line.trim().split(' ').next().unwrap();
+    assert!(line.contains("whole, from https://site.example"), "{line}");
+    let (code, out) = run(&["rebuild", "cache", number]);
+    assert_eq!((code, out.lines().last()), (Some(0), Some("1 saved, out of 2 cache entries")), "{out}");
+    assert_eq!(sandbox.saved().len(), 1);
+    let (code, out) = run(&["rebuild", "cache", "3"]);
+    assert_eq!((code, &*out), (Some(1), "fisga: there is no video 3: the list has 2\n"));
+}
+
+#[test]
 fn what_is_no_cache_is_said() {
     let sandbox = Sandbox::new();
     for (folder, line) in [

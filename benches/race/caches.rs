@@ -27,7 +27,7 @@ pub(crate) fn entries(run: &mut Run, table: &mut Table) -> Result<()> {
     let cache = home.folder(CACHE)?;
     let count = run.scaled(100_000);
     let (mut with, mut without) = (Vec::new(), Vec::new());
-    let mut start = |times: &mut Vec<f64>| -> Result<()> {
+    let start = |times: &mut Vec<f64>| -> Result<()> {
         for _ in 0..run.scaled(20) {
             times.push(Fisga::start(&program(), &home, &cache, Rules::Caches)?.start.as_secs_f64() * 1e3);
         }

@@ -1,24 +1,47 @@
 //! `fisga rebuild`: puts videos together from an existing browser cache.
 
-use std::{
-    io::{self, Write},
-    path::Path,
-};
+use std::io::{self, IsTerminal, Write};
 
 use super::{Outcome, text};
 use crate::{
+    cli::Rebuild,
     config::Settings,
     event::Event,
     pipeline::{self, Store},
+    stream::video::{Video, What},
 };
 
-/// Prints a line for each video, saved or not, and a last one with the count.
+/// Lists what could be put together, or saves what was chosen of it: a line for each video, saved or not, and a last
+/// one with the count. How far reading is shows on stderr, if that is a terminal.
 ///
 /// # Errors
-/// A [`pipeline::RebuildError`], or an `out` that can't be written.
-pub fn run(folder: &Path, settings: Settings, store: Store, out: &mut impl Write) -> anyhow::Result<Outcome> {
+/// A [`pipeline::RebuildError`], a number that the list doesn't have, or an `out` that can't be written.
+pub fn run(
+    wish: &Rebuild,
+    settings: Settings,
+    store: impl FnOnce() -> anyhow::Result<Store>,
+    out: &mut impl Write,
+) -> anyhow::Result<Outcome> {
+    let mut progress = Progress { shown: None, wanted: io::stderr().is_terminal() };
+    let found = pipeline::look(&wish.folder, &settings, &mut |done, all| progress.tell(done, all))?;
+    if wish.list {
+        for (number, video) in (1..).zip(&found.videos) {
+            line_to(out, &format!("{number:>4}  {}", described(video)))?;
+        }
+        for (url, reason) in &found.dropped {
+            line_to(out, &format!("left out, {url}: {reason}"))?;
+        }
+        line_to(out, &format!("{} videos in {} cache entries", found.videos.len(), found.entries))?;
+        return Ok(Outcome::Good);
+    }
+    let there = found.videos.len();
+    if let Some(number) = wish.numbers.iter().find(|number| !(1..=there).contains(*number)) {
+        anyhow::bail!("there is no video {number}: the list has {there}");
+    }
+    let chosen = |number: &usize| wish.numbers.is_empty() || wish.numbers.contains(number);
+    let videos = (1..).zip(found.videos).filter(|(number, _)| chosen(number)).map(|(_, video)| video);
     let (mut saved, mut written) = (0_usize, Ok(()));
-    let rebuilt = pipeline::rebuild(folder, settings, store, |event| {
+    pipeline::save(videos.collect(), settings, store()?, |event| {
         let line = match &event {
             Event::Saved(video) => {
                 saved += 1;
@@ -33,11 +56,43 @@ pub fn run(folder: &Path, settings: Settings, store: Store, out: &mut impl Write
         }
     })?;
     written?;
-    for (url, reason) in &rebuilt.left_out {
-        line_to(out, &format!("left out, {url}: {reason}"))?;
+    if wish.numbers.is_empty() {
+        for (url, reason) in &found.dropped {
+            line_to(out, &format!("left out, {url}: {reason}"))?;
+        }
     }
-    line_to(out, &format!("{saved} saved, out of {} cache entries", rebuilt.entries))?;
+    line_to(out, &format!("{saved} saved, out of {} cache entries", found.entries))?;
     Ok(Outcome::Good)
+}
+
+/// Title, length or size, the share that is there, and the site that it was watched on.
+fn described(video: &Video) -> String {
+    let title = video.title.as_deref().unwrap_or("Video");
+    let much = match (&video.what, video.duration()) {
+        (What::File(body), _) => text::size(body.len()),
+        (What::Stream(_), length) => text::clock(length.unwrap_or_default()),
+    };
+    let share = if video.whole() { "whole".into() } else { text::percent(video.fraction()) };
+    let site = video.site.as_deref().map(|site| format!(", from {site}")).unwrap_or_default();
+    format!("{title} ({much}, {share}{site})")
+}
+
+/// A line on a terminal that is written over, once for each hundredth.
+struct Progress {
+    shown: Option<usize>,
+    wanted: bool,
+}
+
+impl Progress {
+    fn tell(&mut self, done: usize, all: usize) {
+        let percent = done * 100 / all.max(1);
+        if self.wanted && self.shown != Some(percent) {
+            self.shown = Some(percent);
+            let end = if done == all { "\n" } else { "" };
+            // A terminal that is gone loses nothing.
+            let _ = write!(io::stderr(), "\r{done} of {all} cache entries read{end}");
+        }
+    }
 }
 
 fn line_to(out: &mut impl Write, line: &str) -> io::Result<()> {

@@ -35,7 +35,7 @@ use std::{
 };
 
 use item::{Copy, Key};
-pub use rebuild::{RebuildError, Rebuilt, rebuild};
+pub use rebuild::{RebuildError, look, save};
 
 use crate::{
     config::{Environment, Settings},

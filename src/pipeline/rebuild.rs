@@ -6,7 +6,15 @@ use std::{
 };
 
 use super::{Pipeline, Store, pieces};
-use crate::{config::Settings, event::Event, library::place, stream::rebuild};
+use crate::{
+    config::Settings,
+    event::Event,
+    library::place,
+    stream::{
+        rebuild::{self, Found},
+        video::Video,
+    },
+};
 
 /// Why a cache was not rebuilt, or not all of it.
 #[derive(Debug, thiserror::Error)]
@@ -36,39 +44,40 @@ pub enum RebuildError {
     },
 }
 
-/// What came of a cache.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rebuilt {
-    /// Entries that were looked at.
-    pub entries: usize,
-    /// Videos that could not be put together or are not wanted: address and reason.
-    pub left_out: Vec<(String, String)>,
-}
-
-/// Puts together what lies in `folder` or below, and saves it; `tell` hears of each video as it ends.
+/// Looks through `folder` and all below it; `progress` is told entries done and entries in all.
 ///
 /// # Errors
-/// When there is nothing to read, or the library can take no more.
-pub fn rebuild(
+/// When the folder can't be read, when no cache is there.
+pub fn look(
     folder: &Path,
-    settings: Settings,
-    store: Store,
-    mut tell: impl FnMut(Event),
-) -> Result<Rebuilt, RebuildError> {
-    let found = rebuild::scan(folder, pieces::limits(&settings), &mut |done, all| {
-        tracing::debug!("{done} of {all} entries read");
-    })
-    .map_err(|source| RebuildError::Read { path: folder.to_owned(), source })?;
+    settings: &Settings,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Found, RebuildError> {
+    let found = rebuild::scan(folder, pieces::limits(settings), progress)
+        .map_err(|source| RebuildError::Read { path: folder.to_owned(), source })?;
     if found.entries == 0 {
         return Err(RebuildError::NoCache { path: folder.to_owned() });
     }
-    if !found.videos.is_empty() {
+    Ok(found)
+}
+
+/// Saves videos that were found; `tell` hears of each as it ends.
+///
+/// # Errors
+/// When the library can't be made, or can take no more.
+pub fn save(
+    videos: Vec<Video>,
+    settings: Settings,
+    store: Store,
+    mut tell: impl FnMut(Event),
+) -> Result<(), RebuildError> {
+    if !videos.is_empty() {
         place::prepare(&settings.library)?;
     }
     let (send, events) = mpsc::channel();
     let sink = Box::new(move |event| drop(send.send(event)));
     let mut pipeline = Pipeline::new(Arc::new(settings), store, None, sink);
-    let mut videos = found.videos.into_iter();
+    let mut videos = videos.into_iter();
     while let Some(video) = videos.next() {
         pipeline.stream(Box::new(video));
         events.try_iter().for_each(&mut tell);
@@ -76,5 +85,5 @@ pub fn rebuild(
             return Err(RebuildError::Stopped { left: 1 + videos.len() });
         }
     }
-    Ok(Rebuilt { entries: found.entries, left_out: found.dropped })
+    Ok(())
 }
