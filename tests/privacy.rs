@@ -5,9 +5,8 @@ mod common;
 
 use std::{
     fs,
-    os::fd::AsFd,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use common::{
@@ -16,8 +15,6 @@ use common::{
     sandbox::{SOON, Sandbox},
 };
 use fisga::event::Event;
-use inotify::{Inotify, WatchMask};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::json;
 
 const CACHE: &str = "home/.cache/chromium/Default/Cache/Cache_Data";
@@ -40,23 +37,6 @@ fn stagings(folder: &Path) -> Vec<PathBuf> {
         }
     }
     found
-}
-
-/// Waits until nothing lies in a staging folder; false if something still does after so long.
-fn empty_within(staging: &Path, patience: Duration) -> bool {
-    let mut inotify = Inotify::init().unwrap();
-    inotify.watches().add(staging, WatchMask::DELETE).unwrap();
-    let end = Instant::now() + patience;
-    while fs::read_dir(staging).unwrap().next().is_some() {
-        let left = end.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return false;
-        }
-        let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
-        poll(&mut [PollFd::from_borrowed_fd(inotify.as_fd(), PollFlags::IN)], Some(&left)).unwrap();
-        let _ = inotify.read_events(&mut [0; 4096]);
-    }
-    true
 }
 
 /// Bytes that a process has read so far, by whatever call (proc_pid_io(5), `rchar`).
@@ -82,7 +62,10 @@ fn what_is_not_media_is_let_go_within_a_second_and_hardly_read() {
         let body = [start, &vec![7; 1 << 20]].concat();
         entry(&cache, number, &format!("https://site.example/{number}"), kind, &body).unwrap();
     }
-    assert!(empty_within(staging, Duration::from_secs(1)), "{:?}", common::files(staging));
+    let gone = common::wait_until(Duration::from_secs(1), staging, || {
+        fs::read_dir(staging).unwrap().next().is_none()
+    });
+    assert!(gone, "{:?}", common::files(staging));
     let each = (bytes_read(fisga.id()) - before) / 60;
     assert!(each < 32 << 10, "{each} bytes read of each entry of 1 MiB");
     fisga.stop();

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     config::Settings,
-    engine::{Hold, HoldId},
+    engine::{Hold, HoldId, staging::Origin},
     event::{Event, How, display},
     library::{
         name::Name,
@@ -50,7 +50,11 @@ impl Pipeline {
             source: &hold.source,
             format: hold.rule.source,
             grip,
-            spool: staged.map(|staged| staged.staging.path()),
+            spool: staged.filter(|_| hold.rule.source == Source::Chromium).map(|staged| {
+                let name = hold.source.file_name().unwrap_or_default().to_owned();
+                let origin = Origin { at: SystemTime::now(), rule: hold.rule.name.clone(), name };
+                staged.staging.path().join(origin.encode(hold.id))
+            }),
         };
         let keep = self.collector.entry(&held, now);
         self.done(hold.id, keep);

@@ -43,8 +43,9 @@ pub struct Held<'a> {
     pub format: Source,
     /// Our grip on it.
     pub grip: Grip,
-    /// Where copies of what Chromium empties may go; without it the entry itself is read.
-    pub spool: Option<&'a Path>,
+    /// The file in which what Chromium empties may be copied; without it the entry itself is read. In the entry's own
+    /// format, so that it can be handed over as one after a crash.
+    pub spool: Option<PathBuf>,
 }
 
 /// What is too small to be kept.
@@ -88,6 +89,8 @@ pub struct Collector {
     holds: HashMap<Id, Became>,
     /// What videos that were given out are made of.
     given: HashMap<VideoId, Given>,
+    /// Playlists of which a later version is held.
+    outdated: Vec<Id>,
     /// Incomplete ones that were given out, by address.
     earlier: HashMap<(Place, String), VideoId>,
     count: VideoId,
@@ -112,6 +115,8 @@ enum Became {
     Ranges((PathBuf, String)),
     /// Media that is still being written.
     Growing(Instant),
+    /// A playlist: read already, and held so that a crash leaves it to the next start with its segments.
+    Playlist(Place, String, Instant),
 }
 
 #[derive(Debug)]
@@ -129,6 +134,7 @@ impl Collector {
             ranges: HashMap::new(),
             holds: HashMap::new(),
             given: HashMap::new(),
+            outdated: Vec::new(),
             earlier: HashMap::new(),
             count: 0,
         }
@@ -186,6 +192,10 @@ impl Collector {
         self.holds.iter().filter_map(|(id, became)| match became {
             Became::Growing(at) => Some((*id, *at)),
             Became::Ranges(key) => self.ranges.get(key).filter(|s| s.kept.is_none()).map(|s| (*id, s.at)),
+            Became::Playlist(place, _, at) => {
+                let needed = self.rooms.get(place).is_some_and(|room| !room.shelf.is_empty());
+                (!needed).then_some((*id, *at))
+            }
             Became::Piece(..) => None,
         })
     }
@@ -200,6 +210,11 @@ impl Collector {
                 room.shelf.take(kept);
             }
             ids.extend(kept.ids.iter().copied());
+        }
+        if self.rooms.get(&given.place).is_none_or(|room| room.shelf.is_empty()) {
+            let of_place =
+                |became: &Became| matches!(became, Became::Playlist(place, ..) if *place == given.place);
+            ids.extend(self.holds.iter().filter(|(_, became)| of_place(became)).map(|(id, _)| *id));
         }
         self.drop_ids(&ids);
         ids
@@ -244,7 +259,7 @@ impl Collector {
                 if piece.body.is_whole() && piece.body.len() <= decode::MAX {
                     let mut bytes = Vec::new();
                     piece.body.open()?.copy_to(0..piece.body.len(), &mut bytes)?;
-                    self.document(place, &piece.url, &bytes, now);
+                    return Ok(self.document(place, piece.url, &bytes, now));
                 }
                 Ok(None)
             }
@@ -280,8 +295,7 @@ impl Collector {
         let plain =
             decode::decode(encoding, &all).inspect_err(|e| tracing::debug!("{}: {e}", piece.url)).ok()?;
         if class != Class::Subtitles {
-            self.document(place, &piece.url, &plain, now);
-            return None;
+            return self.document(place, piece.url, &plain, now);
         }
         if plain.len() > MAX_SUBTITLES {
             return None;
@@ -290,12 +304,15 @@ impl Collector {
         self.keep(held.id, place, piece, class, now)
     }
 
-    fn document(&mut self, place: Place, url: &str, bytes: &[u8], now: Instant) {
+    fn document(&mut self, place: Place, url: String, bytes: &[u8], now: Instant) -> Option<Became> {
         if self.rooms.values().map(Room::text).sum::<usize>() + bytes.len() > MAX_TEXT {
             tracing::warn!("more playlists than can be remembered; {url} is not");
-            return;
+            return None;
         }
-        self.rooms.entry(place).or_default().document(url, &String::from_utf8_lossy(bytes), now);
+        self.rooms.entry(place.clone()).or_default().document(&url, &String::from_utf8_lossy(bytes), now);
+        let same = |became: &Became| matches!(became, Became::Playlist(p, u, _) if *p == place && *u == url);
+        self.outdated.extend(self.holds.iter().filter(|(_, became)| same(became)).map(|(id, _)| *id));
+        Some(Became::Playlist(place, url, now))
     }
 
     fn keep(&mut self, id: Id, place: Place, piece: Piece, class: Class, now: Instant) -> Option<Became> {
@@ -335,7 +352,7 @@ impl Collector {
         if !spread.ids.contains(&held.id) {
             spread.ids.push(held.id);
         }
-        let new = spread.ranges.look(&held.grip, held.spool)?;
+        let new = spread.ranges.look(&held.grip, held.spool.as_deref())?;
         if new && !spread.media {
             let body = spread.ranges.body();
             match classify(&body.open()?) {
@@ -343,7 +360,7 @@ impl Collector {
                 // Without its first bytes nothing can be said yet.
                 _ if !body.has(&(0..1)) => {}
                 _ => {
-                    self.ranges.remove(&key);
+                    self.discard(&key);
                     return Ok(None);
                 }
             }
@@ -397,7 +414,7 @@ impl Collector {
                     spread.ids.retain(|known| *known != id);
                 }
             }
-            Some(Became::Growing(_)) | None => {}
+            Some(Became::Growing(_) | Became::Playlist(..)) | None => {}
         }
     }
 
@@ -419,8 +436,10 @@ impl Collector {
                 self.found(&place, finding, &mut out);
             }
         }
-        let stale: Vec<Id> =
+        let mut stale: Vec<Id> =
             self.loose().filter(|(_, at)| end || *at + FORGET <= now).map(|(id, _)| id).collect();
+        stale.append(&mut self.outdated);
+        stale.retain(|id| self.holds.contains_key(id));
         self.drop_ids(&stale);
         out.extend(stale.into_iter().map(Outcome::Release));
         out
@@ -464,8 +483,14 @@ impl Collector {
     fn drop_ids(&mut self, ids: &[Id]) {
         for id in ids {
             if let Some(Became::Ranges(key)) = self.holds.remove(id) {
-                self.ranges.remove(&key);
+                self.discard(&key);
             }
+        }
+    }
+
+    fn discard(&mut self, key: &(PathBuf, String)) {
+        if let Some(spread) = self.ranges.remove(key) {
+            spread.ranges.discard();
         }
     }
 }

@@ -1,14 +1,16 @@
 //! One address of which Chromium stores ranges: the file of ranges, its `_0` twin with the headers, and a copy.
 //!
 //! Chromium empties the file in place when it grows beyond a tenth of the cache, and a hard link is emptied with it.
-//! So what is appended is copied while it grows, into a file without a name; a file that got shorter begins a new
-//! generation, and what was copied of the old ones still counts as long as the server calls it the same version.
+//! So what is appended is copied while it grows, into a file of the same format, which a crash leaves to the next start;
+//! a file that got shorter begins a new generation, and what was copied of the old ones still counts as long as the
+//! server calls it the same version.
 
 use std::{
     fs::File,
-    io::{self, Read, Seek, Write},
+    io::{self, Read, Seek},
     ops::Range,
-    path::Path,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -42,17 +44,39 @@ struct Part {
 /// Where copies go.
 #[derive(Debug)]
 struct Spool {
+    path: PathBuf,
     file: Arc<File>,
     len: u64,
 }
 
+impl Spool {
+    /// Begins as the file of ranges does, up to its first record.
+    fn begin(path: &Path, content: &impl Content, head: u64) -> io::Result<Self> {
+        let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(path)?;
+        let mut spool = Self { path: path.to_owned(), file: Arc::new(file), len: 0 };
+        spool.append(content, 0, head)?;
+        Ok(spool)
+    }
+
+    /// Copies that many bytes; false if they were not all there, and nothing counts then.
+    fn append(&mut self, content: &impl Content, at: u64, len: u64) -> io::Result<bool> {
+        let mut file: &File = &self.file;
+        file.seek(io::SeekFrom::Start(self.len))?;
+        let copied = io::copy(&mut Reader { content, at, end: at + len }, &mut file)?;
+        // Emptied while we read: what came may be what was written since.
+        let all = copied == len && content.len() >= at + len;
+        self.len += if all { len } else { 0 };
+        Ok(all)
+    }
+}
+
 impl Ranges {
-    /// Reads what is new in the file of ranges, and copies it to a nameless file in `folder`, if one is given.
-    /// Returns whether anything was new.
+    /// Reads what is new in the file of ranges, and copies it to the file `spool`, if one is given. Returns whether
+    /// anything was new.
     ///
     /// # Errors
     /// What is wrong with the file; what reading and copying return.
-    pub(crate) fn look(&mut self, grip: &Grip, folder: Option<&Path>) -> Result<bool, Malformed> {
+    pub(crate) fn look(&mut self, grip: &Grip, spool: Option<&Path>) -> Result<bool, Malformed> {
         let content = grip.open()?;
         let len = content.len();
         let known = self.sparse.take().filter(|s| s.end <= len && intact(s, &content));
@@ -67,8 +91,8 @@ impl Ranges {
         let new = sparse.ranges[seen..].to_vec();
         self.sparse = Some(sparse);
         for stretch in &new {
-            let (grip, at) = match folder {
-                Some(folder) => match self.copy(&content, stretch, folder)? {
+            let (grip, at) = match spool {
+                Some(path) => match self.copy(&content, stretch, path)? {
                     Some(at) => (self.spooled(), at),
                     // Emptied while we read: the next look finds a new generation.
                     None => break,
@@ -109,26 +133,33 @@ impl Ranges {
         Some(self.twin.as_ref()?.around(self.body()))
     }
 
+    /// The address is no longer wanted: its copy goes.
+    pub(crate) fn discard(self) {
+        if let Some(spool) = self.spool
+            && let Err(e) = std::fs::remove_file(&spool.path)
+        {
+            tracing::warn!("{}: {e}", spool.path.display());
+        }
+    }
+
     fn spooled(&self) -> Option<Grip> {
         self.spool.as_ref().map(|s| Grip::File(s.file.clone()))
     }
 
-    /// Appends a stretch to the spool; `None` if the file was emptied meanwhile.
-    fn copy(&mut self, content: &impl Content, stretch: &Stretch, folder: &Path) -> io::Result<Option<u64>> {
+    /// Appends a record to the spool, and says where its data is there; `None` if the file was emptied meanwhile.
+    fn copy(
+        &mut self,
+        content: &impl Content,
+        stretch: &Stretch,
+        path: &Path,
+    ) -> Result<Option<u64>, Malformed> {
         let spool = match &mut self.spool {
             Some(spool) => spool,
-            none => none.insert(Spool { file: Arc::new(tempfile::tempfile_in(folder)?), len: 0 }),
+            none => none.insert(Spool::begin(path, content, chromium::start(content)?)?),
         };
-        let mut file: &File = &spool.file;
-        file.seek(io::SeekFrom::Start(spool.len))?;
-        let mut from = Reader { content, at: stretch.at, end: stretch.at + stretch.len };
-        if io::copy(&mut from, &mut file)? < stretch.len || content.len() < stretch.at + stretch.len {
-            return Ok(None);
-        }
-        file.flush()?;
-        let at = spool.len;
-        spool.len += stretch.len;
-        Ok(Some(at))
+        let from = stretch.head();
+        let whole = spool.append(content, from, stretch.at + stretch.len - from)?;
+        Ok(whole.then(|| spool.len - stretch.len))
     }
 }
 
@@ -175,25 +206,32 @@ mod tests {
     fn generations_are_merged() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x_s");
-        let grip = Grip::path(&path);
+        let (grip, copy) = (Grip::path(&path), folder.path().join("copy"));
         let mut ranges = Ranges::default();
         std::fs::write(&path, sparse_file(KEY, &[(0, b"01234")])).unwrap();
-        assert!(ranges.look(&grip, Some(folder.path())).unwrap());
-        assert!(!ranges.look(&grip, Some(folder.path())).unwrap(), "nothing new");
+        assert!(ranges.look(&grip, Some(&copy)).unwrap());
+        assert!(!ranges.look(&grip, Some(&copy)).unwrap(), "nothing new");
         // Chromium empties it in place and goes on.
         std::fs::write(&path, sparse_file(KEY, &[(8, b"89")])).unwrap();
-        assert!(ranges.look(&grip, Some(folder.path())).unwrap());
+        assert!(ranges.look(&grip, Some(&copy)).unwrap());
         ranges.twin(twin("a", 10));
         assert_eq!(ranges.body().gaps(), [5..8, 10..10][..1]);
         // Emptied, and longer than before when it is looked at again.
         std::fs::write(&path, sparse_file(KEY, &[(5, b"567"), (5, b"567"), (5, b"567")])).unwrap();
-        assert!(ranges.look(&grip, Some(folder.path())).unwrap());
+        assert!(ranges.look(&grip, Some(&copy)).unwrap());
         std::fs::remove_file(&path).unwrap();
         let piece = ranges.piece().unwrap();
         assert!(piece.body.is_whole());
         assert_eq!(bytes(&piece.body), b"0123456789");
+        // What a crash leaves is a file of ranges itself.
+        let mut later = Ranges::default();
+        later.look(&Grip::path(&copy), None).unwrap();
+        later.twin(twin("a", 10));
+        assert_eq!(bytes(&later.piece().unwrap().body), b"0123456789");
         ranges.twin(twin("b", 10));
         assert_eq!(ranges.body().held(), 0, "another version");
+        ranges.discard();
+        assert!(!copy.exists());
     }
 
     #[test]

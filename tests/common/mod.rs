@@ -107,3 +107,21 @@ impl Appearance {
         }
     }
 }
+
+/// Waits until something is so, looking whenever something happens in a folder; false if it is not after so long.
+pub fn wait_until(within: Duration, folder: &Path, mut so: impl FnMut() -> bool) -> bool {
+    let mut inotify = Inotify::init().unwrap();
+    let mask = WatchMask::CREATE | WatchMask::DELETE | WatchMask::MOVE | WatchMask::MODIFY;
+    inotify.watches().add(folder, mask).unwrap();
+    let end = Instant::now() + within;
+    while !so() {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return false;
+        }
+        let left = Timespec::try_from(left).unwrap();
+        poll(&mut [PollFd::new(&inotify, PollFlags::IN)], Some(&left)).unwrap();
+        let _ = inotify.read_events(&mut [0; 4096]);
+    }
+    true
+}

@@ -282,6 +282,7 @@ fn check(row: &Row, want: Want, saved: &Saved) -> Result<String, String> {
     let bytes = std::fs::read(path).unwrap();
     let source = match row.file {
         file if file.ends_with(".mp4") => std::fs::read(clips::sets().join(row.set).join(file)).unwrap(),
+        _ if row.set == "subs" => joined(row.set, "video.m3u8"),
         file if file.ends_with(".m3u8") => joined(row.set, file),
         _ => Vec::new(),
     };

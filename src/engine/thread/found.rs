@@ -4,19 +4,22 @@
 use std::{
     collections::HashMap,
     ffi::{OsStr, OsString},
+    fs::File,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
+use rustix::fs::{AtFlags, statat};
+
 use super::super::{
     Notice,
-    hold::born,
+    hold::{Inode, born, inode},
     keeper, lease,
     rescue::{self, Answer, Caught, Folders, Request, Wanted},
     settle::Writers,
     staging::{Origin, Staged, Staging},
-    watch::Target,
+    watch::{Node, Target},
 };
 use super::{Core, Pending};
 use crate::{
@@ -170,12 +173,26 @@ impl<N: Fn(Notice)> Core<N> {
                     let source = Source::Temporary;
                     Arc::new(Rule { name: origin.rule.clone(), folders, files, recursive: false, source })
                 });
-                let folder =
-                    rule.folders.first().filter(|folder| !folder.contains('*')).cloned().unwrap_or_default();
-                let source = Path::new(&folder).join(&origin.name);
+                let source = self.origin_of(&rule, &origin.name, &file).join(&origin.name);
                 let staged = Some(Staged { staging: staging.clone(), name });
                 self.hold(file, staged, source, rule, How::Link, None, origin.at);
             }
+        }
+    }
+
+    /// The folder that a staged file came from: where it lies still, else where its name does, else the only one there is.
+    fn origin_of(&self, rule: &Rule, name: &OsStr, file: &File) -> PathBuf {
+        let named = |node: &&Node| matches!(node.target(name), Some(Target::Rule(r)) if r.name == rule.name);
+        let folders: Vec<&Node> = self.watches.nodes().map(|(_, node)| node).filter(named).collect();
+        let inode = inode(file).ok();
+        let there = |node: &Node| statat(node.dir(), name, AtFlags::SYMLINK_NOFOLLOW).ok();
+        let same = |node: &&&Node| {
+            there(node).is_some_and(|s| inode == Some(Inode { dev: s.st_dev, ino: s.st_ino }))
+        };
+        let found = folders.iter().find(same).or_else(|| folders.iter().find(|node| there(node).is_some()));
+        match (found, &folders[..]) {
+            (Some(node), _) | (None, [node]) => node.path().to_owned(),
+            _ => rule.folders.first().filter(|f| !f.contains('*')).map(PathBuf::from).unwrap_or_default(),
         }
     }
 
