@@ -1,5 +1,5 @@
 //! Entries of a browser's disk cache, as the browser writes them.
-#![allow(unreachable_pub, reason = "part of tests and of a benchmark")]
+#![allow(dead_code, unreachable_pub, reason = "each test and benchmark uses its part of it")]
 
 use std::{
     fs, io,
