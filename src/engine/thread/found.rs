@@ -196,11 +196,10 @@ impl<N: Fn(Notice)> Core<N> {
         }
     }
 
-    /// Events were lost: everything is looked at again (inotify(7), IN_Q_OVERFLOW).
-    pub(super) fn overflow(&mut self) {
+    /// Events were lost: everything made since is looked for (inotify(7), IN_Q_OVERFLOW).
+    pub(super) fn overflow(&mut self, since: SystemTime) {
         self.watches.rebuild();
         self.watches.list_leaves();
-        let since = self.drained;
         let found = std::mem::take(&mut self.watches.found);
         let mut recovered = 0;
         for found in found {

@@ -1,12 +1,13 @@
 //! The engine's thread: events in, holds out.
 //!
-//! A batch of events is gone through twice: first every link is made, since microseconds count; then all the rest.
+//! Microseconds count for a link and for nothing else: events are read and links made before anything that waits is
+//! dealt with, and between any two things that wait.
 
 mod found;
 mod tracking;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, VecDeque},
     ffi::{OsStr, OsString},
     fs::File,
     io,
@@ -65,18 +66,20 @@ pub(super) enum Message {
     Answer(Answer),
 }
 
-/// A candidate of which the first pass made, or failed to make, a link.
+/// A candidate of which a link was made, or could not be.
 struct Seized {
     node: i32,
     name: OsString,
+    source: PathBuf,
     rule: Arc<Rule>,
     staging: Option<Arc<Staging>>,
     staged: OsString,
     link: rustix::io::Result<()>,
 }
 
-/// What the second pass has to look at.
+/// What waits until no link is to be made.
 enum Rest {
+    Message(Message),
     Seized(Seized),
     /// A name that may be new to us was closed after writing.
     Closed {
@@ -103,6 +106,10 @@ enum Rest {
         descriptor: i32,
         ended: bool,
     },
+    /// Events were lost, of what was made since then.
+    Overflow {
+        since: SystemTime,
+    },
 }
 
 struct Tracked {
@@ -125,6 +132,7 @@ pub(super) struct Core<N> {
     requests: Requests,
     messages: Receiver<Message>,
     wake: Arc<OwnedFd>,
+    rest: VecDeque<Rest>,
     notice: N,
     mounts: Option<File>,
     configuration: Option<PathBuf>,
@@ -167,6 +175,7 @@ impl<N: Fn(Notice)> Core<N> {
             requests,
             messages,
             wake: handle.wake.clone(),
+            rest: VecDeque::new(),
             notice,
             mounts: File::open("/proc/self/mountinfo").ok(),
             configuration: options.configuration,
@@ -210,12 +219,14 @@ impl<N: Fn(Notice)> Core<N> {
         self.watches.stagings.tidy();
     }
 
-    /// Sleeps until something happens, and deals with it. False ends the thread.
+    /// Sleeps until something happens, makes the links and deals with one thing that waits. False ends the thread.
     fn turn(&mut self, buffer: &mut [u8]) -> Result<bool, EngineError> {
         let system = |call| move |e: Errno| EngineError::System { call, source: e.into() };
-        let timeout = self.deadlines.first().map(|(due, _)| {
+        let busy = (!self.rest.is_empty()).then(Timespec::default);
+        let timeout = busy.or_else(|| {
+            let (due, _) = self.deadlines.first()?;
             let left = due.saturating_duration_since(Instant::now());
-            Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) }
+            Some(Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) })
         });
         let (events, woken, mounts) = {
             let (inotify, wake) = (self.watches.inotify.as_fd(), self.wake.as_fd());
@@ -243,13 +254,15 @@ impl<N: Fn(Notice)> Core<N> {
         }
         if woken {
             let _ = rustix::io::read(&*self.wake, &mut [0_u8; 8]);
-            while let Ok(message) = self.messages.try_recv() {
+            for message in self.messages.try_iter() {
                 match message {
                     Message::Command(Command::Stop) => return Ok(false),
-                    Message::Command(command) => self.command(command),
-                    Message::Answer(answer) => self.answer(answer),
+                    message => self.rest.push_back(Rest::Message(message)),
                 }
             }
+        }
+        if let Some(rest) = self.rest.pop_front() {
+            self.rest(rest);
         }
         self.due(Instant::now());
         Ok(true)
@@ -259,10 +272,8 @@ impl<N: Fn(Notice)> Core<N> {
         self.paused.load(Ordering::Relaxed)
     }
 
-    /// Reads one batch of events: all links first.
+    /// Reads one batch of events and makes the links.
     fn events(&mut self, buffer: &mut [u8]) -> Result<(), EngineError> {
-        let mut rest = Vec::new();
-        let mut overflow = false;
         let events = match self.watches.inotify.read_events(buffer) {
             Ok(events) => events,
             Err(e) if e.kind() == io::ErrorKind::WouldBlock || e.kind() == io::ErrorKind::Interrupted => {
@@ -273,16 +284,16 @@ impl<N: Fn(Notice)> Core<N> {
         for event in events {
             let (descriptor, mask) = (event.wd.get_watch_descriptor_id(), event.mask);
             if mask.contains(EventMask::Q_OVERFLOW) {
-                overflow = true;
+                self.rest.push_back(Rest::Overflow { since: self.drained });
                 continue;
             }
             let Some(node) = self.watches.get(descriptor) else {
-                rest.push(Rest::File { descriptor, ended: mask.contains(EventMask::IGNORED) });
+                self.rest.push_back(Rest::File { descriptor, ended: mask.contains(EventMask::IGNORED) });
                 continue;
             };
             let Some(name) = event.name else {
                 if Watches::is_end(mask) {
-                    rest.push(Rest::Ended { node: descriptor });
+                    self.rest.push_back(Rest::Ended { node: descriptor });
                 }
                 continue;
             };
@@ -296,32 +307,26 @@ impl<N: Fn(Notice)> Core<N> {
             }
             if mask.contains(EventMask::ISDIR) {
                 if created {
-                    rest.push(Rest::Folder { node: descriptor, name: name.into() });
+                    self.rest.push_back(Rest::Folder { node: descriptor, name: name.into() });
                 }
                 continue;
             }
             match node.target(name) {
                 None => {}
-                Some(Target::Trip(trip)) => rest.push(Rest::Tripped { trip: *trip, mask }),
+                Some(Target::Trip(trip)) => self.rest.push_back(Rest::Tripped { trip: *trip, mask }),
                 Some(Target::Rule(_)) if self.paused() => {}
                 Some(Target::Rule(rule)) if created => {
                     self.count += 1;
-                    rest.push(Rest::Seized(seize(node, descriptor, name, rule, self.count)));
+                    self.rest.push_back(Rest::Seized(seize(node, descriptor, name, rule, self.count)));
                 }
                 Some(Target::Rule(_)) if mask.contains(EventMask::CLOSE_WRITE) => {
-                    rest.push(Rest::Closed { node: descriptor, name: name.into() });
+                    self.rest.push_back(Rest::Closed { node: descriptor, name: name.into() });
                 }
                 Some(Target::Rule(_)) if mask.contains(EventMask::OPEN) => {
-                    rest.push(Rest::Nameless { node: descriptor, name: name.into() });
+                    self.rest.push_back(Rest::Nameless { node: descriptor, name: name.into() });
                 }
                 Some(Target::Rule(_)) => {}
             }
-        }
-        for rest in rest {
-            self.rest(rest);
-        }
-        if overflow {
-            self.overflow();
         }
         let now = SystemTime::now();
         if ioctl_fionread(&self.watches.inotify).is_ok_and(|left| left == 0) {
@@ -342,6 +347,8 @@ impl<N: Fn(Notice)> Core<N> {
 
     fn rest(&mut self, rest: Rest) {
         match rest {
+            Rest::Message(Message::Command(command)) => self.command(command),
+            Rest::Message(Message::Answer(answer)) => self.answer(answer),
             Rest::Seized(seized) => self.seized(seized),
             Rest::Closed { node, name } => {
                 self.consider(node, &name);
@@ -361,6 +368,7 @@ impl<N: Fn(Notice)> Core<N> {
                     self.look(id, Instant::now());
                 }
             }
+            Rest::Overflow { since } => self.overflow(since),
         }
     }
 
@@ -379,11 +387,9 @@ impl<N: Fn(Notice)> Core<N> {
         self.holds.len() > before
     }
 
-    /// Second pass over a candidate: the link becomes a hold, or somebody else's descriptor is asked for.
+    /// The link becomes a hold, or somebody else's descriptor is asked for.
     fn seized(&mut self, seized: Seized) {
-        let Seized { node, name, rule, staging, staged, link } = seized;
-        let Some(folder) = self.watches.get(node) else { return };
-        let source = folder.path().join(&name);
+        let Seized { node, name, source, rule, staging, staged, link } = seized;
         let now = SystemTime::now();
         match (link, staging) {
             (Ok(()), Some(staging)) => match staging.read(&staged) {
@@ -416,12 +422,15 @@ impl<N: Fn(Notice)> Core<N> {
             (Err(Errno::NOENT), _) => self.wanted(node, name),
             // No link to be had here: another mount, a file system without links, a full one. The name still leads
             // to the file.
-            (Err(_), _) | (Ok(()), None) => match open_regular(folder.dir(), &name) {
-                Ok(file) => self.hold(file, None, source, rule, How::Rescue, None, now),
-                Err(Errno::NOENT) => self.wanted(node, name),
-                Err(Errno::PERM) => {}
-                Err(e) => self.lost(source, rule, format!("it can't be read: {e}")),
-            },
+            (Err(_), _) | (Ok(()), None) => {
+                let Some(folder) = self.watches.get(node) else { return };
+                match open_regular(folder.dir(), &name) {
+                    Ok(file) => self.hold(file, None, source, rule, How::Rescue, None, now),
+                    Err(Errno::NOENT) => self.wanted(node, name),
+                    Err(Errno::PERM) => {}
+                    Err(e) => self.lost(source, rule, format!("it can't be read: {e}")),
+                }
+            }
         }
     }
 
@@ -486,8 +495,8 @@ fn seize(node: &super::watch::Node, descriptor: i32, name: &OsStr, rule: &Arc<Ru
         None => Err(Errno::XDEV),
     };
     let staged = staged.as_ref().to_owned();
-    let (name, rule, staging) = (name.to_owned(), rule.clone(), node.staging.clone());
-    Seized { node: descriptor, name, rule, staging, staged, link }
+    let (source, name, rule) = (node.path().join(name), name.to_owned(), rule.clone());
+    Seized { node: descriptor, name, source, rule, staging: node.staging.clone(), staged, link }
 }
 
 /// How the writers of a held file behave. Chromium's files of ranges (`_s`) are emptied while they are open.
