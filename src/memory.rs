@@ -3,8 +3,8 @@
 //! Parsing the command line, the configuration and the globs touches most of the program once. Its pages would stay in
 //! our memory map for weeks, though the little that watching needs fits into a tenth of them.
 
-/// Returns free heap to the system and drops the program's own code from the memory map; the kernel maps again what is
-/// run, a page fault each. Called once, when watching has begun.
+/// Returns free heap to the system and drops the program's own code and constants from the memory map; the kernel maps
+/// again what is used, a page fault each. Called when watching has begun, and when the tray has.
 pub(crate) fn start_is_over() {
     #[cfg(target_env = "gnu")]
     // SAFETY: may be called at any time, by any thread (malloc_trim(3), "MT-Safe").
@@ -14,7 +14,7 @@ pub(crate) fn start_is_over() {
     }
     let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else { return };
     let Ok(program) = std::env::current_exe() else { return };
-    for (from, to) in maps.lines().filter_map(|line| code(line, program.to_str()?)) {
+    for (from, to) in maps.lines().filter_map(|line| unwritten(line, program.to_str()?)) {
         // SAFETY: a private mapping of a file that was never written to: MADV_DONTNEED only makes the next access read
         // the same bytes from the file again (madvise(2)). It is our own program, which cannot be changed while it runs
         // (ETXTBSY, open(2)).
@@ -28,11 +28,13 @@ pub(crate) fn start_is_over() {
     }
 }
 
-/// The address range of a line of `/proc/self/maps` (proc(5)), if it maps code of `program`: executable, never writable.
-fn code(line: &str, program: &str) -> Option<(usize, usize)> {
+/// The address range of a line of `/proc/self/maps` (proc(5)), if it maps what was never written of `program`: code, or
+/// the constants at the file's beginning. What is read-only further on was written before (`PT_GNU_RELRO`).
+fn unwritten(line: &str, program: &str) -> Option<(usize, usize)> {
     let mut fields = line.split_ascii_whitespace();
-    let (range, mode) = (fields.next()?, fields.next()?);
-    if mode != "r-xp" || !line.ends_with(program) {
+    let (range, mode, offset) = (fields.next()?, fields.next()?, fields.next()?);
+    let beginning = usize::from_str_radix(offset, 16).ok()? == 0;
+    if !(mode == "r-xp" || mode == "r--p" && beginning) || !line.ends_with(program) {
         return None;
     }
     let (from, to) = range.split_once('-')?;
@@ -44,9 +46,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_code_is_dropped() {
+    fn only_what_was_never_written_is_dropped() {
         let cases = [
             ("5600-5700 r-xp 00001000 fd:00 12 /usr/bin/fisga", Some((0x5600, 0x5700))),
+            ("5500-5600 r--p 00000000 fd:00 12 /usr/bin/fisga", Some((0x5500, 0x5600))),
+            ("5500-5600 rw-p 00000000 fd:00 12 /usr/bin/fisga", None),
             ("5700-5800 r--p 00002000 fd:00 12 /usr/bin/fisga", None),
             ("5800-5900 rw-p 00003000 fd:00 12 /usr/bin/fisga", None),
             ("7f00-7f10 r-xp 00001000 fd:00 13 /usr/lib/libc.so.6", None),
@@ -54,7 +58,7 @@ mod tests {
             ("", None),
         ];
         for (line, want) in cases {
-            assert_eq!(code(line, "/usr/bin/fisga"), want, "{line}");
+            assert_eq!(unwritten(line, "/usr/bin/fisga"), want, "{line}");
         }
     }
 

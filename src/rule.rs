@@ -30,7 +30,7 @@ pub struct Rule {
     pub source: Source,
 }
 
-/// A rule's file globs, compiled.
+/// Globs over names, compiled: a rule's files, or one component of its folders.
 ///
 /// Each name in a watched folder is asked about, and nearly all are of no concern: what a glob's fixed beginning
 /// decides is decided without the glob.
@@ -50,9 +50,14 @@ impl Matcher {
         let mut globs = GlobSetBuilder::new();
         let mut beginnings = Vec::new();
         for file in files {
-            globs.add(Glob::new(file)?);
+            let glob = Glob::new(file)?;
             let fixed = file.find(SPECIAL).unwrap_or(file.len());
-            beginnings.push((file.as_bytes()[..fixed].into(), &file[fixed..] == "*"));
+            let all = &file[fixed..] == "*";
+            // Compiled, a glob takes tens of kilobytes.
+            if !all {
+                globs.add(glob);
+            }
+            beginnings.push((file.as_bytes()[..fixed].into(), all));
         }
         Ok(Self { beginnings, globs: globs.build()? })
     }

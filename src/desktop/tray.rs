@@ -13,7 +13,7 @@ use std::{
     io,
     sync::{
         Arc, Mutex, PoisonError,
-        mpsc::{self, Receiver, Sender},
+        mpsc::{self, Receiver, RecvTimeoutError, Sender},
     },
     thread::{self, JoinHandle},
     time::Duration,
@@ -29,9 +29,13 @@ use super::{
     icon::icon,
     menu::{Item, View},
 };
+use crate::memory;
 
 /// How long the program's end waits for the icon to go. A panel that hangs doesn't get more.
 const FAREWELL: Duration = Duration::from_millis(60);
+
+/// With an icon, and nothing to change on it for so long, the start is over: the panel has asked for all that it shows.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// What a click on an entry asks for.
 type Actions = Arc<Mutex<HashMap<MenuId, Action>>>;
@@ -87,7 +91,7 @@ impl Tray {
 impl Drop for Tray {
     fn drop(&mut self) {
         self.to = None;
-        let hangs = self.done.recv_timeout(FAREWELL) == Err(mpsc::RecvTimeoutError::Timeout);
+        let hangs = self.done.recv_timeout(FAREWELL) == Err(RecvTimeoutError::Timeout);
         match self.thread.take() {
             Some(_) if hangs => tracing::warn!("the panel doesn't answer; the icon goes with the process"),
             Some(thread) => drop(thread.join()),
@@ -125,15 +129,25 @@ impl Shown {
     }
 
     fn run(mut self, from: &Receiver<Message>) {
-        while let Ok(message) = from.recv() {
-            match message {
-                Message::Show(view) => self.show(view),
-                Message::Bus(is) => {
+        let mut starting = true;
+        loop {
+            let received = match self.tray {
+                Some(_) if starting => from.recv_timeout(QUIET),
+                _ => from.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            match received {
+                Ok(Message::Show(view)) => self.show(view),
+                Ok(Message::Bus(is)) => {
                     self.tray = None;
                     if is {
                         self.build();
                     }
                 }
+                Err(RecvTimeoutError::Timeout) => {
+                    starting = false;
+                    memory::start_is_over();
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
             }
         }
     }

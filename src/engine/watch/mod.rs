@@ -342,12 +342,12 @@ impl Watches {
                         Component::Literal(name) if only.is_none_or(|only| only == name) => add(name, next),
                         Component::Literal(_) => {}
                         Component::Glob(glob) => match only {
-                            Some(name) if glob.is_match(name) => add(name, next),
+                            Some(name) if glob.matches(name) => add(name, next),
                             Some(_) => {}
                             None => {
                                 let entries = listing.get_or_insert_with(|| list(&dir));
                                 let matching =
-                                    entries.iter().filter(|(name, folder)| *folder && glob.is_match(name));
+                                    entries.iter().filter(|(name, folder)| *folder && glob.matches(name));
                                 matching.for_each(|(name, _)| add(name, next.clone()));
                             }
                         },

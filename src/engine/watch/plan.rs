@@ -6,8 +6,6 @@ use std::{
     sync::Arc,
 };
 
-use globset::{Glob, GlobMatcher};
-
 use crate::rule::{Matcher, Rule, Source};
 
 /// A file outside the rules whose appearance matters to us.
@@ -57,7 +55,7 @@ impl Watched {
 #[derive(Debug)]
 pub(super) enum Component {
     Literal(OsString),
-    Glob(GlobMatcher),
+    Glob(Matcher),
 }
 
 /// Everything to watch for, compiled.
@@ -125,7 +123,7 @@ fn components(folder: &str) -> Result<Vec<Component>, globset::Error> {
     let parts = folder.split('/').filter(|part| !part.is_empty());
     parts
         .map(|part| match part.contains(['*', '?', '[', '{']) {
-            true => Ok(Component::Glob(Glob::new(part)?.compile_matcher())),
+            true => Ok(Component::Glob(Matcher::new(&[part.into()])?)),
             false => Ok(Component::Literal(part.into())),
         })
         .collect()
