@@ -27,7 +27,7 @@ const TITLE: &str = "Big <b>Buck</b> & Bunny_1";
 #[test]
 fn a_video_from_the_hidden_file_to_the_folder() {
     let session = Session::on_x11();
-    session.sandbox.configure(json!({ "notifications": true }));
+    session.sandbox.configure(json!({ "notifications": true, "thumbnails": true }));
     let _parts = (session.openbox(), session.dunst(), session.panel(false));
     let mut fisga = session.fisga();
     let item = Item::find(&session);
@@ -72,6 +72,7 @@ fn a_video_from_the_hidden_file_to_the_folder() {
     session.tool("xdotool", "xdotool", &["mousemove", "--window", window, "60", "20", "click", "1"]);
     let windows = || session.tool("wmctrl", "wmctrl", &["-l"]);
     eventually("the file manager's window", || windows().contains("Fisga").then_some(()));
+    session.see_selected();
     session.picture("4-folder");
 
     item.click("Quit");
@@ -174,6 +175,28 @@ fn a_bus_that_dies_and_comes_back() {
     let _panel = session.panel(false);
     Item::find(&session).click("Pause");
     session.wait_status("paused from the new panel", |s| s["state"] == "paused");
+    terminate(fisga);
+}
+
+#[test]
+fn a_display_and_a_bus_that_comes_late() {
+    let mut session = Session::on_x11();
+    session.kill_bus();
+    let fisga = session.fisga_alone();
+    let _open = session.hide("before", &common::media::clip("short.mp4"));
+    eventually("saved without a bus", || (session.sandbox.saved().len() == 1).then_some(()));
+    let status = session.sandbox.run(&["status"]);
+    assert_eq!(status.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&status.stderr).contains("can't reach the session bus"), "{status:?}");
+
+    session.restart_bus();
+    let start = std::time::Instant::now();
+    Arrival::watch(&session.connect(), FISGA).wait();
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    let _panel = session.panel(false);
+    Item::find(&session).click("Pause");
+    session.wait_status("paused from the panel", |s| s["state"] == "paused");
     terminate(fisga);
 }
 
@@ -309,7 +332,9 @@ fn names_stay_one() {
 #[test]
 fn a_click_on_play_and_a_click_on_the_notification() {
     let session = Session::on_x11();
-    session.sandbox.configure(json!({ "notifications": true, "rules": rules(&["webkit"], json!([])) }));
+    session.sandbox.configure(json!({
+        "notifications": true, "thumbnails": true, "rules": rules(&["webkit"], json!([])),
+    }));
     let _parts = (session.openbox(), session.dunst(), session.panel(false));
     let fisga = session.fisga();
     let popups =
@@ -341,6 +366,7 @@ fn a_click_on_play_and_a_click_on_the_notification() {
     session.tool("xdotool", "xdotool", &["mousemove", "--window", window, "60", "20", "click", "1"]);
     let windows = || session.tool("wmctrl", "wmctrl", &["-l"]);
     eventually("the file manager's window", || windows().contains("Fisga").then_some(()));
+    session.see_selected();
     session.picture("8-folder");
     terminate(fisga);
 }

@@ -7,6 +7,7 @@ mod common;
 use std::{
     collections::HashMap,
     sync::mpsc::{Receiver, Sender, channel},
+    time::{Duration, Instant},
 };
 
 use common::session::{NOTIFICATIONS, PATIENCE, Session, eventually, terminate};
@@ -152,24 +153,24 @@ fn ids_that_start_over_reach_no_other_file() {
     terminate(fisga);
 }
 
-/// A machine that is busy may make no picture in time, and then the popup comes without: some must have one.
+/// A machine that is busy may make no picture in time, and then the popup comes without: some must have one. Each try
+/// has a fisga of its own, since what is saved soon after another joins its popup.
 #[test]
 fn pictures_of_videos() {
     common::program("ffmpegthumbnailer", "ffmpegthumbnailer");
     let session = Session::bare();
-    let (server, popups) = serve(&session, &["actions"]);
-    let fisga = fisga(&session, &popups);
-    let mut names = (1..=8).map(|n| format!("Film {n}"));
-    let picture = names.find_map(|name| {
-        let _open = session.hide(&name, &session.video(&name));
+    let (_server, popups) = serve(&session, &["actions"]);
+    terminate(fisga(&session, &popups));
+    let picture = (1..=8).find_map(|n| {
+        let fisga = session.fisga();
+        let _open = session.hide(&n.to_string(), &session.video(&format!("Film {n}")));
         let popup = popups.recv_timeout(PATIENCE).unwrap();
+        terminate(fisga);
         popup.hints.get("image-path").map(|path| <&str>::try_from(path).unwrap().to_owned())
     });
     let picture = std::path::PathBuf::from(picture.expect("no popup has a picture"));
     assert!(picture.starts_with(session.sandbox.path("home/.cache/thumbnails")), "{picture:?}");
     assert!(std::fs::read(picture).unwrap().starts_with(b"\x89PNG"));
-    drop(server);
-    terminate(fisga);
 }
 
 #[test]
@@ -187,5 +188,26 @@ fn a_burst_is_one_summary() {
     assert!(shown.len() < 5, "as many popups as videos: {shown:?}");
     assert_eq!(shown.last().unwrap().summary, "5 videos saved");
     assert!(shown.iter().all(|popup| popup.id == shown[0].id), "in one popup: {shown:?}");
+    terminate(fisga);
+}
+
+#[test]
+fn nobody_to_tell_and_then_someone() {
+    let session = Session::barren();
+    session.sandbox.configure(json!({ "notifications": true }));
+    let fisga = session.fisga();
+    let status = session.wait_status("no server", |s| s["desktop"]["notifications"] == false);
+    assert!(status["missing"].to_string().contains("dunst"), "{status}");
+    let _open = session.hide("1", &session.video(TITLE));
+    session.wait_status("saved", |s| s["saved_today"] == 1);
+    // What must be said is said when there is someone to say it; the popup of a video would be stale by then.
+    let start = Instant::now();
+    let (server, popups) = serve(&session, &["actions"]);
+    let welcome = popups.recv_timeout(PATIENCE).unwrap();
+    assert!(welcome.summary.starts_with("fisga keeps"), "{welcome:?}");
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    session.wait_status("a server", |s| s["desktop"]["notifications"] == true);
+    drop(server);
+    session.wait_status("no server again", |s| s["desktop"]["notifications"] == false);
     terminate(fisga);
 }

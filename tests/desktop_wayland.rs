@@ -44,6 +44,7 @@ fn sway(session: &mut Session) -> Group {
     let ipc = eventually("sway's control socket", || socket("sway-ipc."));
     session.sandbox.set("WAYLAND_DISPLAY", display);
     session.sandbox.set("SWAYSOCK", run.join(ipc).to_str().unwrap());
+    session.announce(&["WAYLAND_DISPLAY"]);
     group
 }
 

@@ -122,6 +122,7 @@ fn run(
         match unless(stopped, build) {
             None => return,
             Some(Ok(connection)) => {
+                socket.connected();
                 let connection = Connection::from(connection);
                 if !shared.set(State::Up(connection.clone())) {
                     return;
@@ -171,13 +172,20 @@ impl Socket {
             },
             _ => None,
         };
-        let inotify = path.as_ref().and_then(|path| {
-            let inotify = Inotify::init().ok()?;
-            let arrival = WatchMask::CREATE | WatchMask::MOVED_TO | WatchMask::ONLYDIR;
-            inotify.watches().add(path.parent()?, arrival).ok()?;
-            Some(inotify)
-        });
-        Self { path, inotify, attempt: 0 }
+        Self { path, inotify: None, attempt: 0 }
+    }
+
+    /// Watches for it while there is no bus; users may not have many inotify instances.
+    fn watch(&self) -> Option<Inotify> {
+        let inotify = Inotify::init().ok()?;
+        let arrival = WatchMask::CREATE | WatchMask::MOVED_TO | WatchMask::ONLYDIR;
+        inotify.watches().add(self.path.as_ref()?.parent()?, arrival).ok()?;
+        Some(inotify)
+    }
+
+    /// There is a connection.
+    fn connected(&mut self) {
+        (self.inotify, self.attempt) = (None, 0);
     }
 
     /// Waits until it makes sense to connect (again). `false`: it is time to stop.
@@ -185,6 +193,9 @@ impl Socket {
     /// A socket that is there and refuses is about to listen, or dead: a few attempts tell, then only a new socket
     /// counts.
     fn wait(&mut self, stop: &OwnedFd) -> bool {
+        if self.inotify.is_none() {
+            self.inotify = self.watch();
+        }
         let pause = ATTEMPTS.get(self.attempt).filter(|_| self.path.as_ref().is_some_and(|p| p.exists()));
         self.attempt += 1;
         let mut fds = vec![PollFd::new(stop, PollFlags::IN)];

@@ -115,6 +115,11 @@ impl Sandbox {
         self
     }
 
+    /// A variable that was added.
+    pub fn variable(&self, name: &str) -> Option<&str> {
+        self.env.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
     /// A program with the sandbox's environment and nothing of the session outside.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);

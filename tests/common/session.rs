@@ -30,6 +30,8 @@ pub const WATCHING: [u8; 3] = [0x12, 0x8a, 0x7e];
 pub const SAVING: [u8; 3] = [0x2f, 0x6f, 0xd0];
 pub const PAUSED: [u8; 3] = [0x7b, 0x82, 0x88];
 pub const ATTENTION: [u8; 3] = [0xd9, 0x66, 0x0a];
+/// What GTK's own theme marks a selection with.
+const SELECTED: [u8; 3] = [0x35, 0x84, 0xe4];
 
 /// Asks again, a little later each time, until there is an answer. For what raises no event, such as pixels.
 ///
@@ -53,16 +55,27 @@ pub struct Session {
     pub sandbox: Sandbox,
     pub display: Option<Xvfb>,
     bus: Option<Group>,
+    /// What the bus starts.
+    services: &'static str,
 }
 
 impl Session {
     /// A bus and nothing else.
     pub fn bare() -> Self {
+        Self::with_services("<standard_session_servicedirs/>")
+    }
+
+    /// A bus that starts no services: what isn't there stays away.
+    pub fn barren() -> Self {
+        Self::with_services("")
+    }
+
+    fn with_services(services: &'static str) -> Self {
         let mut sandbox = Sandbox::new();
-        let bus = bus(&sandbox);
+        let bus = bus(&sandbox, services);
         let address = format!("unix:path={}", sandbox.path("run/bus").display());
         sandbox.set("DBUS_SESSION_BUS_ADDRESS", address);
-        Self { sandbox, display: None, bus: Some(bus) }
+        Self { sandbox, display: None, bus: Some(bus), services }
     }
 
     /// With a display, and a window manager for what opens on it.
@@ -72,7 +85,19 @@ impl Session {
         session.sandbox.set("DISPLAY", display.display.clone());
         session.sandbox.set("XDG_CURRENT_DESKTOP", "XFCE");
         session.display = Some(display);
+        session.announce(&["DISPLAY"]);
         session
+    }
+
+    /// Tells the bus of variables for the services that it starts, as a session does when its display is there.
+    pub fn announce(&self, names: &[&str]) {
+        let variables: HashMap<&str, &str> = names
+            .iter()
+            .map(|name| (*name, self.sandbox.variable(name).expect("a variable that is set")))
+            .collect();
+        let (bus, object) = ("org.freedesktop.DBus", "/org/freedesktop/DBus");
+        let method = "UpdateActivationEnvironment";
+        self.connect().call_method(Some(bus), object, Some(bus), method, &variables).unwrap();
     }
 
     /// A connection to the bus.
@@ -92,7 +117,10 @@ impl Session {
     }
 
     pub fn restart_bus(&mut self) {
-        self.bus = Some(bus(&self.sandbox));
+        self.bus = Some(bus(&self.sandbox, self.services));
+        if self.display.is_some() {
+            self.announce(&["DISPLAY"]);
+        }
     }
 
     /// Starts a program and waits until it owns a name on the bus.
@@ -188,8 +216,18 @@ impl Session {
 
     /// How many pixels of the panel have this colour.
     pub fn panel_pixels(&self, colour: [u8; 3]) -> usize {
+        self.pixels("1280x32+0+0", colour)
+    }
+
+    /// Waits until the file manager shows a file as selected.
+    pub fn see_selected(&self) {
+        eventually("the file is selected", || (self.pixels("1280x768+0+32", SELECTED) > 300).then_some(()));
+    }
+
+    /// How many pixels of a part of the screen have this colour.
+    fn pixels(&self, part: &str, colour: [u8; 3]) -> usize {
         let mut command = self.sandbox.command(program("import", "imagemagick"));
-        command.args(["-window", "root", "-crop", "1280x32+0+0", "-depth", "8", "rgb:-"]);
+        command.args(["-window", "root", "-crop", part, "-depth", "8", "rgb:-"]);
         let shot = command.output().unwrap();
         assert!(shot.status.success(), "{}", String::from_utf8_lossy(&shot.stderr));
         let close = |pixel: &&[u8]| pixel.iter().zip(colour).all(|(a, b)| a.abs_diff(b) <= 2);
@@ -216,11 +254,11 @@ impl Session {
     }
 }
 
-/// A bus that starts services, as a panel's settings are one. Returns when it listens.
-fn bus(sandbox: &Sandbox) -> Group {
+/// A bus that starts these services, as a panel's settings are one. Returns when it listens.
+fn bus(sandbox: &Sandbox, services: &str) -> Group {
     let config = sandbox.path("session.conf");
     let text = format!(
-        "<busconfig><type>session</type><listen>unix:path={}</listen><standard_session_servicedirs/>\
+        "<busconfig><type>session</type><listen>unix:path={}</listen>{services}\
          <policy context='default'><allow send_destination='*' eavesdrop='true'/>\
          <allow eavesdrop='true'/><allow own='*'/></policy></busconfig>",
         sandbox.path("run/bus").display()
