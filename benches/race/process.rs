@@ -57,6 +57,13 @@ pub(crate) fn peak_kib(pid: u32) -> Result<u64> {
     number_after(&fs::read_to_string(format!("/proc/{pid}/status"))?, "VmHWM:").context("no VmHWM in status")
 }
 
+/// Resident set size in KiB.
+#[allow(dead_code, reason = "each bench uses its part of it")]
+pub(crate) fn rss_kib(pid: u32) -> Result<u64> {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+    number_after(&rollup, "\nRss:").context("no Rss in smaps_rollup")
+}
+
 /// The inotify mask of its watch on `folder`, in hexadecimal as `/proc/PID/fdinfo` has it (proc(5)).
 pub(crate) fn watch_mask(pid: u32, folder: &Path) -> Result<String> {
     let inode = format!("{:x}", fs::metadata(folder)?.ino());
