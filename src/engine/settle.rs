@@ -12,7 +12,8 @@ pub const EMPTY: Duration = Duration::from_secs(60);
 /// A file that is open for writing and has not changed for so long is worth a look inside.
 pub const QUIET: Duration = Duration::from_secs(2);
 /// A growing file of pieces is worth a look that often: what the browser takes out of it again must be copied before.
-pub const OFTEN: Duration = Duration::from_millis(100);
+/// Chromium writes 32 KiB at a time: at 20 Mbit/s that is every 13 ms.
+pub const OFTEN: Duration = Duration::from_millis(10);
 /// Where the lease can't tell, so long without a change before `/proc` is asked who writes.
 pub const UNSURE: Duration = Duration::from_secs(10);
 
@@ -219,15 +220,15 @@ mod tests {
                 ],
             ),
             (
-                "growing: looked at every 100 ms though it never rests",
+                "growing: looked at every 10 ms though it never rests",
                 &[
-                    (0.0, SOME, true, 9, At(0.1)),
-                    (0.05, SOME, true, 10, At(0.1)),
-                    (0.1, SOME, true, 11, Quiet),
-                    (0.11, SOME, true, 11, Sleep),
-                    (0.2, SOME, true, 12, At(0.3)),
-                    (0.3, SOME, true, 5, Quiet),
-                    (0.31, NONE, true, 5, Sleep),
+                    (0.0, SOME, true, 9, At(0.01)),
+                    (0.005, SOME, true, 10, At(0.01)),
+                    (0.01, SOME, true, 11, Quiet),
+                    (0.011, SOME, true, 11, Sleep),
+                    (0.2, SOME, true, 12, At(0.21)),
+                    (0.21, SOME, true, 5, Quiet),
+                    (0.22, NONE, true, 5, Sleep),
                 ],
             ),
         ];

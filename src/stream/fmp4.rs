@@ -64,6 +64,8 @@ pub(crate) struct Traf {
     pub(crate) track: u32,
     /// Decode time of its first sample (`tfdt`).
     pub(crate) time: Option<u64>,
+    /// Its data's place is told by where it is in the file: it must not lie elsewhere.
+    pub(crate) absolute: bool,
     /// Of all samples; 0 where only the `trex` tells.
     pub(crate) duration: u64,
     pub(crate) samples: u64,
@@ -345,7 +347,7 @@ fn trafs(moof: &[u8]) -> Vec<Traf> {
 
 fn traf(bytes: &[u8]) -> Option<Traf> {
     let tfhd = Tfhd::parse(payload(bytes, &[b"tfhd"])?)?;
-    let mut traf = Traf { track: tfhd.track, ..Traf::default() };
+    let mut traf = Traf { track: tfhd.track, absolute: tfhd.base.is_some(), ..Traf::default() };
     for (kind, range) in boxes(bytes) {
         let body = &bytes[range];
         match &kind {
@@ -369,9 +371,13 @@ fn traf(bytes: &[u8]) -> Option<Traf> {
 struct Tfhd {
     flags: u32,
     track: u32,
+    /// Where its data's offsets count from, in the file.
+    base: Option<u64>,
     duration: u64,
 }
 
+/// Offsets count from the `moof`.
+const BASE_IS_MOOF: u32 = 0x02_0000;
 const HAS_BASE: u32 = 1;
 const HAS_ENTRY: u32 = 2;
 const HAS_DURATION: u32 = 8;
@@ -381,7 +387,14 @@ impl Tfhd {
         let flags = be32(tfhd, 0)?;
         let at = 8 + if flags & HAS_BASE > 0 { 8 } else { 0 } + if flags & HAS_ENTRY > 0 { 4 } else { 0 };
         let duration = if flags & HAS_DURATION > 0 { be32(tfhd, at)? } else { 0 };
-        Some(Self { flags, track: be32(tfhd, 4)?, duration: duration.into() })
+        let base = if flags & HAS_BASE > 0 { Some(be64(tfhd, 8)?) } else { None };
+        Some(Self { flags, track: be32(tfhd, 4)?, base, duration: duration.into() })
+    }
+
+    /// Where offsets count from, seen from a `moof` that lies there in the file.
+    fn from(&self, moof: u64) -> Option<i64> {
+        let base = self.base.unwrap_or(moof);
+        i64::try_from(base).ok()?.checked_sub(i64::try_from(moof).ok()?)
     }
 }
 

@@ -1,15 +1,17 @@
 //! Headers of fragmented MP4 rewritten, so that tracks of several files share one.
 
-use super::{Change, HAS_BASE, Rewritten, Source, Tfhd, be32, be64, boxes, header, payload};
+use super::{BASE_IS_MOOF, Change, HAS_BASE, Rewritten, Source, Tfhd, be32, be64, boxes, header, payload};
 
 /// `ftyp` of what is joined.
 const FTYP: &[u8] = b"\0\0\0\x1cftypiso5\0\0\x02\0iso5iso6mp41";
 
 /// Rewrites the beginning of a fragment, which is a `moof` and at least the header of the `mdat` behind it: another
-/// sequence number, and for each track whatever `change` says. `None` if it isn't one that can be: a track that
-/// `change` doesn't know, data at absolute offsets.
+/// sequence number, and for each track whatever `change` says. It begins at `at` of its file: data at absolute offsets
+/// (`base-data-offset`, ISO/IEC 14496-12, 8.8.7) is counted from the `moof` from now on. `None` if it isn't one that can
+/// be rewritten: a track that `change` doesn't know, data elsewhere.
 pub(crate) fn rewrite(
     fragment: &[u8],
+    at: u64,
     sequence: u32,
     change: &dyn Fn(u32) -> Option<Change>,
 ) -> Option<Rewritten> {
@@ -18,11 +20,11 @@ pub(crate) fn rewrite(
     let mut inserts = Vec::new();
     for (kind, range) in boxes(body) {
         if &kind == b"traf" {
-            inserts.extend(insert(&body[range], change)?);
+            inserts.extend(insert(&body[range], at, change)?);
         }
     }
     inserts.sort();
-    let mut edit = Edit { growth: 0, inserts: &inserts, change };
+    let mut edit = Edit { at, growth: 0, inserts: &inserts, change };
     let mut head = Vec::with_capacity(end + 64);
     // Twice: how much longer it gets decides where the data is.
     for _ in 0..2 {
@@ -61,18 +63,20 @@ pub(crate) fn rewrite(
 }
 
 /// Where a track's prefix goes: before its first sample.
-fn insert(traf: &[u8], change: &dyn Fn(u32) -> Option<Change>) -> Option<Option<(u64, Vec<u8>)>> {
+fn insert(traf: &[u8], moof: u64, change: &dyn Fn(u32) -> Option<Change>) -> Option<Option<(u64, Vec<u8>)>> {
     let tfhd = Tfhd::parse(payload(traf, &[b"tfhd"])?)?;
     let prefix = change(tfhd.track)?.prefix;
     let Some(trun) = payload(traf, &[b"trun"]).filter(|_| !prefix.is_empty()) else { return Some(None) };
     // The run must say where it begins, and how long its first sample is.
     let flags = be32(trun, 0)?;
-    let at = u64::try_from(be32(trun, 8)? as i32).ok()?;
+    let at = u64::try_from(i64::from(be32(trun, 8)? as i32) + tfhd.from(moof)?).ok()?;
     (flags & 0x201 == 0x201 && be32(trun, 4)? > 0).then_some(Some((at, prefix)))
 }
 
 /// What changes in a `moof`.
 struct Edit<'a> {
+    /// Where it was in its file.
+    at: u64,
     /// By how much it gets longer.
     growth: i64,
     inserts: &'a [(u64, Vec<u8>)],
@@ -83,9 +87,7 @@ impl Edit<'_> {
     fn traf(&self, out: &mut Vec<u8>, traf: &[u8]) -> Option<()> {
         let old = Tfhd::parse(payload(traf, &[b"tfhd"])?)?;
         let change = (self.change)(old.track)?;
-        if old.flags & HAS_BASE > 0 {
-            return None;
-        }
+        let from = old.from(self.at)?;
         let start = open(out, b"traf");
         let mut first_run = true;
         for (kind, range) in boxes(traf) {
@@ -93,9 +95,11 @@ impl Edit<'_> {
             let inner = open(out, &kind);
             match &kind {
                 b"tfhd" => {
-                    out.extend_from_slice(body.get(..4)?);
+                    let absolute = old.flags & HAS_BASE > 0;
+                    let flags = if absolute { old.flags & !HAS_BASE | BASE_IS_MOOF } else { old.flags };
+                    out.extend_from_slice(&flags.to_be_bytes());
                     out.extend_from_slice(&change.id.to_be_bytes());
-                    out.extend_from_slice(body.get(8..)?);
+                    out.extend_from_slice(body.get(if absolute { 16 } else { 8 }..)?);
                 }
                 b"tfdt" if change.shift != 0 => {
                     let time = if *body.first()? == 1 { be64(body, 4)? } else { be32(body, 4)?.into() };
@@ -103,7 +107,11 @@ impl Edit<'_> {
                     out.extend_from_slice(&time.saturating_add_signed(change.shift).to_be_bytes());
                 }
                 b"trun" => {
-                    self.trun(out, body, if first_run { change.prefix.len() } else { 0 })?;
+                    // Data that begins where an absolute offset says must say so itself now.
+                    if first_run && old.flags & HAS_BASE > 0 && be32(body, 0)? & 1 == 0 {
+                        return None;
+                    }
+                    self.trun(out, body, from, if first_run { change.prefix.len() } else { 0 })?;
                     first_run = false;
                 }
                 _ => out.extend_from_slice(body),
@@ -113,14 +121,14 @@ impl Edit<'_> {
         close(out, start)
     }
 
-    /// A run whose first sample gets longer by `prefix`.
-    fn trun(&self, out: &mut Vec<u8>, trun: &[u8], prefix: usize) -> Option<()> {
+    /// A run whose data counts from `from` behind the old `moof`'s start, and whose first sample gets longer by `prefix`.
+    fn trun(&self, out: &mut Vec<u8>, trun: &[u8], from: i64, prefix: usize) -> Option<()> {
         let flags = be32(trun, 0)?;
         let start = out.len();
         out.extend_from_slice(trun);
         let mut first = 8;
         if flags & 1 > 0 {
-            let old = i64::from(be32(trun, 8)? as i32);
+            let old = i64::from(be32(trun, 8)? as i32) + from;
             // What is inserted before its data moves it; what is inserted at its very start belongs to it.
             let moved = self.inserts.iter().filter(|(at, _)| (*at as i64) < old).map(|(_, b)| b.len() as i64);
             let new = i32::try_from(old + self.growth + moved.sum::<i64>()).ok()?;
@@ -232,4 +240,52 @@ fn rescale_edits(elst: &mut [u8], from: u32, to: u32) -> Option<()> {
         edit[..width].copy_from_slice(&new[8 - width..]);
     }
     Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn atom(kind: &[u8; 4], payload: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        put(&mut out, kind, payload).unwrap();
+        out
+    }
+
+    /// A fragment that lies at 5000 of its file, with its data's place told as `tfhd` and `trun` say.
+    fn fragment(tfhd: &[u8], offset: i32) -> Vec<u8> {
+        let trun = [&[0, 0, 2, 1, 0, 0, 0, 1][..], &offset.to_be_bytes(), &4_u32.to_be_bytes()].concat();
+        let traf = [atom(b"tfhd", tfhd), atom(b"trun", &trun)].concat();
+        let moof = [atom(b"mfhd", &[0; 8]), atom(b"traf", &traf)].concat();
+        [atom(b"moof", &moof), atom(b"mdat", b"data")].concat()
+    }
+
+    #[test]
+    fn data_is_counted_from_the_fragment() {
+        let change = |id| (id == 1).then(|| Change { id: 7, ..Change::default() });
+        let relative = [&[0, 2, 0, 0][..], &1_u32.to_be_bytes()].concat();
+        let absolute = |base: u64| [&[0, 0, 0, 1][..], &1_u32.to_be_bytes(), &base.to_be_bytes()].concat();
+        let len = |tfhd: &[u8]| fragment(tfhd, 0).len() as i32 - 4;
+        let cases = [
+            (relative.clone(), len(&relative)),
+            (absolute(5000), len(&absolute(0))),
+            (absolute(0), 5000 + len(&absolute(0))),
+            (absolute(5000 + len(&absolute(0)) as u64), 0),
+        ];
+        for (tfhd, offset) in cases {
+            let old = fragment(&tfhd, offset);
+            let new = rewrite(&old, 5000, 3, &change).unwrap();
+            let bytes = [&new.head[..], &old[new.from as usize..]].concat();
+            assert_eq!(
+                bytes,
+                rewrite(&fragment(&relative, len(&relative)), 0, 3, &change)
+                    .map(|n| n.head)
+                    .unwrap()
+                    .into_iter()
+                    .chain(atom(b"mdat", b"data"))
+                    .collect::<Vec<_>>()
+            );
+        }
+        assert_eq!(rewrite(&fragment(&absolute(u64::MAX), 0), 5000, 3, &change), None);
+    }
 }

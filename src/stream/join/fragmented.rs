@@ -30,19 +30,24 @@ impl Planner<'_> {
         let one_init = media[0].picks.iter().all(|p| p.init == media[0].picks[0].init);
         let one_stretch = media[0].picks.iter().all(|p| p.discontinuity == media[0].picks[0].discontinuity);
         let simple = media.len() == 1 && one_init && one_stretch;
-        if simple && (media[0].picks.len() == 1 || !self.is_late(&inits, media[0])?) {
+        if simple && (media[0].picks.len() == 1 || !self.must_change(&inits, media[0])?) {
             return Ok(self.verbatim(media[0], container));
         }
         self.join(&inits, media)?;
         Ok(container)
     }
 
-    /// Whether the fragments of a live stream count from somewhere in the past.
-    fn is_late(&self, inits: &Inits, track: &Chosen) -> Result<bool, Error> {
+    /// Whether the fragments of a live stream count from somewhere in the past, or those of several files from the start
+    /// of their file.
+    fn must_change(&self, inits: &Inits, track: &Chosen) -> Result<bool, Error> {
         let pick = &track.picks[0];
         let Some((index, _)) = inits.of(pick) else { return Ok(false) };
         let open = self.open(pick.of.body)?;
         let fragments = fmp4::fragments(&open, pick.of.range.clone()).map_err(Error::Read)?;
+        let one = track.picks.iter().all(|p| p.of.body == pick.of.body);
+        if !one && fragments.iter().flat_map(|f| &f.trafs).any(|traf| traf.absolute) {
+            return Ok(true);
+        }
         let start = first_time(&fragments, inits.get(index));
         Ok(start.is_some_and(|t| t.abs_diff(pick.start.as_nanos()) > LATE.unsigned_abs()))
     }

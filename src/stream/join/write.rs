@@ -95,7 +95,7 @@ impl Writer<'_> {
         let n = open.read_at(range.start, &mut old).map_err(Error::Read)?;
         self.opened = Some((body, open));
         let change = |id| recipe.iter().find(|(old, _)| *old == id).map(|(_, change)| change.clone());
-        let new = fmp4::rewrite(&old[..n], sequence, &change);
+        let new = fmp4::rewrite(&old[..n], range.start, sequence, &change);
         let new = new.ok_or(Error::Unknown("its fragments are of a kind that can't be joined"))?;
         self.bytes(&new.head)?;
         let mut from = range.start + new.from;
