@@ -110,3 +110,19 @@ fn one_key_turns_all_of_it_off() {
     fisga.stop();
     assert_eq!(sandbox.saved().len(), 1);
 }
+
+#[test]
+fn the_doctor_says_what_is_looked_at() {
+    for watched in [true, false] {
+        let sandbox = caches_only();
+        sandbox.configure(json!({ "sources": { "temporary_files": true, "browser_cache": watched } }));
+        let output = sandbox.run(&["doctor", "--json"]);
+        let findings: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let caches = findings.as_array().unwrap().iter().find(|f| f["area"] == "caches").unwrap();
+        assert_eq!(
+            (&caches["watched"], caches["advice"].is_string()),
+            (&json!(watched), watched),
+            "{caches}"
+        );
+    }
+}

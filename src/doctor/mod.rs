@@ -18,6 +18,7 @@ use serde_json::{Map, Value};
 use crate::{
     commands::{Outcome, text},
     config::{self, Settings},
+    rule::Source,
 };
 
 pub use hide::child;
@@ -80,6 +81,7 @@ pub fn run(settings: &Settings, program: &Path, json: bool, out: &mut impl Write
     let mut findings = limits::findings();
     findings.extend(room::findings(settings));
     findings.extend(processes::findings());
+    findings.push(caches(settings));
     findings.extend(folders(settings, program)?);
     #[cfg(feature = "tray")]
     findings.extend(desktop::findings());
@@ -106,6 +108,19 @@ fn line(finding: &Finding) -> String {
         line.push_str(&format!("{:<19} → {}\n", "", text::one_line(advice)));
     }
     line
+}
+
+/// What is looked at in browsers' disk caches.
+fn caches(settings: &Settings) -> Finding {
+    let looks = settings.rules.iter().any(|rule| rule.source != Source::Temporary);
+    let text = if looks {
+        "of each new entry in a browser's disk cache the beginning and the end are read; only media and playlists are held"
+    } else {
+        "no browser's disk cache is looked at"
+    };
+    let advice = "turn that off with \"sources\": { \"browser_cache\": false } in the configuration";
+    let finding = Finding::new("caches", Level::Ok, text).with("watched", looks);
+    if looks { finding.advise(advice) } else { finding }
 }
 
 fn folders(settings: &Settings, program: &Path) -> anyhow::Result<Vec<Finding>> {
