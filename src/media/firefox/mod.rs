@@ -18,6 +18,7 @@
 
 mod blocks;
 mod count;
+mod eliminate;
 mod mp4;
 mod ogg;
 mod solve;

@@ -10,7 +10,7 @@ use std::{io, ops::Range};
 use super::{
     NotProven,
     blocks::{BLOCK, Board, Plan, View},
-    count,
+    count, eliminate,
     mp4::Mp4,
     ogg::Ogg,
     webm::Webm,
@@ -114,7 +114,15 @@ pub(super) fn all(mut board: Board) -> io::Result<Vec<Result<Plan, NotProven>>> 
         }
     }
     let alone = plans.len() == 1;
+    let open = |video: &Video| (0..video.slots.len()).filter(|slot| video.slots[*slot].is_none()).collect();
+    let open: Vec<Vec<usize>> = found.iter().map(open).collect();
     count::settle(&mut board, &mut found, alone);
+    if alone
+        && let ([video], [open]) = (&mut found[..], &open[..])
+        && !open.is_empty()
+    {
+        eliminate::settle(&board, video, open)?;
+    }
     plans.into_iter().map(|plan| plan.map_or_else(|e| Ok(Err(e)), |n| prove(&board, &found[n]))).collect()
 }
 
@@ -220,23 +228,34 @@ fn find(
         }
     }
     let anywhere = board.free_from(from + 1).chain(board.free_from(0).take_while(|cell| *cell <= from));
-    let mut near = Vec::new();
+    let (mut near, mut sure) = (Vec::new(), Vec::new());
     for cell in anywhere.take_while(|_| !board.is_spent()) {
         let in_vicinity = cell > from && cell - from < VICINITY;
-        if !in_vicinity && !near.is_empty() {
+        let found_some = !near.is_empty() || !sure.is_empty();
+        if found_some && !in_vicinity {
             break;
         }
         match fit(board, guide, slots, cursor, last, slot, cell)? {
             Some((bits, found)) if bits >= NEAR => {
-                if bits + beyond(board, guide, slots, &found, slot)? >= FAR {
-                    return Ok(found);
-                }
-                if in_vicinity && !weak {
+                if bits + beyond(board, guide, slots, &found, slot, 1)?.1 >= FAR {
+                    sure.push(found);
+                } else if in_vicinity && !weak {
                     near.push(found);
                 }
             }
             _ => {}
         }
+    }
+    // A mark of another part of the video may lie at just this place of its block: what follows there tells.
+    let mut best = None;
+    for found in sure {
+        let reach = beyond(board, guide, slots, &found, slot, VICINITY)?.0;
+        if best.as_ref().is_none_or(|(most, _)| reach > *most) {
+            best = Some((reach, found));
+        }
+    }
+    if let Some((_, found)) = best {
+        return Ok(found);
     }
     Ok(match near.pop() {
         Some(found) if near.is_empty() => found,
@@ -245,22 +264,29 @@ fn find(
     })
 }
 
-/// How well the next cell fits behind the one that was found.
+/// How many of the next cells, `most` at most, fit behind the one that was found, and how well.
 fn beyond(
     board: &Board,
     guide: &dyn Guide,
     slots: &mut [Option<usize>],
     found: &Found,
     slot: usize,
-) -> io::Result<u32> {
-    let Found::Cell { cell, next: mut cursor, .. } = *found else { return Ok(0) };
-    if slots.get(slot + 1) != Some(&None) || !board.is_free(cell + 1) {
-        return Ok(0);
+    most: usize,
+) -> io::Result<(usize, u32)> {
+    let Found::Cell { cell, next: mut cursor, .. } = *found else { return Ok((0, 0)) };
+    let (mut reach, mut bits) = (0, 0);
+    slots[slot] = Some(cell);
+    while reach < most && slots.get(slot + reach + 1) == Some(&None) && board.is_free(cell + reach + 1) {
+        let next = slot + reach + 1;
+        slots[next] = Some(cell + reach + 1);
+        let Some(more) = guide.check(&board.view(slots), &mut cursor, span(next))? else {
+            slots[next] = None;
+            break;
+        };
+        (reach, bits) = (reach + 1, bits + more);
     }
-    (slots[slot], slots[slot + 1]) = (Some(cell), Some(cell + 1));
-    let fit = guide.check(&board.view(slots), &mut cursor, span(slot + 1));
-    (slots[slot], slots[slot + 1]) = (None, None);
-    Ok(fit?.unwrap_or(0))
+    slots[slot..=slot + reach].fill(None);
+    Ok((reach, bits))
 }
 
 /// How well a cell fits into a slot, and what is certain if it is the one.
@@ -343,15 +369,24 @@ fn span(slot: usize) -> Range<u64> {
     slot as u64 * BLOCK..(slot as u64 + 1) * BLOCK
 }
 
-/// Checks the finished order once more from the beginning, and makes the plan.
-fn prove(board: &Board, video: &Video) -> io::Result<Result<Plan, NotProven>> {
+/// Whether nothing in the order contradicts the structure.
+pub(super) fn fits(board: &Board, video: &Video) -> io::Result<bool> {
     let view = board.view(&video.slots);
     let mut cursor = Cursor::default();
     for slot in 0..video.slots.len() {
         if video.guide.check(&view, &mut cursor, span(slot))?.is_none() {
-            return Ok(Err(NotProven::Broken));
+            return Ok(false);
         }
     }
+    Ok(true)
+}
+
+/// Checks the finished order once more from the beginning, and makes the plan.
+fn prove(board: &Board, video: &Video) -> io::Result<Result<Plan, NotProven>> {
+    if !fits(board, video)? {
+        return Ok(Err(NotProven::Broken));
+    }
+    let view = board.view(&video.slots);
     let known = video.slots.iter().rposition(Option::is_some).map_or(0, |slot| slot + 1);
     let mut len = video.len;
     if known < video.slots.len() {

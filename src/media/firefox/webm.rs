@@ -141,7 +141,11 @@ impl Webm {
         }
         let Some([track, high, low, _]) = view.bytes(at)? else { return Ok(Judged::Beyond) };
         let time = i64::from(i16::from_be_bytes([high, low]));
-        let known = track & 0x80 == 0 || self.tracks.contains(&u64::from(track & 0x7f));
+        // Of two bytes: tracks from 128 on, which hardly a file has.
+        let known = match track & 0x80 {
+            0 => self.tracks.iter().any(|track| *track > 0x7f),
+            _ => self.tracks.contains(&u64::from(track & 0x7f)),
+        };
         let good = known && (-STEP..=STEP * 6).contains(&time) && cursor.time >= -time;
         Ok(if good { Judged::Good(0, 16) } else { Judged::Bad })
     }
