@@ -117,7 +117,7 @@ impl Session {
             saved.verdict,
             Path::new(&saved.path).strip_prefix(self.sandbox.library()).unwrap().display(),
             saved.producer.as_deref().unwrap_or("?"),
-            if same(Path::new(&saved.path), &clip) { "exact" } else { "a part" },
+            saved.bytes,
         );
         saved
     }

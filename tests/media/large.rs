@@ -37,11 +37,19 @@ fn judge(film: &Path) {
     assert_eq!(inspect(&file).unwrap().verdict, Verdict::Complete);
     peak();
     let before = peak();
-    let start = Instant::now();
-    let report = inspect(&file).unwrap();
-    let (took, memory) = (start.elapsed(), peak().saturating_sub(before));
+    let mut report = None;
+    // The quickest of some: a machine that does other things beside says nothing about the others.
+    let times: Vec<_> = (0..5)
+        .map(|_| {
+            let start = Instant::now();
+            report = Some(inspect(&file).unwrap());
+            start.elapsed()
+        })
+        .collect();
+    let (took, memory) = (*times.iter().min().unwrap(), peak().saturating_sub(before));
     let bytes = film.metadata().unwrap().len();
-    println!("{}: {bytes} bytes, {:?}: {took:?}, {memory} KiB more", film.display(), report.duration);
+    let length = report.and_then(|report| report.duration);
+    println!("{}: {bytes} bytes, {length:?}: {times:.1?}, {memory} KiB more", film.display());
     assert!(took <= LONGEST && memory <= MOST_KIB, "{took:?}, {memory} KiB");
 }
 
