@@ -218,6 +218,8 @@ fn flat(table: &mut Table, what: &str, fisga: &Group, work: impl FnOnce() -> Res
         let count = |of: &str| fs::read_dir(format!("/proc/{}/{of}", fisga.id())).map(Iterator::count);
         Ok((process::rss_kib(fisga.id())? as i64, count("task")?, count("fd")?))
     };
+    // Until the tray has been quiet for a second, what its start used is still there.
+    std::thread::sleep(Duration::from_secs(2));
     let before = measure()?;
     work()?;
     // Threads that wait for more work end after half a second.
