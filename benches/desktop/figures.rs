@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::common::process::Group;
 use crate::common::sandbox::{Fisga, Sandbox};
-use crate::common::session::{FISGA, Item, OBJECT, PATIENCE, Session, terminate};
+use crate::common::session::{FISGA, Item, OBJECT, PATIENCE, Session, eventually, terminate};
 use crate::host::{Host, Notifications};
 use crate::process;
 use crate::table::Table;
@@ -199,7 +199,8 @@ fn panels(quick: bool, table: &mut Table) -> Result<()> {
             panel.stop();
         }
         for _ in 0..least {
-            let host = Host::start(&session)?;
+            // The one before may still be leaving.
+            let host = eventually("the host's name is free", || Host::start(&session).ok());
             host.registered.recv_timeout(PATIENCE)?;
             Item::find(&session).entries();
         }
