@@ -47,7 +47,8 @@ if command -v apt-get >/dev/null; then
         gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad
         gstreamer1.0-plugins-ugly gstreamer1.0-libav'
     # Makers and judges of media files, and peers to compare with.
-    tools='ffmpeg mkvtoolnix bubblewrap inotify-tools lsof python3 python3-venv shellcheck'
+    tools='ffmpeg mkvtoolnix bubblewrap inotify-tools lsof python3 python3-gi python3-venv
+        shellcheck'
 elif command -v dnf >/dev/null; then
     manager=dnf
     build='gcc pkgconf-pkg-config gtk3-devel'
@@ -59,7 +60,7 @@ elif command -v dnf >/dev/null; then
         gstreamer1-plugins-base gstreamer1-plugins-good gstreamer1-plugins-bad-free gstreamer1-plugins-ugly-free
         gstreamer1-plugin-libav'
     tools='/usr/bin/ffmpeg /usr/bin/mkvmerge /usr/bin/bwrap /usr/bin/inotifywait /usr/bin/lsof /usr/bin/python3
-        /usr/bin/shellcheck'
+        python3-gobject /usr/bin/shellcheck'
 elif command -v pacman >/dev/null; then
     manager=pacman
     build='gcc pkgconf gtk3'
@@ -67,7 +68,7 @@ elif command -v pacman >/dev/null; then
         imagemagick glib2 desktop-file-utils adwaita-icon-theme ttf-dejavu ffmpegthumbnailer sway waybar mako grim'
     players='webkit2gtk-4.1 firefox chromium nodejs npm pulseaudio gstreamer gst-plugins-base gst-plugins-good
         gst-plugins-bad gst-plugins-ugly gst-libav'
-    tools='ffmpeg mkvtoolnix-cli bubblewrap inotify-tools lsof python shellcheck'
+    tools='ffmpeg mkvtoolnix-cli bubblewrap inotify-tools lsof python python-gobject shellcheck'
 elif command -v zypper >/dev/null; then
     manager=zypper
     build='gcc pkg-config gtk3-devel'
@@ -79,7 +80,7 @@ elif command -v zypper >/dev/null; then
         /usr/bin/gst-launch-1.0 gstreamer-plugins-base gstreamer-plugins-good gstreamer-plugins-bad
         gstreamer-plugins-ugly gstreamer-plugins-libav'
     tools='/usr/bin/ffmpeg /usr/bin/mkvmerge /usr/bin/bwrap /usr/bin/inotifywait /usr/bin/lsof /usr/bin/python3
-        /usr/bin/shellcheck'
+        python3-gobject /usr/bin/shellcheck'
 else
     fail 'found none of apt-get, dnf, pacman and zypper; a build needs a C compiler, pkg-config and the GTK 3 headers'
 fi
