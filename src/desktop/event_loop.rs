@@ -1,6 +1,7 @@
 //! The main thread's loop: tao where there is a display, a plain channel where there is none.
 
 use std::{
+    env,
     panic::{self, AssertUnwindSafe},
     sync::{Mutex, PoisonError, mpsc},
 };
@@ -15,6 +16,9 @@ use super::{
     action::{Wake, Waker},
     health,
 };
+
+/// How GDK uses GL (GTK 3 Reference Manual, "Running and debugging GTK+ Applications").
+pub(super) const GDK_GL: &str = "GDK_GL";
 
 /// Whether the loop goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,12 +88,25 @@ fn outlive_the_bus() -> Option<gio::DBusConnection> {
     Some(shared)
 }
 
+/// Asks GDK 3 for no GL, unless the user has a wish: on a display that no GTK program was on before it would load the
+/// driver to look for visuals, 60 MB that a tray has no use for. Programs that we start are not to inherit it.
+fn without_gl() {
+    if env::var_os(GDK_GL).is_none() {
+        // SAFETY: this is the main thread, and it is the only one yet: threads begin with what `run` starts.
+        #[allow(unsafe_code)]
+        unsafe {
+            env::set_var(GDK_GL, "disable");
+        }
+    }
+}
+
 /// tao's loop. Its builder panics if the toolkit can't use the display: a display that takes connections may still
 /// refuse ours, so a look before is not enough.
 fn tao_loop() -> Option<EventLoop<Wake>> {
     if !health::display() {
         return None;
     }
+    without_gl();
     // Kept until the toolkit has taken the same one: GIO forgets a connection that nobody has.
     let _shared = outlive_the_bus();
     let hook = panic::take_hook();

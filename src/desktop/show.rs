@@ -19,6 +19,7 @@ use zbus::{
     zvariant::{Fd, Value},
 };
 
+use super::event_loop::GDK_GL;
 use crate::library::thumbnail::uri;
 
 const FILE_MANAGER: &str = "org.freedesktop.FileManager1";
@@ -149,11 +150,13 @@ fn by_portal(bus: &Connection, path: &Path, folder: bool) -> bool {
     reply.inspect_err(|error| tracing::debug!(%error, "no portal")).is_ok()
 }
 
-/// In a process group of its own, so that Ctrl-C in our terminal doesn't end the user's player.
+/// In a process group of its own, so that Ctrl-C in our terminal doesn't end the user's player, and with GL, which only we
+/// do without.
 fn xdg_open(path: &Path) -> io::Result<Child> {
     let mut command = Command::new("xdg-open");
     command
         .arg(path)
+        .env_remove(GDK_GL)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
