@@ -12,7 +12,9 @@ use std::{
 };
 
 use common::{
+    media,
     process::Group,
+    producer::Producer,
     sandbox::{SOON, Sandbox, rules},
 };
 use fisga::event::Event;
@@ -46,6 +48,26 @@ impl Lines {
         self.group.child().stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
         (status.code(), self.lines.iter().collect(), stderr)
     }
+}
+
+/// A duplicate that its player still has open is judged while it is, and again at its end.
+#[test]
+fn a_duplicate_is_said_once() {
+    let sandbox = Sandbox::new();
+    let mut fisga = sandbox.watch();
+    let play = |name: &str, clip: &str| Producer::start(&sandbox.tmp().join(name), &media::clip(clip), true);
+    play("FlashFirst", "short.mp4").close();
+    fisga.wait_saved(SOON);
+    let again = play("FlashAgain", "short.mp4");
+    // Judged after it, and while both are open.
+    let other = play("FlashOther", "short-end.mp4");
+    fisga.wait_saved(SOON);
+    again.close();
+    fisga.wait_for("a duplicate", SOON, |event| matches!(event, Event::Dropped { .. }));
+    other.close();
+    fisga.stop();
+    let ends: Vec<_> = sandbox.history().iter().map(|entry| entry["outcome"].clone()).collect();
+    assert_eq!(ends, ["saved", "saved", "dropped"]);
 }
 
 #[test]

@@ -276,7 +276,8 @@ fn is_part(
     if part_len > whole_len || part_len == 0 {
         return Ok(false);
     }
-    let (mut ours, mut theirs) = (vec![0; BLOCK], vec![0; BLOCK]);
+    let block = usize::try_from(part_len).unwrap_or(BLOCK).min(BLOCK);
+    let (mut ours, mut theirs) = (vec![0; block], vec![0; block]);
     let (mut end, mut compared) = (0, 0);
     loop {
         let data = part.next_data(end).unwrap_or(end).min(part_len);

@@ -90,6 +90,8 @@ impl Pipeline {
                 self.complained = false;
                 self.copies.insert(item.key, copy);
             }
+            // It may yet become another one, and is judged again when it is closed: said once.
+            Err(NotSaved::Duplicate(_)) if !finished => return Ok(Became::Waits),
             Err(NotSaved::Duplicate(of)) => self.drop_item(item, format!("duplicate of {of}")),
             Err(NotSaved::Failed(e)) => {
                 self.copies.extend(before.map(|before| (key, before)));

@@ -328,9 +328,12 @@ impl<N: Fn(Notice)> Core<N> {
                 Some(Target::Rule(_)) => {}
             }
         }
-        let now = SystemTime::now();
-        if ioctl_fionread(&self.watches.inotify).is_ok_and(|left| left == 0) {
-            self.drained = now - CLOCK_TICK;
+        // Not for the thousands of files that are not ours: the call costs as much as reading of one.
+        if !self.rest.is_empty() {
+            let now = SystemTime::now();
+            if ioctl_fionread(&self.watches.inotify).is_ok_and(|left| left == 0) {
+                self.drained = now - CLOCK_TICK;
+            }
         }
         Ok(())
     }
