@@ -100,7 +100,6 @@ pub enum Effect {
 /// The state machine.
 #[derive(Debug)]
 pub struct Popups {
-    library: PathBuf,
     enabled: bool,
     live: VecDeque<(u32, Offer)>,
     shown: Option<Offer>,
@@ -132,10 +131,9 @@ struct Burst {
 }
 
 impl Popups {
-    /// No popup yet. The library is where a summary's click leads.
-    pub fn new(library: PathBuf, enabled: bool) -> Self {
+    /// No popup yet.
+    pub fn new(enabled: bool) -> Self {
         Self {
-            library,
             enabled,
             live: VecDeque::new(),
             shown: None,
@@ -263,11 +261,6 @@ impl Popups {
         }
         self.said.insert(message.to_owned())
     }
-
-    /// Where a summary's click leads.
-    pub fn library(&self) -> &PathBuf {
-        &self.library
-    }
 }
 
 impl Burst {
@@ -358,7 +351,7 @@ mod tests {
 
     impl Scene {
         fn new() -> Self {
-            let mut popups = Popups::new("/v".into(), true);
+            let mut popups = Popups::new(true);
             popups.on(Input::Server(true), Instant::now());
             Self { popups, now: Instant::now(), next: 1 }
         }

@@ -113,7 +113,7 @@ impl<B: Backend> Ui<B> {
     /// # Errors
     /// The kernel gives no thread or descriptor.
     pub fn start(look: Look, display: bool, waker: Waker, backend: B) -> io::Result<Self> {
-        let mut state = State::new(look.library.clone(), look.notifications);
+        let mut state = State::new(look.library, look.notifications);
         state.present.display = display;
         let autostart = Autostart::new().ok();
         if let Some(autostart) = &autostart {
@@ -129,7 +129,7 @@ impl<B: Backend> Ui<B> {
         Ok(Self {
             alarm: Alarm::start(folder, move |sign| signs(Wake::Alarm(sign)))?,
             tray: Tray::start(menu::view(&state, Local::now()), waker.clone())?,
-            notifier: Notifier::start(Popups::new(look.library, look.notifications), waker.clone())?,
+            notifier: Notifier::start(Popups::new(look.notifications), waker.clone())?,
             shower: Shower::start()?,
             _bus: Bus::start(waker, move |event| changes(Wake::Bus(event)))?,
             state,
