@@ -1,4 +1,5 @@
-//! Many clips of other encoders, bit rates, distances of key frames and lengths, in every layout.
+//! Many clips of other encoders, bit rates, distances of key frames and lengths, in every layout, and what came of each:
+//! `cargo test --test firefox -- --ignored --nocapture many`, with `FISGA_CLIPS` for another number than twenty.
 
 use std::{
     collections::BTreeMap,
