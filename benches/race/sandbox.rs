@@ -150,6 +150,13 @@ impl Fisga {
         Ok(fisga)
     }
 
+    /// Where it keeps links, on the library's file system.
+    pub(crate) fn staging(&self) -> Result<PathBuf> {
+        let ours = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with(".fisga-");
+        let entries = fs::read_dir(&self.library)?.flatten().map(|entry| entry.path());
+        entries.into_iter().find(|path| path.file_name().is_some_and(ours)).context("no staging folder")
+    }
+
     /// Its process id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()

@@ -216,7 +216,9 @@ fn orphaned(kept: Vec<(OsString, File)>, library: &Path) -> io::Result<()> {
         .into_iter()
         .map(|(name, file)| {
             let stamp = lease::look(&file, 0).map(|look| look.stamp).unwrap_or_default();
-            Kept { name, settle: Settle::new(Manner::Player, stamp, now), file }
+            let mut settle = Settle::new(Manner::Player, stamp, now);
+            settle.closed(now);
+            Kept { name, settle, file }
         })
         .collect();
     for one in &kept {
@@ -261,7 +263,10 @@ fn orphaned(kept: Vec<(OsString, File)>, library: &Path) -> io::Result<()> {
             Ok(SIGTERM) => return kept.iter().try_for_each(|one| save(one, library)),
             _ => {}
         }
-        let _ = inotify.read_events(&mut buffer);
+        if inotify.read_events(&mut buffer).is_ok() {
+            let now = Instant::now();
+            kept.iter_mut().for_each(|one| one.settle.closed(now));
+        }
     }
 }
 

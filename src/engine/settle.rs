@@ -17,6 +17,12 @@ pub const OFTEN: Duration = Duration::from_millis(10);
 /// Where the lease can't tell, so long without a change before `/proc` is asked who writes.
 pub const UNSURE: Duration = Duration::from_secs(10);
 
+/// The kernel tells of a close before it counts a writer less (`__fput` in Linux's fs/file_table.c; on a busy machine
+/// another task runs in between): who writes so soon after a close may be gone.
+pub const CLOSING: Duration = Duration::from_secs(1);
+/// The first look after a close that finds a writer; each next one after twice the time.
+const SOON: Duration = Duration::from_millis(1);
+
 /// Who has the file open for writing (writable mappings included).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Writers {
@@ -86,12 +92,14 @@ pub struct Settle {
     since: Instant,
     /// The content at `stamp` was reported already.
     judged: bool,
+    /// The last close.
+    closed: Option<Instant>,
 }
 
 impl Settle {
     /// A file held at `now` with this content.
     pub fn new(manner: Manner, stamp: Stamp, now: Instant) -> Self {
-        Self { manner, stamp, changed: now, since: now, judged: false }
+        Self { manner, stamp, changed: now, since: now, judged: false, closed: None }
     }
 
     /// Whether changes are worth an event each, or only the close is.
@@ -99,8 +107,23 @@ impl Settle {
         self.manner != Manner::Entry
     }
 
+    /// Somebody closed it at `now`, or may have.
+    pub fn closed(&mut self, now: Instant) {
+        self.closed = Some(now);
+    }
+
     /// The next step, after a look at `now`.
     pub fn step(&mut self, look: Look, now: Instant) -> Step {
+        let step = self.decide(look, now);
+        let again = self.closed.map(|closed| now.saturating_duration_since(closed));
+        match (step, again.filter(|since| look.writers == Writers::Some && *since < CLOSING)) {
+            (Step::Sleep, Some(since)) => Step::LookAt(now + since.max(SOON)),
+            (Step::LookAt(due), Some(since)) => Step::LookAt(due.min(now + since.max(SOON))),
+            _ => step,
+        }
+    }
+
+    fn decide(&mut self, look: Look, now: Instant) -> Step {
         if look.stamp != self.stamp {
             self.stamp = look.stamp;
             self.changed = now;
@@ -152,6 +175,39 @@ mod tests {
 
     const NONE: Writers = Writers::None;
     const SOME: Writers = Writers::Some;
+
+    /// The kernel counts a writer less only after it told of the close: no event follows, so it is looked again.
+    #[test]
+    fn a_close_that_is_not_counted_yet() {
+        let ms = Duration::from_millis;
+        let start = Instant::now();
+        let look = |writers, size| Look { writers, named: false, stamp: Stamp { size, modified: (0, 0) } };
+        let (some, none) = (look(SOME, 9), look(NONE, 9));
+        for manner in [Manner::Player, Manner::Entry] {
+            let mut settle = Settle::new(manner, some.stamp, start);
+            settle.closed(start);
+            assert_eq!(settle.step(some, start), Step::LookAt(start + ms(1)), "{manner:?}");
+            assert_eq!(settle.step(some, start + ms(1)), Step::LookAt(start + ms(2)), "{manner:?}");
+            assert_eq!(settle.step(some, start + ms(2)), Step::LookAt(start + ms(4)), "{manner:?}");
+            assert_eq!(settle.step(none, start + ms(4)), Step::Finished, "{manner:?}");
+        }
+        // A second writer is one: the looks end.
+        let mut settle = Settle::new(Manner::Entry, some.stamp, start);
+        settle.closed(start);
+        let (mut at, mut looks) = (start, 0);
+        while let Step::LookAt(due) = settle.step(some, at) {
+            (at, looks) = (due, looks + 1);
+        }
+        assert_eq!((at, looks), (start + ms(1024), 11));
+        // What was judged while it was open is finished by its close alone.
+        let mut settle = Settle::new(Manner::Player, some.stamp, start);
+        assert_eq!(settle.step(some, start + QUIET), Step::Quiet);
+        let end = start + 2 * QUIET;
+        assert_eq!(settle.step(some, end), Step::Sleep);
+        settle.closed(end);
+        assert_eq!(settle.step(some, end), Step::LookAt(end + ms(1)));
+        assert_eq!(settle.step(none, end + ms(1)), Step::Finished);
+    }
 
     /// Each case: the story, then looks as (seconds, writers, named, size) with the step expected.
     #[test]

@@ -104,7 +104,7 @@ enum Rest {
     },
     File {
         descriptor: i32,
-        ended: bool,
+        mask: EventMask,
     },
     /// Events were lost, of what was made since then.
     Overflow {
@@ -288,7 +288,7 @@ impl<N: Fn(Notice)> Core<N> {
                 continue;
             }
             let Some(node) = self.watches.get(descriptor) else {
-                self.rest.push_back(Rest::File { descriptor, ended: mask.contains(EventMask::IGNORED) });
+                self.rest.push_back(Rest::File { descriptor, mask });
                 continue;
             };
             let Some(name) = event.name else {
@@ -363,14 +363,7 @@ impl<N: Fn(Notice)> Core<N> {
             }
             Rest::Ended { node } => self.watches.gone(node),
             Rest::Tripped { trip, mask } => self.tripped(trip, mask),
-            Rest::File { descriptor, ended } => {
-                let Some(&id) = self.by_watch.get(&descriptor) else { return };
-                if ended {
-                    self.by_watch.remove(&descriptor);
-                } else {
-                    self.look(id, Instant::now());
-                }
-            }
+            Rest::File { descriptor, mask } => self.file(descriptor, mask),
             Rest::Overflow { since } => self.overflow(since),
         }
     }

@@ -7,6 +7,8 @@ use std::{
     time::{Instant, SystemTime},
 };
 
+use inotify::EventMask;
+
 use super::super::{
     Notice,
     hold::{Hold, HoldId, Producer, inode},
@@ -77,15 +79,28 @@ impl<N: Fn(Notice)> Core<N> {
             }
             None => {}
         }
-        let tracked = Tracked {
-            hold: hold.clone(),
-            settle: Settle::new(manner(&hold), look.stamp, now),
-            watch,
-            deadline: None,
-            handed: None,
-        };
+        let mut settle = Settle::new(manner(&hold), look.stamp, now);
+        // Perhaps: before its watch was there.
+        settle.closed(now);
+        let tracked = Tracked { hold: hold.clone(), settle, watch, deadline: None, handed: None };
         self.holds.insert(id, tracked);
         (self.notice)(Notice::Held(hold));
+        self.look(id, now);
+    }
+
+    /// The kernel tells of a held file.
+    pub(super) fn file(&mut self, descriptor: i32, mask: EventMask) {
+        let Some(&id) = self.by_watch.get(&descriptor) else { return };
+        if mask.contains(EventMask::IGNORED) {
+            self.by_watch.remove(&descriptor);
+            return;
+        }
+        let now = Instant::now();
+        if mask.contains(EventMask::CLOSE_WRITE)
+            && let Some(tracked) = self.holds.get_mut(&id)
+        {
+            tracked.settle.closed(now);
+        }
         self.look(id, now);
     }
 
