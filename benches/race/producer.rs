@@ -102,7 +102,8 @@ fn spin(time: Duration) {
 
 const HEADER: &[u8] = b"FLV\x01\x01\0\0\0\x09\0\0\0\0";
 const TAGS: usize = 4;
-const PAYLOAD: usize = 1000;
+/// A little more than 64 KiB in all: the beginning by which a file is found in the library.
+const PAYLOAD: usize = 17_000;
 
 /// A whole FLV (header, then tags two seconds apart), no two alike: file `index` of a producer.
 ///

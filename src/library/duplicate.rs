@@ -6,13 +6,15 @@
 //! there is data, and holes elsewhere.
 
 use std::{
+    cell::RefCell,
     collections::HashMap,
-    fs::File,
-    io::{self, BufRead, BufReader, Write},
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
 };
 
+use blake3::Hash;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -24,7 +26,7 @@ use crate::media::Content;
 /// Bytes of a beginning. All containers say here how long the video is, or have its first frames.
 const HEAD: u64 = 64 << 10;
 
-/// Bytes compared or hashed at once.
+/// Bytes compared at once.
 const BLOCK: usize = 256 << 10;
 
 /// A video that may be in the library already.
@@ -80,15 +82,28 @@ pub enum Error {
 }
 
 /// What the library has, by its contents.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Duplicates {
     library: PathBuf,
-    index: PathBuf,
+    path: PathBuf,
+    /// Read at the first look.
+    index: RefCell<Option<Index>>,
 }
 
-/// A line of the index: the BLAKE3 of a file's beginning, as long as the file is what it was.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Known {
+/// The BLAKE3 of a file's beginning, as long as the file is what it was.
+type Key = (FileId, u64, (i64, i64));
+
+/// The beginnings that are known, as the index file has them.
+#[derive(Debug, Default)]
+struct Index {
+    heads: HashMap<Key, Hash>,
+    /// There are lines that are none, or one that a crash cut off: to be written anew.
+    damaged: bool,
+}
+
+/// A line of the index file.
+#[derive(Debug, Serialize, Deserialize)]
+struct Line {
     dev: u64,
     ino: u64,
     bytes: u64,
@@ -96,13 +111,22 @@ struct Known {
     head: String,
 }
 
-type Key = (FileId, u64, (i64, i64));
+impl Line {
+    fn new(&(id, bytes, modified): &Key, head: &Hash) -> Self {
+        Self { dev: id.dev, ino: id.ino, bytes, modified, head: head.to_hex().to_string() }
+    }
+
+    fn entry(&self) -> Option<(Key, Hash)> {
+        let id = FileId { dev: self.dev, ino: self.ino };
+        Some(((id, self.bytes, self.modified), Hash::from_hex(&self.head).ok()?))
+    }
+}
 
 impl Duplicates {
     /// For a library; `index` is a file of ours (in the XDG state folder) that spares reading all beginnings again. It may be
     /// missing, old or damaged: what is in it counts only for a file of the same inode, size and time of change.
     pub fn new(library: &Path, index: &Path) -> Self {
-        Self { library: library.to_owned(), index: index.to_owned() }
+        Self { library: library.to_owned(), path: index.to_owned(), index: RefCell::default() }
     }
 
     /// Compares a candidate with all that is in the library. One that [`place::find`](super::place::find) knows is there
@@ -115,9 +139,9 @@ impl Duplicates {
         let head = head(candidate.file, candidate.len)?;
         let mut replaced = Vec::new();
         let mut longer = Vec::new();
-        for (video, known) in self.heads() {
+        for (video, there) in self.heads() {
             // A file that is shorter than a beginning has another one, though it may be a part.
-            if known.head != head && video.bytes.min(candidate.len) >= HEAD {
+            if there != head && video.bytes.min(candidate.len) >= HEAD {
                 continue;
             }
             let relation = match shelf::open(&video.path) {
@@ -146,87 +170,89 @@ impl Duplicates {
     }
 
     /// The files in the library with their beginnings; keeps the index up to date.
-    fn heads(&self) -> Vec<(Video, Known)> {
-        let mut known = self.load();
-        let before = known.len();
-        let mut changed = false;
-        let mut heads = Vec::new();
+    fn heads(&self) -> Vec<(Video, Hash)> {
+        let mut index = self.index.borrow_mut();
+        let Index { heads, damaged } = index.get_or_insert_with(|| Index::load(&self.path));
+        let mut new = Vec::new();
+        let mut found = Vec::new();
         for video in shelf::videos(&self.library) {
-            let entry = known.remove(&(video.id, video.bytes, video.modified)).or_else(|| {
-                changed = true;
-                let head = shelf::open(&video.path).and_then(|file| head(&file, video.bytes));
-                Some(Known {
-                    dev: video.id.dev,
-                    ino: video.id.ino,
-                    bytes: video.bytes,
-                    modified: video.modified,
-                    head: head
-                        .inspect_err(|e| tracing::warn!("can't read {}: {e}", video.path.display()))
-                        .ok()?,
-                })
-            });
-            heads.extend(entry.map(|entry| (video, entry)));
+            let key = (video.id, video.bytes, video.modified);
+            let there = match heads.get(&key) {
+                Some(there) => *there,
+                None => match shelf::open(&video.path).and_then(|file| head(&file, video.bytes)) {
+                    Ok(read) => {
+                        new.push(Line::new(&key, &read));
+                        heads.insert(key, read);
+                        read
+                    }
+                    Err(e) => {
+                        tracing::warn!("can't read {}: {e}", video.path.display());
+                        continue;
+                    }
+                },
+            };
+            found.push((video, there));
         }
         // Files that are gone leave their lines until there are as many of them as of the others.
-        if (changed || known.len() > before / 2)
-            && let Err(e) = self.store(heads.iter().map(|(_, known)| known))
-        {
-            tracing::warn!("can't write {}: {e}", self.index.display());
+        let written = if std::mem::take(damaged) || heads.len() > 2 * found.len() {
+            *heads = found.iter().map(|(v, there)| ((v.id, v.bytes, v.modified), *there)).collect();
+            write_anew(&self.path, heads.iter().map(|(key, head)| Line::new(key, head)))
+        } else {
+            append(&self.path, &new)
+        };
+        if let Err(e) = written {
+            tracing::warn!("can't write {}: {e}", self.path.display());
         }
-        heads
-    }
-
-    fn load(&self) -> HashMap<Key, Known> {
-        let Ok(file) = File::open(&self.index) else { return HashMap::new() };
-        BufReader::new(file)
-            .lines()
-            .map_while(Result::ok)
-            .filter_map(|line| serde_json::from_str::<Known>(&line).ok())
-            .map(|known| ((FileId { dev: known.dev, ino: known.ino }, known.bytes, known.modified), known))
-            .collect()
-    }
-
-    /// Writes the index anew. It is no loss when a crash takes it, so nothing is synced.
-    fn store<'a>(&self, known: impl Iterator<Item = &'a Known>) -> io::Result<()> {
-        let folder = self.index.parent().unwrap_or(Path::new("/"));
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        let mut out = io::BufWriter::new(file.as_file_mut());
-        for known in known {
-            serde_json::to_writer(&mut out, known)?;
-            out.write_all(b"\n")?;
-        }
-        out.flush()?;
-        drop(out);
-        file.persist(&self.index)?;
-        Ok(())
+        found
     }
 }
 
-/// The BLAKE3 of the first `len` bytes of a file, holes read as zeros. `None` if `stop` was set. Reads all of them: 4 GiB take
-/// seconds.
-///
-/// # Errors
-/// What reading returns; [`io::ErrorKind::UnexpectedEof`] if there are fewer.
-pub fn hash(file: &File, len: u64, stop: &AtomicBool) -> io::Result<Option<blake3::Hash>> {
-    let mut hasher = blake3::Hasher::new();
-    let mut buffer = vec![0; BLOCK];
-    let mut at = 0;
-    while at < len {
-        if stop.load(Ordering::Relaxed) {
-            return Ok(None);
+impl Index {
+    fn load(path: &Path) -> Self {
+        let Ok(text) = fs::read(path) else { return Self::default() };
+        let mut index = Self { damaged: !text.is_empty() && !text.ends_with(b"\n"), ..Self::default() };
+        for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            match serde_json::from_slice::<Line>(line).ok().and_then(|line| line.entry()) {
+                Some((key, head)) => drop(index.heads.insert(key, head)),
+                None => index.damaged = true,
+            }
         }
-        let n = usize::try_from(len - at).unwrap_or(BLOCK).min(BLOCK);
-        read(file, at, &mut buffer[..n])?;
-        hasher.update(&buffer[..n]);
-        at += n as u64;
+        index
     }
-    Ok(Some(hasher.finalize()))
 }
 
-fn head(file: &File, len: u64) -> io::Result<String> {
-    let len = len.min(HEAD);
-    let hash = hash(file, len, &AtomicBool::new(false))?;
-    Ok(hash.map(|hash| hash.to_hex().to_string()).unwrap_or_default())
+/// Writes the index anew. It is no loss when a crash takes it, so nothing is synced.
+fn write_anew(path: &Path, lines: impl Iterator<Item = Line>) -> io::Result<()> {
+    let mut file = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new("/")))?;
+    let mut out = io::BufWriter::new(file.as_file_mut());
+    for line in lines {
+        serde_json::to_writer(&mut out, &line)?;
+        out.write_all(b"\n")?;
+    }
+    out.flush()?;
+    drop(out);
+    file.persist(path)?;
+    Ok(())
+}
+
+/// Adds lines to the index.
+fn append(path: &Path, lines: &[Line]) -> io::Result<()> {
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let mut text = Vec::new();
+    for line in lines {
+        serde_json::to_writer(&mut text, line)?;
+        text.push(b'\n');
+    }
+    OpenOptions::new().append(true).create(true).open(path)?.write_all(&text)
+}
+
+/// The BLAKE3 of a beginning, holes read as zeros.
+fn head(file: &File, len: u64) -> io::Result<Hash> {
+    let mut beginning = vec![0; usize::try_from(len.min(HEAD)).unwrap_or_default()];
+    read(file, 0, &mut beginning)?;
+    Ok(blake3::hash(&beginning))
 }
 
 fn read(file: &File, at: u64, buffer: &mut [u8]) -> io::Result<()> {
@@ -313,10 +339,7 @@ fn is_part(
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        fs,
-        os::unix::fs::{FileExt, MetadataExt},
-    };
+    use std::os::unix::fs::FileExt;
 
     use super::*;
 
@@ -440,23 +463,33 @@ mod tests {
 
     #[test]
     fn the_index_spares_reading() {
-        let library = Library::new();
+        let mut library = Library::new();
         for name in ["a", "b", "c"] {
             fs::write(library.path(name), content(name)).unwrap();
         }
         assert_eq!(library.judge(&content("d"), true), Judgement::Fresh);
-        let index = || fs::read_to_string(&library.duplicates.index).unwrap();
-        assert_eq!(index().lines().count(), 3);
-        let written = || fs::metadata(&library.duplicates.index).unwrap().ino();
-        let before = written();
+        let index = library.duplicates.path.clone();
+        let text = || fs::read_to_string(&index).unwrap();
+        let lines = || text().lines().count();
+        assert_eq!(lines(), 3);
+        let before = text();
         assert_eq!(library.judge(&content("d"), true), Judgement::Fresh);
-        assert_eq!(written(), before, "nothing new, nothing written");
-        fs::write(&library.duplicates.index, format!("no line\n{}", index())).unwrap();
-        assert_eq!(library.judge(&content("a"), true), Judgement::DuplicateOf(library.path("a")));
-        fs::remove_file(library.path("b")).unwrap();
-        fs::remove_file(library.path("c")).unwrap();
+        assert_eq!(text(), before, "nothing new, nothing written");
+        fs::write(library.path("d"), content("d")).unwrap();
+        assert_eq!(library.judge(&content("d"), true), Judgement::DuplicateOf(library.path("d")));
+        assert!(text().starts_with(&before) && lines() == 4, "one more line");
+
+        for damage in [format!("no line\n{}", text()), text() + "{}\n", text().trim_end().to_owned()] {
+            fs::write(&index, damage).unwrap();
+            library.duplicates = Duplicates::new(&library.path(""), &index);
+            assert_eq!(library.judge(&content("a"), true), Judgement::DuplicateOf(library.path("a")));
+            assert!(lines() == 4 && text().ends_with('\n'), "{}", text());
+        }
+        for name in ["b", "c", "d"] {
+            fs::remove_file(library.path(name)).unwrap();
+        }
         assert_eq!(library.judge(&content("b"), true), Judgement::Fresh);
-        assert_eq!(index().lines().filter(|line| line.starts_with('{')).count(), 1);
+        assert_eq!(lines(), 1);
     }
 
     #[test]
@@ -467,9 +500,5 @@ mod tests {
         let candidate = Candidate { file: &file, len: 1 << 20, whole: true };
         let stopped = library.duplicates.judge(&candidate, &AtomicBool::new(true));
         assert!(matches!(stopped, Err(Error::Stopped)));
-        assert_eq!(hash(&file, 1 << 20, &AtomicBool::new(true)).unwrap(), None);
-        let whole = hash(&file, 1 << 20, &AtomicBool::new(false)).unwrap();
-        assert_eq!(whole, Some(blake3::hash(&content("film"))));
-        assert!(hash(&file, (1 << 20) + 1, &AtomicBool::new(false)).is_err());
     }
 }
