@@ -215,10 +215,8 @@ fn orphaned(kept: Vec<(OsString, File)>, library: &Path) -> io::Result<()> {
     let mut kept: Vec<Kept> = kept
         .into_iter()
         .map(|(name, file)| {
-            let stamp = lease::look(&file, 0).map(|look| look.stamp).unwrap_or_default();
-            let mut settle = Settle::new(Manner::Player, stamp, now);
-            settle.closed(now);
-            Kept { name, settle, file }
+            let stamp = lease::stamp(&file).unwrap_or_default();
+            Kept { name, settle: Settle::new(Manner::Player, stamp, now), file }
         })
         .collect();
     for one in &kept {

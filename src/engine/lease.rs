@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
-use rustix::fs::{AtFlags, StatxFlags, statx};
+use rustix::fs::{AtFlags, Statx, StatxFlags, statx};
 
 use super::settle::{Look, Stamp, Writers};
 
@@ -37,13 +37,29 @@ pub fn writers(file: BorrowedFd<'_>) -> Writers {
 /// # Errors
 /// What statx(2) returns.
 pub fn look(file: &File, ours: u64) -> io::Result<Look> {
-    let wanted = StatxFlags::NLINK | StatxFlags::SIZE | StatxFlags::MTIME;
-    let stat = statx(file, "", AtFlags::EMPTY_PATH, wanted)?;
+    let stat = stat(file)?;
     Ok(Look {
         writers: writers(file.as_fd()),
         named: u64::from(stat.stx_nlink) > ours,
-        stamp: Stamp { size: stat.stx_size, modified: (stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec) },
+        stamp: stamp_of(&stat),
     })
+}
+
+/// The state of a file's content.
+///
+/// # Errors
+/// What statx(2) returns.
+pub fn stamp(file: &File) -> io::Result<Stamp> {
+    stat(file).map(|stat| stamp_of(&stat))
+}
+
+fn stat(file: &File) -> io::Result<Statx> {
+    let wanted = StatxFlags::NLINK | StatxFlags::SIZE | StatxFlags::MTIME;
+    Ok(statx(file, "", AtFlags::EMPTY_PATH, wanted)?)
+}
+
+fn stamp_of(stat: &Statx) -> Stamp {
+    Stamp { size: stat.stx_size, modified: (stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec) }
 }
 
 #[allow(unsafe_code)]

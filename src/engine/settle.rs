@@ -20,8 +20,10 @@ pub const UNSURE: Duration = Duration::from_secs(10);
 /// The kernel tells of a close before it counts a writer less (`__fput` in Linux's fs/file_table.c; on a busy machine
 /// another task runs in between): who writes so soon after a close may be gone.
 pub const CLOSING: Duration = Duration::from_secs(1);
-/// The first look after a close that finds a writer; each next one after twice the time.
+/// The first look after a close that found a writer; each next one after twice the time.
 const SOON: Duration = Duration::from_millis(1);
+/// The same after the hold: rarely is a file closed just before we watch it.
+const LATER: Duration = Duration::from_millis(500);
 
 /// Who has the file open for writing (writable mappings included).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -92,14 +94,14 @@ pub struct Settle {
     since: Instant,
     /// The content at `stamp` was reported already.
     judged: bool,
-    /// The last close.
-    closed: Option<Instant>,
+    /// When it was last closed, or may have been, and how soon to look again.
+    closed: (Instant, Duration),
 }
 
 impl Settle {
     /// A file held at `now` with this content.
     pub fn new(manner: Manner, stamp: Stamp, now: Instant) -> Self {
-        Self { manner, stamp, changed: now, since: now, judged: false, closed: None }
+        Self { manner, stamp, changed: now, since: now, judged: false, closed: (now, LATER) }
     }
 
     /// Whether changes are worth an event each, or only the close is.
@@ -107,19 +109,24 @@ impl Settle {
         self.manner != Manner::Entry
     }
 
-    /// Somebody closed it at `now`, or may have.
+    /// Somebody closed it at `now`.
     pub fn closed(&mut self, now: Instant) {
-        self.closed = Some(now);
+        self.closed = (now, SOON);
     }
 
     /// The next step, after a look at `now`.
     pub fn step(&mut self, look: Look, now: Instant) -> Step {
         let step = self.decide(look, now);
-        let again = self.closed.map(|closed| now.saturating_duration_since(closed));
-        match (step, again.filter(|since| look.writers == Writers::Some && *since < CLOSING)) {
-            (Step::Sleep, Some(since)) => Step::LookAt(now + since.max(SOON)),
-            (Step::LookAt(due), Some(since)) => Step::LookAt(due.min(now + since.max(SOON))),
-            _ => step,
+        let (closed, first) = self.closed;
+        let since = now.saturating_duration_since(closed);
+        if look.writers != Writers::Some || since >= CLOSING {
+            return step;
+        }
+        let again = now + since.max(first);
+        match step {
+            Step::Sleep => Step::LookAt(again),
+            Step::LookAt(due) => Step::LookAt(due.min(again)),
+            step => step,
         }
     }
 
@@ -191,14 +198,19 @@ mod tests {
             assert_eq!(settle.step(some, start + ms(2)), Step::LookAt(start + ms(4)), "{manner:?}");
             assert_eq!(settle.step(none, start + ms(4)), Step::Finished, "{manner:?}");
         }
-        // A second writer is one: the looks end.
-        let mut settle = Settle::new(Manner::Entry, some.stamp, start);
-        settle.closed(start);
-        let (mut at, mut looks) = (start, 0);
-        while let Step::LookAt(due) = settle.step(some, at) {
-            (at, looks) = (due, looks + 1);
+        // A second writer is one, and what is held has one as a rule: the looks end.
+        for (closed, first, expected) in [(true, 1, 11), (false, 500, 2)] {
+            let mut settle = Settle::new(Manner::Entry, some.stamp, start);
+            if closed {
+                settle.closed(start);
+            }
+            let (mut at, mut looks) = (start, 0);
+            while let Step::LookAt(due) = settle.step(some, at) {
+                assert!(looks > 0 || due == start + ms(first));
+                (at, looks) = (due, looks + 1);
+            }
+            assert_eq!((looks, at >= start + CLOSING), (expected, true));
         }
-        assert_eq!((at, looks), (start + ms(1024), 11));
         // What was judged while it was open is finished by its close alone.
         let mut settle = Settle::new(Manner::Player, some.stamp, start);
         assert_eq!(settle.step(some, start + QUIET), Step::Quiet);
@@ -296,6 +308,7 @@ mod tests {
                 _ => Manner::Player,
             };
             let mut settle = Settle::new(manner, Stamp { size: looks[0].3, modified: (0, 0) }, start);
+            settle.closed.0 -= CLOSING;
             for (i, (at, writers, named, size, want)) in looks.iter().enumerate() {
                 let stamp = Stamp { size: *size, modified: (0, 0) };
                 let got = match settle.step(Look { writers: *writers, named: *named, stamp }, start + s(*at))

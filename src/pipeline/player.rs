@@ -22,7 +22,7 @@ const HEAD: usize = 64 << 10;
 impl Pipeline {
     /// A held file is finished, or has stopped growing for now.
     pub(super) fn player(&mut self, hold: Arc<Hold>, finished: bool, settled: Instant) {
-        let stamp = lease::look(&hold.file, hold.own_links()).ok().map(|look| look.stamp);
+        let stamp = lease::stamp(&hold.file).ok();
         let mut of_it =
             self.copies.iter().filter(|(key, _)| key.is_of(hold.id)).map(|(_, copy)| copy).peekable();
         let unchanged = of_it.peek().is_some() && of_it.all(|copy| copy.stamp == stamp);

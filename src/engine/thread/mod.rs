@@ -116,6 +116,8 @@ struct Tracked {
     hold: Arc<Hold>,
     settle: Settle,
     watch: Option<WatchDescriptor>,
+    /// It tells changes too, not only the close.
+    changes: bool,
     deadline: Option<Instant>,
     /// The content that was handed over, until [`Command::Done`].
     handed: Option<Stamp>,

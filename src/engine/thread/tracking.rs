@@ -79,10 +79,14 @@ impl<N: Fn(Notice)> Core<N> {
             }
             None => {}
         }
-        let mut settle = Settle::new(manner(&hold), look.stamp, now);
-        // Perhaps: before its watch was there.
-        settle.closed(now);
-        let tracked = Tracked { hold: hold.clone(), settle, watch, deadline: None, handed: None };
+        let tracked = Tracked {
+            hold: hold.clone(),
+            settle: Settle::new(manner(&hold), look.stamp, now),
+            watch,
+            changes: false,
+            deadline: None,
+            handed: None,
+        };
         self.holds.insert(id, tracked);
         (self.notice)(Notice::Held(hold));
         self.look(id, now);
@@ -129,9 +133,11 @@ impl<N: Fn(Notice)> Core<N> {
         self.deadlines.extend(due.map(|due| (due, id)));
         // While a file grows, a look now and then costs less than an event for each write.
         let changes = matches!(step, Step::Sleep | Step::Quiet) && tracked.settle.wants_changes();
-        if let Ok(watch) = self.watches.watch_file(&tracked.hold.file, changes) {
+        if tracked.changes != changes
+            && let Ok(watch) = self.watches.watch_file(&tracked.hold.file, changes)
+        {
             self.by_watch.insert(watch.get_watch_descriptor_id(), id);
-            tracked.watch = Some(watch);
+            (tracked.watch, tracked.changes) = (Some(watch), changes);
         }
         match step {
             Step::LookAt(_) => {}
@@ -178,8 +184,8 @@ impl<N: Fn(Notice)> Core<N> {
     pub(super) fn done(&mut self, id: HoldId, keep: bool) {
         let Some(tracked) = self.holds.get_mut(&id) else { return };
         let handed = tracked.handed.take();
-        let now = lease::look(&tracked.hold.file, tracked.hold.own_links());
-        let changed = handed.is_some_and(|handed| now.is_ok_and(|look| look.stamp != handed));
+        let now = lease::stamp(&tracked.hold.file);
+        let changed = handed.is_some_and(|handed| now.is_ok_and(|now| now != handed));
         if keep || changed {
             return self.look(id, Instant::now());
         }
