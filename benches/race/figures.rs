@@ -413,13 +413,17 @@ fn big(run: &mut Run, table: &mut Table) -> Result<()> {
     let home = Sandbox::new()?;
     let folder = home.folder("fisga")?;
     let mut fisga = Fisga::start(&program(), &home, &folder, Rules::Bench)?;
-    let ms = save_big(&mut fisga, &folder, tags, true)?;
+    let mut times = Vec::new();
+    for kind in 0..3 {
+        times.push(save_big(&mut fisga, &folder, (tags, kind), true)?);
+    }
     drop(fisga);
+    let ms = median(&mut times).context("nothing was saved")?;
     table.goal(
         &format!("saving {gib} GiB on the same file system"),
         "≤ 10 ms",
         ms <= 10.0,
-        format!("{ms:.0} ms"),
+        format!("median {ms:.1} ms of {times:.1?}"),
     );
 
     let shared_memory = Path::new("/dev/shm");
@@ -433,10 +437,10 @@ fn big(run: &mut Run, table: &mut Table) -> Result<()> {
     for _ in 0..2 {
         let home = Sandbox::new()?;
         let mut fisga = Fisga::start(&program(), &home, &folder, Rules::Bench)?;
-        ours.push(save_big(&mut fisga, &folder, tags, false)?);
+        ours.push(save_big(&mut fisga, &folder, (tags, 0), false)?);
         drop(fisga);
         let source = folder.join("source");
-        write_big(&mut create(&source)?, tags)?;
+        write_big(&mut create(&source)?, (tags, 0))?;
         let (copied, synced) = copy_and_sync(&source, &home.folder("copies")?.join("copy"))?;
         unsynced.push(copied);
         theirs.push(synced);
@@ -458,12 +462,12 @@ fn big(run: &mut Run, table: &mut Table) -> Result<()> {
 }
 
 /// Hides a big file, and returns the milliseconds from settled to saved.
-fn save_big(fisga: &mut Fisga, folder: &Path, tags: u32, synced: bool) -> Result<f64> {
+fn save_big(fisga: &mut Fisga, folder: &Path, film: (u32, u8), synced: bool) -> Result<f64> {
     let path = folder.join(format!("{PREFIX}Big"));
     let mut file = create(&path)?;
     fisga.await_event("held", Duration::from_secs(5))?;
     fs::remove_file(&path)?;
-    write_big(&mut file, tags)?;
+    write_big(&mut file, film)?;
     if synced {
         file.sync_all()?; // what is measured is the saving, not the producer's own writing
     }
@@ -475,10 +479,10 @@ fn save_big(fisga: &mut Fisga, folder: &Path, tags: u32, synced: bool) -> Result
     saved["ms"].as_f64().context("no time in the event")
 }
 
-/// An FLV of `tags` frames of 8 MiB each.
-fn write_big(file: &mut File, tags: u32) -> Result<()> {
+/// An FLV of so many frames of 8 MiB each; another `kind` is another film.
+fn write_big(file: &mut File, (tags, kind): (u32, u8)) -> Result<()> {
     const PAYLOAD: u32 = (8 << 20) - 15;
-    let mut frame = vec![0x5a; PAYLOAD as usize];
+    let mut frame = vec![0x5a ^ kind; PAYLOAD as usize];
     file.write_all(b"FLV\x01\x01\0\0\0\x09\0\0\0\0")?;
     for tag in 0..tags {
         let [_, size @ ..] = PAYLOAD.to_be_bytes();
