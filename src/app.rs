@@ -28,6 +28,8 @@ pub enum Told {
     Created(PathBuf),
     /// Something was removed from a watched folder (`watch --events`).
     Removed(PathBuf),
+    /// What [`Watcher::grab`] came to: so many files that were not held before.
+    Grabbed(u64),
     /// The configuration file changed.
     Configuration,
     /// The engine can't go on.
@@ -130,7 +132,7 @@ impl Watcher {
         self.engine.handle().send(Command::Resume);
     }
 
-    /// Holds what is open already.
+    /// Holds what is open already. Answered with [`Told::Grabbed`].
     pub fn grab(&self) {
         self.engine.handle().send(Command::Grab);
     }
@@ -213,7 +215,12 @@ fn translate(
             Notice::Lost { source, rule, reason } => work(Work::Lost { source, rule, reason }),
             Notice::Overflow { recovered } => tell(Told::Event(Event::Overflow { recovered })),
             // The first look for open files ends the start.
-            Notice::Grabbed(_) => started.call_once(memory::start_is_over),
+            Notice::Grabbed { count, asked } => {
+                started.call_once(memory::start_is_over);
+                if asked {
+                    tell(Told::Grabbed(count));
+                }
+            }
             Notice::Tripped(Trip::Sandbox) => {}
             Notice::Tripped(Trip::Library) => work(Work::Retry),
             Notice::Tripped(Trip::Configuration) => tell(Told::Configuration),

@@ -123,6 +123,7 @@ impl<'a, W: Write> Resident<'a, W> {
 fn translate(told: Told) -> Wake {
     match told {
         Told::Event(event) => Wake::Event(event),
+        Told::Grabbed(count) => Wake::Grabbed(count),
         Told::Configuration => Wake::Reload,
         Told::Failed(error) => {
             Wake::Event(Event::Error { message: format!("Nothing is saved any more: {}", chain(&error)) })

@@ -96,6 +96,7 @@ fn watch(
                 Told::Event(event) => print(&event, output, out),
                 Told::Created(path) => name(out, "Create", &path),
                 Told::Removed(path) => name(out, "Remove", &path),
+                Told::Grabbed(_) => Ok(()),
                 Told::Configuration => reload(watcher, output, out),
                 Told::Failed(error) => return Err(error.into()),
             },

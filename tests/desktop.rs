@@ -282,8 +282,11 @@ fn orders_over_the_bus() {
 
     assert!(session.sandbox.run(&["pause"]).status.success());
     assert!(session.status()["paused_until"].is_null());
+    let refused = session.sandbox.run(&["grab"]);
+    assert_eq!(refused.status.code(), Some(1));
+    let line = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(line, "fisga: fisga is paused and holds nothing until it resumes\n");
     assert!(session.sandbox.run(&["resume"]).status.success());
-    assert!(session.sandbox.run(&["grab"]).status.success());
 
     let bus = session.connect();
     let action = |name: &str| {
@@ -299,6 +302,44 @@ fn orders_over_the_bus() {
     assert!(session.sandbox.run(&["quit"]).status.success());
     assert!(fisga.wait(Duration::from_secs(10)).expect("it ends").success());
     assert_eq!(session.sandbox.run(&["resume"]).status.code(), Some(3));
+}
+
+/// A browser plays before fisga looks: first nothing is held, since it is paused; then the user asks for it.
+#[test]
+fn what_is_playing_is_saved_when_asked() {
+    let session = Session::on_x11();
+    session.sandbox.configure(json!({ "notifications": true, "rules": rules(&["webkit"], json!([])) }));
+    let _parts = (session.dunst(), session.panel(false));
+    let fisga = session.fisga();
+    let item = Item::find(&session);
+    let shows = |text: &str| {
+        let shown = session.tool("dunstctl", "dunst", &["history"]);
+        eventually(text, || {
+            session.tool("dunstctl", "dunst", &["close-all"]);
+            let history = session.tool("dunstctl", "dunst", &["history"]);
+            (history != shown && history.contains(text)).then_some(())
+        });
+    };
+    item.click("Save what is playing now");
+    shows("Nothing new to save");
+
+    assert!(session.sandbox.run(&["pause"]).status.success());
+    let clip = media::clip("short.mp4");
+    let mut server = Server::start(&media::folder(), 6_000_000);
+    let page = server.page(&Page::new("short.mp4"));
+    let _browser = browser::minibrowser(&session.sandbox, session.display.as_ref().unwrap(), &page);
+    server.wait_for("playing", session::PATIENCE);
+    assert!(session.sandbox.run(&["resume"]).status.success());
+    item.click("Save what is playing now");
+    shows("One more video is held");
+    let again = session.sandbox.run(&["grab"]);
+    let line = String::from_utf8_lossy(&again.stdout).into_owned();
+    assert_eq!(line, "No program is playing anything that is not held already\n");
+    let is_it = |path: &std::path::PathBuf| common::same(path, &clip);
+    eventually("saved, byte for byte", || session.sandbox.saved().iter().any(is_it).then_some(()));
+    let history = session.sandbox.history();
+    assert!(history.iter().any(|e| e["outcome"] == "saved" && e["how"] == "attach"), "{history:?}");
+    terminate(fisga);
 }
 
 /// No display, no bus, no host, no server: the terminal says what goes on.

@@ -336,17 +336,17 @@ fn paused_means_that_nothing_is_held() {
     let lab = Lab::new("in", "Flash*", false);
     lab.send(Command::Pause);
     lab.send(Command::Grab);
-    lab.until(|notice| matches!(notice, Notice::Grabbed(_)).then_some(()));
+    lab.until(|notice| matches!(notice, Notice::Grabbed { .. }).then_some(()));
     fs::write(lab.path("in/Flash-paused"), "x").unwrap();
     lab.send(Command::Grab);
     lab.until(|notice| match notice {
-        Notice::Grabbed(_) => Some(()),
+        Notice::Grabbed { .. } => Some(()),
         Notice::Held(hold) => panic!("{} was held", hold.source.display()),
         _ => None,
     });
     lab.send(Command::Resume);
     lab.send(Command::Grab);
-    lab.until(|notice| matches!(notice, Notice::Grabbed(_)).then_some(()));
+    lab.until(|notice| matches!(notice, Notice::Grabbed { .. }).then_some(()));
     OpenOptions::new().write(true).create_new(true).open(lab.path("in/Flash-resumed")).unwrap();
     assert!(lab.held().source.ends_with("Flash-resumed"));
 }

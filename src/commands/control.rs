@@ -56,7 +56,14 @@ mod bus {
                 fisga.pause(until)?;
             }
             Request::Resume => fisga.resume()?,
-            Request::Grab => fisga.grab()?,
+            Request::Grab => {
+                let line = match fisga.grab()? {
+                    0 => "No program is playing anything that is not held already",
+                    1 => "One more video is held, and saved when it is whole",
+                    count => &format!("{count} more videos are held, and saved when they are whole"),
+                };
+                writeln!(out, "{line}")?;
+            }
             Request::Open => fisga.open()?,
             Request::Quit => fisga.quit()?,
         }

@@ -75,6 +75,8 @@ pub enum Wake {
     Event(Event),
     /// The user asks for something.
     Do(Action),
+    /// What [`Action::Grab`] came to: so many files that were not held before.
+    Grabbed(u64),
     /// Someone on the bus asks for something, and waits until it is done.
     Ask(Action, Reply),
     /// Someone on the bus wants to know how it stands, as JSON.

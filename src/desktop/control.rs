@@ -75,9 +75,10 @@ impl Control {
         self.act(Action::Resume).await
     }
 
-    /// Saves what is playing now.
-    async fn grab(&self) -> fdo::Result<()> {
-        self.act(Action::Grab).await
+    /// Saves what is playing now; answers with how many files are held that were not before.
+    async fn grab(&self) -> fdo::Result<u64> {
+        let count = self.ask(|reply| Wake::Ask(Action::Grab, reply)).await?;
+        count.parse().map_err(|_| fdo::Error::Failed(count))
     }
 
     /// Shows the library.
@@ -148,6 +149,9 @@ pub enum Error {
     /// The bus takes connections and then says nothing.
     #[error("the session bus doesn't answer")]
     Silent,
+    /// It runs, and says why not.
+    #[error("{0}")]
+    Refused(String),
     /// It runs, and the question failed.
     #[error("the running fisga didn't answer")]
     Call(#[source] zbus::Error),
@@ -202,11 +206,11 @@ impl Client {
         self.call("Resume", &())
     }
 
-    /// Saves what is playing now. Returns when the search has begun.
+    /// Saves what is playing now. Returns how many files are held that were not before.
     ///
     /// # Errors
     /// [`enum@Error`]
-    pub fn grab(&self) -> Result<(), Error> {
+    pub fn grab(&self) -> Result<u64, Error> {
         self.call("Grab", &())
     }
 
@@ -241,6 +245,9 @@ impl Client {
             Ok(value) => Ok(value.unwrap_or_default()),
             Err(zbus::Error::MethodError(name, ..)) if name.as_str().ends_with(".ServiceUnknown") => {
                 Err(Error::NotRunning)
+            }
+            Err(zbus::Error::MethodError(name, Some(why), _)) if name.as_str().ends_with(".Failed") => {
+                Err(Error::Refused(why))
             }
             Err(error) => Err(Error::Call(error)),
         }

@@ -62,6 +62,8 @@ pub enum Input {
     Saved(File),
     /// Something went wrong that the user should know.
     Failed(String),
+    /// The user asked for what is playing now: so many files are held that were not before.
+    Grabbed(u64),
     /// The very first start.
     Welcome {
         /// Where videos will go.
@@ -160,7 +162,8 @@ impl Popups {
             Input::Saved(file) => self.saved(file, now),
             Input::Failed(message) if self.enabled && self.say(&message) => self.must_say(failure(message)),
             Input::Welcome { library } if self.enabled => self.must_say(welcome(&library)),
-            Input::Failed(_) | Input::Welcome { .. } => vec![],
+            Input::Grabbed(count) if self.enabled => self.must_say(grabbed(count)),
+            Input::Failed(_) | Input::Welcome { .. } | Input::Grabbed(_) => vec![],
             Input::Shown(id) => {
                 let mut effects = self.shown(id);
                 effects.extend(self.next_of_backlog());
@@ -315,6 +318,18 @@ fn failure(message: String) -> Popup {
     }
 }
 
+fn grabbed(count: u64) -> Popup {
+    let (summary, body) = match count {
+        0 => ("Nothing new to save", "No program is playing anything that is not held already.".into()),
+        1 => ("Saving what is playing", "One more video is held, and saved when it is whole.".into()),
+        _ => (
+            "Saving what is playing",
+            format!("{count} more videos are held, and saved when they are whole."),
+        ),
+    };
+    Popup { summary: summary.into(), body, image: None, warning: false, buttons: FOLDER.to_vec() }
+}
+
 fn welcome(library: &str) -> Popup {
     Popup {
         summary: "fisga keeps the videos that you watch".into(),
@@ -406,6 +421,15 @@ mod tests {
         assert_eq!(scene.on(1, click(2, "play")), []);
         scene.on(1, Input::Closed(1));
         assert_eq!(scene.on(1, click(1, "play")), []);
+    }
+
+    #[test]
+    fn what_a_grab_came_to() {
+        for (count, summary) in
+            [(0, "Nothing new to save"), (1, "Saving what is playing"), (9, "Saving what is playing")]
+        {
+            assert_eq!(summaries(&Scene::new().on(0, Input::Grabbed(count))), [(summary, 0)]);
+        }
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub trait Backend {
     fn pause(&mut self, until: Option<DateTime<Local>>);
     /// Holds again. Answered with [`Event::Resumed`].
     fn resume(&mut self);
-    /// Saves what is playing now.
+    /// Saves what is playing now. Answered with [`Wake::Grabbed`].
     fn grab(&mut self);
     /// Puts a file of the library into the trash.
     fn discard(&mut self, path: &Path);
@@ -60,7 +60,8 @@ pub struct Look {
 pub struct Ui<B> {
     state: State,
     backend: B,
-    waiting: Vec<(Awaited, Reply)>,
+    /// Who waits for what; the menu waits without a reply.
+    waiting: Vec<(Awaited, Option<Reply>)>,
     autostart: Option<Autostart>,
     // In the order in which they end: what calls over the bus ends after the bus is closed.
     _bus: Bus,
@@ -70,11 +71,12 @@ pub struct Ui<B> {
     shower: Shower,
 }
 
-/// An event that someone waits for.
+/// What someone waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Awaited {
     Paused,
     Resumed,
+    Grabbed,
 }
 
 /// What `fisga status --json` prints.
@@ -149,7 +151,13 @@ impl<B: Backend> Ui<B> {
     pub fn on(&mut self, wake: Wake) -> Flow {
         let flow = match wake {
             Wake::Event(event) => self.event(event),
-            Wake::Do(action) => self.act(action),
+            Wake::Do(action) => {
+                if action == Action::Grab {
+                    self.waiting.push((Awaited::Grabbed, None));
+                }
+                self.act(action)
+            }
+            Wake::Grabbed(count) => self.grabbed(count),
             Wake::Ask(action, reply) => self.ask(action, reply),
             Wake::Status(reply) => {
                 reply.send(self.status());
@@ -208,8 +216,8 @@ impl<B: Backend> Ui<B> {
                 }));
             }
             Event::Error { message } => self.popup(Input::Failed(message.clone())),
-            Event::Paused { .. } => self.answer(Awaited::Paused),
-            Event::Resumed => self.answer(Awaited::Resumed),
+            Event::Paused { .. } => drop(self.answer(Awaited::Paused, "")),
+            Event::Resumed => drop(self.answer(Awaited::Resumed, "")),
             _ => {}
         }
         Flow::Continue
@@ -252,23 +260,41 @@ impl<B: Backend> Ui<B> {
 
     /// Does it, and answers when it is done.
     fn ask(&mut self, action: Action, reply: Reply) -> Flow {
+        if action == Action::Grab && self.state.paused.is_some() {
+            reply.send("fisga is paused and holds nothing until it resumes");
+            return Flow::Continue;
+        }
         let awaited = match &action {
             Action::Pause(_) => Some(Awaited::Paused),
             Action::Resume => Some(Awaited::Resumed),
+            Action::Grab => Some(Awaited::Grabbed),
             _ => None,
         };
         let flow = self.act(action);
         match awaited {
-            Some(awaited) => self.waiting.push((awaited, reply)),
+            Some(awaited) => self.waiting.push((awaited, Some(reply))),
             None => reply.send(""),
         }
         flow
     }
 
-    fn answer(&mut self, event: Awaited) {
-        for (_, reply) in self.waiting.extract_if(.., |(awaited, _)| *awaited == event) {
-            reply.send("");
+    /// Answers all who wait for it on the bus; whether the menu does.
+    fn answer(&mut self, what: Awaited, text: &str) -> bool {
+        let mut menu = false;
+        for (_, reply) in self.waiting.extract_if(.., |(awaited, _)| *awaited == what) {
+            match reply {
+                Some(reply) => reply.send(text),
+                None => menu = true,
+            }
         }
+        menu
+    }
+
+    fn grabbed(&mut self, count: u64) -> Flow {
+        if self.answer(Awaited::Grabbed, &count.to_string()) {
+            self.popup(Input::Grabbed(count));
+        }
+        Flow::Continue
     }
 
     fn bus(&mut self, event: BusEvent) -> Flow {

@@ -68,8 +68,13 @@ pub enum Notice {
         /// How many.
         recovered: u64,
     },
-    /// A look for files that are open already is done; so many were new.
-    Grabbed(u64),
+    /// A look for files that are open already is done.
+    Grabbed {
+        /// How many were not held before.
+        count: u64,
+        /// By [`Command::Grab`], not of its own accord.
+        asked: bool,
+    },
     /// The configuration file or the library folder appeared or changed.
     Tripped(Trip),
     /// Something was created in a watched folder (with [`Options::trace`]).

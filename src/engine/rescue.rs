@@ -45,7 +45,7 @@ pub(crate) enum Request {
     /// Who has this file open, and is anyone writing?
     Who { ticket: u64, name: OsString, inode: Inode },
     /// Everything that is open now in these folders.
-    Open(Folders),
+    Open { folders: Folders, asked: bool },
     /// Private `/tmp` and `/var/tmp` of sandboxes.
     Sandboxes,
 }
@@ -76,8 +76,8 @@ pub(crate) enum Answer {
     Who { ticket: u64, producer: Option<Producer>, written: bool },
     /// One open file that concerns us.
     Open { folder: PathBuf, name: OsString, caught: Caught },
-    /// All open files were told.
-    OpenDone,
+    /// All open files were told; whether the user had asked.
+    OpenDone { asked: bool },
     /// A sandbox's private folder, open, with its path as the kernel tells it.
     Sandbox { dir: OwnedFd, root: PathBuf },
 }
@@ -202,7 +202,10 @@ impl<A: Fn(Answer)> Scanner<A> {
             Request::Who { ticket, name, inode } => {
                 self.who.push(Asked { ticket, name, inode, producer: None, in_round: false });
             }
-            Request::Open(concerns) => self.open_files(&concerns),
+            Request::Open { folders, asked } => {
+                self.open_files(&folders);
+                (self.answer)(Answer::OpenDone { asked });
+            }
             Request::Sandboxes => self.sandboxes(),
         }
     }
@@ -353,7 +356,6 @@ impl<A: Fn(Answer)> Scanner<A> {
                 }
             });
         }
-        (self.answer)(Answer::OpenDone);
     }
 
     fn sandboxes(&self) {

@@ -81,6 +81,8 @@ impl<N: Fn(Notice)> Core<N> {
                     self.step(ticket, look, Instant::now());
                 }
             }
+            // Paused since the look began.
+            Answer::Open { .. } if self.paused() => {}
             Answer::Open { folder, name, caught } => {
                 // A sandbox's folder reads as the one outside: the device tells them apart.
                 let nodes = self.watches.nodes().filter(|(_, node)| node.path() == folder);
@@ -101,19 +103,19 @@ impl<N: Fn(Notice)> Core<N> {
                 self.caught(caught, source, rule, staging, How::Attach);
                 self.grabbed += (self.holds.len() - before) as u64;
             }
-            Answer::OpenDone => {
+            Answer::OpenDone { asked } => {
                 let grabbed = std::mem::take(&mut self.grabbed);
                 std::mem::take(&mut self.orphans).into_iter().for_each(keeper::dismiss);
-                match self.overflowed.take() {
-                    Some(listed) => (self.notice)(Notice::Overflow { recovered: listed + grabbed }),
-                    None => (self.notice)(Notice::Grabbed(grabbed)),
+                if let Some(listed) = self.overflowed.take() {
+                    (self.notice)(Notice::Overflow { recovered: listed + grabbed });
                 }
+                (self.notice)(Notice::Grabbed { count: grabbed, asked });
             }
             Answer::Sandbox { dir, root } => {
                 if self.watches.enter_private(dir, &root) {
                     self.after_walk();
                     // What it has open by now was created before we looked.
-                    self.ask(Request::Open(self.concerns()));
+                    self.look_into(false);
                 }
             }
         }
@@ -146,9 +148,13 @@ impl<N: Fn(Notice)> Core<N> {
     }
 
     /// Files that are open already, named or not, wherever a rule looks.
-    pub(super) fn look_for_open(&self) {
+    pub(super) fn look_for_open(&self, asked: bool) {
         self.ask(Request::Sandboxes);
-        self.ask(Request::Open(self.concerns()));
+        self.look_into(asked);
+    }
+
+    fn look_into(&self, asked: bool) {
+        self.ask(Request::Open { folders: self.concerns(), asked });
     }
 
     /// The folders that hold candidates, and their globs, as they are now.
@@ -210,6 +216,6 @@ impl<N: Fn(Notice)> Core<N> {
         }
         self.after_walk();
         self.overflowed = Some(self.overflowed.unwrap_or_default() + recovered);
-        self.look_for_open();
+        self.look_for_open(false);
     }
 }

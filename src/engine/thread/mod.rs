@@ -204,7 +204,7 @@ impl<N: Fn(Notice)> Core<N> {
         self.after_walk();
         (self.notice)(Notice::Ready);
         self.recover();
-        self.look_for_open();
+        self.look_for_open(false);
         let mut buffer = vec![0; 64 * 1024];
         loop {
             match self.turn(&mut buffer) {
@@ -438,7 +438,8 @@ impl<N: Fn(Notice)> Core<N> {
 
     fn command(&mut self, command: Command) {
         match command {
-            Command::Grab => self.look_for_open(),
+            Command::Grab if self.paused() => (self.notice)(Notice::Grabbed { count: 0, asked: true }),
+            Command::Grab => self.look_for_open(true),
             Command::Configure { rules, library } => {
                 match Plan::new(&rules, &library, self.configuration.as_deref(), self.runtime.as_deref()) {
                     Ok(plan) => {
@@ -446,7 +447,7 @@ impl<N: Fn(Notice)> Core<N> {
                         self.after_walk();
                         // What is playing already concerns a new rule as it does at the start.
                         if !self.paused() {
-                            self.look_for_open();
+                            self.look_for_open(false);
                         }
                     }
                     Err(e) => (self.notice)(Notice::Failed(e.into())),
