@@ -239,6 +239,31 @@ fn a_bus_that_hangs() {
     terminate(fisga);
 }
 
+/// GTK ends a program whose display dies, wherever it is. What it held is not lost: the next one saves it, without a display.
+#[test]
+fn a_display_that_dies() {
+    let mut session = Session::on_x11();
+    let mut fisga = session.fisga();
+    let clip = media::clip("short.mp4");
+    let content = fs::read(&clip).unwrap();
+    let [first, rest] = ["first", "rest"].map(|name| session.sandbox.path(name));
+    let (a, b) = content.split_at(content.len() / 2);
+    fs::write(&first, a).unwrap();
+    fs::write(&rest, b).unwrap();
+    let mut producer = session.hide("beside", &first);
+    // Answered when all that is open is held.
+    assert!(session.sandbox.run(&["grab"]).status.success());
+
+    session.display = None;
+    fisga.wait(Duration::from_secs(10)).expect("it ends");
+    let fisga = session.fisga();
+    producer.append(&rest);
+    producer.close();
+    let is_it = |path: &std::path::PathBuf| common::same(path, &clip);
+    eventually("saved, byte for byte", || session.sandbox.saved().iter().any(is_it).then_some(()));
+    terminate(fisga);
+}
+
 #[test]
 fn a_notification_server_that_hangs_or_restarts() {
     let session = Session::on_x11();
