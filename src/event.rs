@@ -117,7 +117,7 @@ pub struct Saved {
     pub duration_s: Option<f64>,
     /// Title without the file name's additions.
     pub title: String,
-    /// The program that wrote it ("firefox-esr"), if it was seen.
+    /// The program that wrote it ("firefox-esr"), if it was seen, or whose cache it comes from ("chromium").
     pub producer: Option<String>,
     /// Milliseconds from settled to saved.
     pub ms: u64,

@@ -86,6 +86,7 @@ fn a_stream_survives_a_crash_in_the_middle() {
     }
     let saved = fisga.wait_saved(SOON);
     assert_eq!((&*saved.verdict, fs::read(&saved.path).unwrap() == segments.concat()), ("complete", true));
+    assert_eq!(saved.producer.as_deref(), Some("chromium"));
     fisga.stop();
 }
 

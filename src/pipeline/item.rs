@@ -12,7 +12,7 @@ use crate::{
     event::{How, Saved, display},
     library::{name::Fields, place::Placed},
     media::{Container, Content, Kind, Report, Verdict},
-    rule::Rule,
+    rule::{Rule, Source},
     stream::video::{Making, VideoId},
 };
 
@@ -78,6 +78,16 @@ pub(super) struct Item<'a> {
     pub(super) settled: Instant,
 }
 
+impl Item<'_> {
+    /// Which program it came from: the process that had it open, or the browser whose cache is watched.
+    pub(super) fn program(&self) -> Option<String> {
+        let producer = self.producer.map(|producer| producer.name.as_str());
+        let browser =
+            || self.rule.name.strip_suffix("-cache").filter(|_| self.rule.source != Source::Temporary);
+        producer.or_else(browser).map(str::to_owned)
+    }
+}
+
 /// What became of it.
 pub(super) enum Became {
     /// It is in the library, or will never be.
@@ -100,7 +110,7 @@ pub(super) fn extension(report: &Report) -> &'static str {
 pub(super) fn fields(item: &Item<'_>, title: Option<String>) -> Fields {
     Fields {
         title,
-        program: item.producer.map(|producer| producer.name.clone()),
+        program: item.program(),
         rule: item.rule.name.clone(),
         container: extension(item.report).into(),
         length: item.report.duration,
@@ -131,7 +141,7 @@ pub(super) fn saved(item: &Item<'_>, placed: &Placed, title: Option<String>) -> 
         fraction,
         duration_s: item.report.duration.map(|d| d.as_secs_f64()),
         title: title.unwrap_or_else(|| "Video".into()),
-        producer: item.producer.map(|producer| producer.name.clone()),
+        producer: item.program(),
         ms: u64::try_from(item.settled.elapsed().as_millis()).unwrap_or(u64::MAX),
         thumbnail: None,
     }

@@ -112,7 +112,7 @@ impl Pipeline {
             rule: &rule,
             how: How::Link,
             producer: None,
-            at: SystemTime::now(),
+            at: SystemTime::now() - video.since.elapsed(),
             report: &making.report,
             bytes: making.bytes,
             substance: Substance::Made(&making),

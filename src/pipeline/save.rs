@@ -38,7 +38,7 @@ const PICTURE: Duration = Duration::from_secs(5);
 /// Videos that are saved within such a time of each other are a burst.
 const BURST: Duration = Duration::from_secs(2);
 /// How long after the hold a player may show its title first: a short video is whole before its page begins to play it.
-const TITLE: Duration = Duration::from_secs(10);
+const TITLE: Duration = Duration::from_secs(20);
 
 /// Why a video is not in the library.
 enum NotSaved {
@@ -242,7 +242,7 @@ impl Pipeline {
         let event = Event::Dropped { source: display(item.source), rule: item.rule.name.clone(), reason };
         self.end(event, |entry| {
             entry.how = Some(item.how);
-            entry.program = item.producer.map(|producer| producer.name.clone());
+            entry.program = item.program();
         });
     }
 

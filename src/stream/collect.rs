@@ -450,6 +450,7 @@ impl Collector {
             Finding::Video { url, title: told, made, kept, whole } => {
                 self.count += 1;
                 let key = (place.clone(), url.clone());
+                let since = kept.iter().map(|kept| kept.at).min().unwrap_or_else(Instant::now);
                 let replaces =
                     if whole { self.earlier.remove(&key) } else { self.earlier.insert(key, self.count) };
                 if whole {
@@ -460,6 +461,7 @@ impl Collector {
                     replaces,
                     folder: place.0.clone(),
                     site: site(&place.1),
+                    since,
                     title: told.or_else(|| title(&url)),
                     url,
                     what: match made {

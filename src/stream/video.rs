@@ -1,6 +1,10 @@
 //! What came of the pieces.
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{
+    io,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use percent_encoding::percent_decode_str;
 use url::Url;
@@ -28,6 +32,8 @@ pub struct Video {
     pub url: String,
     /// Site of the page that it was watched on, if the browser tells.
     pub site: Option<String>,
+    /// When the first of its pieces arrived.
+    pub since: Instant,
     /// Title by the playlist, else by the last part of the address that says something.
     pub title: Option<String>,
     /// How it is put together.

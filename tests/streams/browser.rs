@@ -1,4 +1,4 @@
-//! Browsers without a window, with their cache where a user's is.
+//! Browsers with their cache where a user's is; without a window where the sandbox has no display.
 
 use std::fs::{self, File};
 
@@ -15,14 +15,15 @@ impl Browser {
     /// Opens a page. `cache` is the size of the disk cache in bytes.
     pub(crate) fn start(self, sandbox: &Sandbox, url: &str, cache: Option<u64>) -> Group {
         let log = File::create(sandbox.path("browser.log")).unwrap();
+        let headless = sandbox.variable("DISPLAY").is_none();
         let mut command = match self {
             Self::Chromium => {
                 let mut command = sandbox.command(common::program("chromium", "chromium"));
                 // Inside $XDG_CONFIG_HOME, so that its cache is in $XDG_CACHE_HOME, as without the option.
                 command
                     .arg(format!("--user-data-dir={}", sandbox.path("home/.config/chromium").display()))
+                    .args(headless.then_some("--headless=new"))
                     .args([
-                        "--headless=new",
                         "--no-sandbox",
                         "--no-first-run",
                         "--no-default-browser-check",
@@ -51,7 +52,7 @@ impl Browser {
                 }
                 fs::write(profiles.join("test.default/user.js"), prefs).unwrap();
                 let mut command = sandbox.command(common::program("firefox-esr", "firefox-esr"));
-                command.args(["--headless", "--no-remote", "-P", "test"]);
+                command.args(headless.then_some("--headless")).args(["--no-remote", "-P", "test"]);
                 command
             }
         };

@@ -364,6 +364,65 @@ fn a_cache_that_is_too_small() {
     assert_both(&rows, Some(20 << 20), 1);
 }
 
+/// An evening: fisga in the tray, a stream in Chromium, played to its end; the popup, a click on it, the file in the file
+/// manager, Return, and it plays.
+#[cfg(feature = "tray")]
+#[test]
+#[ignore = "takes a minute"]
+fn from_the_page_to_the_player() {
+    use common::session::{Session as Desk, eventually, terminate};
+    let desk = Desk::on_x11();
+    desk.sandbox.configure(json!({
+        "sources": { "temporary_files": true, "browser_cache": true },
+        "notifications": true, "thumbnails": true, "min_duration": "3 s",
+    }));
+    let applications = desk.sandbox.path("home/.local/share/applications");
+    std::fs::create_dir_all(&applications).unwrap();
+    let player = common::program("ffplay", "ffmpeg");
+    let entry = format!(
+        "[Desktop Entry]\nType=Application\nName=Player\nMimeType=video/mp4;\n\
+         Exec=env SDL_AUDIODRIVER=dummy {} -autoexit -window_title Player %f\n",
+        player.display()
+    );
+    std::fs::write(applications.join("player.desktop"), entry).unwrap();
+    let default = "[Default Applications]\nvideo/mp4=player.desktop\n";
+    std::fs::write(applications.join("mimeapps.list"), default).unwrap();
+    let _parts = (desk.openbox(), desk.dunst(), desk.panel(false));
+    let fisga = desk.fisga();
+    let tool = |name: &str, package: &str, args: &[&str]| desk.tool(name, package, args);
+    let popups = || tool("dunstctl", "dunst", &["count", "displayed"]).trim() != "0";
+    eventually("the welcome", || popups().then_some(()));
+    tool("dunstctl", "dunst", &["close-all"]);
+    eventually("the welcome is gone", || (!popups()).then_some(()));
+
+    let row = row("evening", ("hls", "maxage"), ("fmp4", "index.m3u8"), "", Exact, Exact);
+    let mut site = Site::start(&clips::sets(), &clips::players(), |port| vec![row.page(port)]);
+    let browser = Chromium.start(&desk.sandbox, &site.first(1), None);
+    assert_eq!(site.session(1, PATIENCE), ["evening ended"]);
+    let whole = blake3::hash(&joined("fmp4", "index.m3u8"));
+    let is_it = |path: &std::path::PathBuf| blake3::hash(&std::fs::read(path).unwrap()) == whole;
+    eventually("saved, byte for byte", || desk.sandbox.saved().iter().any(is_it).then_some(()));
+    eventually("its popup", || popups().then_some(()));
+    desk.picture("stream-1-saved");
+    drop(browser);
+
+    let window = |name: &str| {
+        let found = tool("xdotool", "xdotool", &["search", "--onlyvisible", "--name", name]);
+        found.split_whitespace().last().map(String::from)
+    };
+    let popup = tool("xdotool", "xdotool", &["search", "--class", "Dunst"]);
+    let popup = popup.split_whitespace().last().unwrap();
+    tool("xdotool", "xdotool", &["mousemove", "--window", popup, "60", "20", "click", "1"]);
+    let folder = eventually("the file manager's window", || window("Fisga"));
+    desk.see_selected();
+    desk.picture("stream-2-folder");
+    tool("xdotool", "xdotool", &["windowactivate", "--sync", &folder, "key", "Return"]);
+    eventually("the player's window", || window("Player"));
+    desk.picture("stream-3-playing");
+    eventually("played to its end", || window("Player").is_none().then_some(()));
+    terminate(fisga);
+}
+
 /// The same video twice is saved once.
 #[test]
 #[ignore = "takes a minute"]
