@@ -38,7 +38,7 @@ if command -v apt-get >/dev/null; then
     manager=apt
     build='gcc libc6-dev pkg-config libgtk-3-dev'
     # A display, a bus, a panel, notifications, a file manager and hands.
-    desktop='xvfb xauth x11-utils dbus dbus-x11 xfce4-panel xfconf openbox dunst thunar xdotool wmctrl imagemagick
+    desktop='xvfb xauth x11-utils dbus dbus-x11 xfce4-panel xfconf openbox dunst thunar xdotool imagemagick
         libglib2.0-bin desktop-file-utils adwaita-icon-theme fonts-dejavu-core ffmpegthumbnailer
         sway waybar mako-notifier grim'
     # Producers: what plays videos and leaves temporary files or cache entries behind (npm brings the sites'
@@ -54,7 +54,7 @@ elif command -v dnf >/dev/null; then
     build='gcc pkgconf-pkg-config gtk3-devel'
     desktop='/usr/bin/Xvfb /usr/bin/xauth /usr/bin/xprop /usr/bin/dbus-daemon /usr/bin/dbus-launch
         /usr/bin/xfce4-panel /usr/bin/xfconf-query /usr/bin/openbox /usr/bin/dunst /usr/bin/thunar /usr/bin/xdotool
-        /usr/bin/wmctrl /usr/bin/convert /usr/bin/gdbus /usr/bin/desktop-file-validate adwaita-icon-theme
+        /usr/bin/convert /usr/bin/gdbus /usr/bin/desktop-file-validate adwaita-icon-theme
         dejavu-sans-fonts /usr/bin/ffmpegthumbnailer /usr/bin/sway /usr/bin/waybar /usr/bin/mako /usr/bin/grim'
     players='webkit2gtk4.1 /usr/bin/firefox chromium /usr/bin/node /usr/bin/npm pulseaudio /usr/bin/gst-launch-1.0
         gstreamer1-plugins-base gstreamer1-plugins-good gstreamer1-plugins-bad-free gstreamer1-plugins-ugly-free
@@ -64,7 +64,7 @@ elif command -v dnf >/dev/null; then
 elif command -v pacman >/dev/null; then
     manager=pacman
     build='gcc pkgconf gtk3'
-    desktop='xorg-server-xvfb xorg-xauth xorg-xprop dbus xfce4-panel xfconf openbox dunst thunar xdotool wmctrl
+    desktop='xorg-server-xvfb xorg-xauth xorg-xprop dbus xfce4-panel xfconf openbox dunst thunar xdotool
         imagemagick glib2 desktop-file-utils adwaita-icon-theme ttf-dejavu ffmpegthumbnailer sway waybar mako grim'
     players='webkit2gtk-4.1 firefox chromium nodejs npm pulseaudio gstreamer gst-plugins-base gst-plugins-good
         gst-plugins-bad gst-plugins-ugly gst-libav'
@@ -74,7 +74,7 @@ elif command -v zypper >/dev/null; then
     build='gcc pkg-config gtk3-devel'
     desktop='/usr/bin/Xvfb /usr/bin/xauth /usr/bin/xprop /usr/bin/dbus-daemon /usr/bin/dbus-launch
         /usr/bin/xfce4-panel /usr/bin/xfconf-query /usr/bin/openbox /usr/bin/dunst /usr/bin/thunar /usr/bin/xdotool
-        /usr/bin/wmctrl /usr/bin/convert /usr/bin/gdbus /usr/bin/desktop-file-validate adwaita-icon-theme
+        /usr/bin/convert /usr/bin/gdbus /usr/bin/desktop-file-validate adwaita-icon-theme
         dejavu-fonts /usr/bin/ffmpegthumbnailer /usr/bin/sway /usr/bin/waybar /usr/bin/mako /usr/bin/grim'
     players='webkit2gtk3-minibrowser /usr/bin/firefox chromium nodejs-default npm-default pulseaudio
         /usr/bin/gst-launch-1.0 gstreamer-plugins-base gstreamer-plugins-good gstreamer-plugins-bad

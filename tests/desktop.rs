@@ -32,12 +32,8 @@ fn a_video_from_the_hidden_file_to_the_folder() {
     let mut fisga = session.fisga();
     let item = Item::find(&session);
     session.see("the icon", WATCHING);
-    let popups =
-        || session.tool("dunstctl", "dunst", &["count", "displayed"]).trim().parse::<usize>().unwrap();
-    eventually("the welcome", || (popups() == 1).then_some(()));
     session.picture("1-watching");
-    session.tool("dunstctl", "dunst", &["close-all"]);
-    eventually("the welcome is gone", || (popups() == 0).then_some(()));
+    session.close_welcome();
 
     item.click("Pause");
     session.wait_status("paused", |s| s["state"] == "paused");
@@ -54,7 +50,7 @@ fn a_video_from_the_hidden_file_to_the_folder() {
     let producer = session.hide("seen", &video);
     session.wait_status("saved", |s| s["saved_today"] == 1);
     producer.close();
-    eventually("one popup", || (popups() == 1).then_some(()));
+    eventually("one popup", || (session.popups() == 1).then_some(()));
     session.picture("3-popup");
     let saved = session.sandbox.saved();
     assert_eq!(saved.len(), 1, "nothing was saved while paused: {saved:?}");
@@ -66,13 +62,7 @@ fn a_video_from_the_hidden_file_to_the_folder() {
     let label = format!("Recent/{TITLE} (");
     assert!(item.entries().iter().any(|e| e.label.starts_with(&label)), "{:?}", item.entries());
 
-    // The popup has another window than the panel; a click on its upper part is a click on no button.
-    let window = session.tool("xdotool", "xdotool", &["search", "--class", "Dunst"]);
-    let window = window.split_whitespace().last().unwrap();
-    session.tool("xdotool", "xdotool", &["mousemove", "--window", window, "60", "20", "click", "1"]);
-    let windows = || session.tool("wmctrl", "wmctrl", &["-l"]);
-    eventually("the file manager's window", || windows().contains("Fisga").then_some(()));
-    session.see_selected();
+    session.click_popup();
     session.picture("4-folder");
 
     item.click("Quit");
@@ -280,8 +270,7 @@ fn a_notification_server_that_hangs_or_restarts() {
     let _dunst = session.dunst();
     session.wait_status("a server", |s| s["desktop"]["notifications"] == true);
     let _open = session.hide("late", &session.video("Late"));
-    let history = || session.tool("dunstctl", "dunst", &["count", "displayed"]);
-    eventually("a popup of the new server", || (history().trim() != "0").then_some(()));
+    eventually("a popup of the new server", || (session.popups() > 0).then_some(()));
     let took = terminate(fisga);
     assert!(took < Duration::from_secs(2), "{took:?}");
 }
@@ -404,20 +393,14 @@ fn a_click_on_play_and_a_click_on_the_notification() {
     }));
     let _parts = (session.openbox(), session.dunst(), session.panel(false));
     let fisga = session.fisga();
-    let popups =
-        || session.tool("dunstctl", "dunst", &["count", "displayed"]).trim().parse::<usize>().unwrap();
-    eventually("the welcome", || (popups() == 1).then_some(()));
-    session.tool("dunstctl", "dunst", &["close-all"]);
+    session.close_welcome();
 
     let clip = media::clip("short.mp4");
     let mut server = Server::start(&media::folder(), 6_000_000);
     // WebKit keeps a file on disk only for what it may load ahead.
     let page = server.page(&Page::new("short.mp4").still("auto").title("Film"));
     let _browser = browser::minibrowser(&session.sandbox, session.display.as_ref().unwrap(), &page);
-    let window = eventually("the browser's window", || {
-        let found = session.tool("xdotool", "xdotool", &["search", "--onlyvisible", "--name", "Film"]);
-        found.split_whitespace().next().map(String::from)
-    });
+    let window = eventually("the browser's window", || session.window("Film"));
     server.wait_for("loadedmetadata", session::PATIENCE);
     session.tool("xdotool", "xdotool", &["windowmove", "--sync", &window, "100", "120"]);
     // The video is in the page's upper left corner, below the window's tool bar.
@@ -426,14 +409,9 @@ fn a_click_on_play_and_a_click_on_the_notification() {
     session.picture("6-playing");
     let is_it = |path: &std::path::PathBuf| common::same(path, &clip);
     eventually("saved, byte for byte", || session.sandbox.saved().iter().any(is_it).then_some(()));
-    eventually("its popup", || (popups() > 0).then_some(()));
+    eventually("its popup", || (session.popups() > 0).then_some(()));
     session.picture("7-saved");
-    let window = session.tool("xdotool", "xdotool", &["search", "--class", "Dunst"]);
-    let window = window.split_whitespace().last().unwrap();
-    session.tool("xdotool", "xdotool", &["mousemove", "--window", window, "60", "20", "click", "1"]);
-    let windows = || session.tool("wmctrl", "wmctrl", &["-l"]);
-    eventually("the file manager's window", || windows().contains("Fisga").then_some(()));
-    session.see_selected();
+    session.click_popup();
     session.picture("8-folder");
     terminate(fisga);
 }

@@ -239,6 +239,35 @@ impl Session {
         eventually(what, || (self.panel_pixels(colour) > 30).then_some(()));
     }
 
+    /// How many popups dunst shows.
+    pub fn popups(&self) -> usize {
+        self.tool("dunstctl", "dunst", &["count", "displayed"]).trim().parse().unwrap()
+    }
+
+    /// Waits for the welcome and closes it.
+    pub fn close_welcome(&self) {
+        eventually("the welcome", || (self.popups() == 1).then_some(()));
+        self.tool("dunstctl", "dunst", &["close-all"]);
+        eventually("the welcome is gone", || (self.popups() == 0).then_some(()));
+    }
+
+    /// A real click on the upper part of dunst's popup, which is no button, and the file manager that comes of it, with
+    /// the file selected. Returns its window.
+    pub fn click_popup(&self) -> String {
+        let window = self.tool("xdotool", "xdotool", &["search", "--class", "Dunst"]);
+        let window = window.split_whitespace().last().unwrap();
+        self.tool("xdotool", "xdotool", &["mousemove", "--window", window, "60", "20", "click", "1"]);
+        let folder = eventually("the file manager's window", || self.window("Fisga"));
+        self.see_selected();
+        folder
+    }
+
+    /// A visible window with this in its title.
+    pub fn window(&self, title: &str) -> Option<String> {
+        let found = self.tool("xdotool", "xdotool", &["search", "--onlyvisible", "--name", title]);
+        found.split_whitespace().last().map(String::from)
+    }
+
     /// Runs a tool and returns what it prints.
     pub fn tool(&self, name: &str, package: &str, args: &[&str]) -> String {
         let output = self.sandbox.command(program(name, package)).args(args).output().unwrap();

@@ -389,11 +389,7 @@ fn from_the_page_to_the_player() {
     std::fs::write(applications.join("mimeapps.list"), default).unwrap();
     let _parts = (desk.openbox(), desk.dunst(), desk.panel(false));
     let fisga = desk.fisga();
-    let tool = |name: &str, package: &str, args: &[&str]| desk.tool(name, package, args);
-    let popups = || tool("dunstctl", "dunst", &["count", "displayed"]).trim() != "0";
-    eventually("the welcome", || popups().then_some(()));
-    tool("dunstctl", "dunst", &["close-all"]);
-    eventually("the welcome is gone", || (!popups()).then_some(()));
+    desk.close_welcome();
 
     let row = row("evening", ("hls", "maxage"), ("fmp4", "index.m3u8"), "", Exact, Exact);
     let mut site = Site::start(&clips::sets(), &clips::players(), |port| vec![row.page(port)]);
@@ -402,24 +398,16 @@ fn from_the_page_to_the_player() {
     let whole = blake3::hash(&joined("fmp4", "index.m3u8"));
     let is_it = |path: &std::path::PathBuf| blake3::hash(&std::fs::read(path).unwrap()) == whole;
     eventually("saved, byte for byte", || desk.sandbox.saved().iter().any(is_it).then_some(()));
-    eventually("its popup", || popups().then_some(()));
+    eventually("its popup", || (desk.popups() > 0).then_some(()));
     desk.picture("stream-1-saved");
     drop(browser);
 
-    let window = |name: &str| {
-        let found = tool("xdotool", "xdotool", &["search", "--onlyvisible", "--name", name]);
-        found.split_whitespace().last().map(String::from)
-    };
-    let popup = tool("xdotool", "xdotool", &["search", "--class", "Dunst"]);
-    let popup = popup.split_whitespace().last().unwrap();
-    tool("xdotool", "xdotool", &["mousemove", "--window", popup, "60", "20", "click", "1"]);
-    let folder = eventually("the file manager's window", || window("Fisga"));
-    desk.see_selected();
+    let folder = desk.click_popup();
     desk.picture("stream-2-folder");
-    tool("xdotool", "xdotool", &["windowactivate", "--sync", &folder, "key", "Return"]);
-    eventually("the player's window", || window("Player"));
+    desk.tool("xdotool", "xdotool", &["windowactivate", "--sync", &folder, "key", "Return"]);
+    eventually("the player's window", || desk.window("Player"));
     desk.picture("stream-3-playing");
-    eventually("played to its end", || window("Player").is_none().then_some(()));
+    eventually("played to its end", || desk.window("Player").is_none().then_some(()));
     terminate(fisga);
 }
 
