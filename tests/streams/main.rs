@@ -55,7 +55,7 @@ enum Want {
     Guessed,
     /// Some of it, in its place, and called incomplete.
     Part,
-    /// The browser keeps nothing, or some of it: never more than it says.
+    /// The browser keeps nothing, or some of it, or by chance all: never less than fisga says.
     Scraps,
     /// Nothing: the browser doesn't store it.
     Nothing,
@@ -124,6 +124,11 @@ impl Row {
         format!("http://localhost:{port}/page?row={name}&k={player}&s={src}{more}")
     }
 
+    /// Whether a video is this row's.
+    fn made(&self, saved: &Saved) -> bool {
+        saved.title.split('~').next() == Some(self.name)
+    }
+
     fn want(&self, browser: Browser) -> Want {
         match browser {
             Chromium => self.chromium,
@@ -185,9 +190,14 @@ impl Session {
         // What the browser still writes it writes when it ends.
         drop(process);
         let slow = |r: &&&Row| matches!(r.want(browser), Part | Guessed);
-        let expected = rows.iter().filter(|r| !matches!(r.want(browser), Nothing | Scraps)).count();
+        let sure = |r: &&&Row| !matches!(r.want(browser), Nothing | Scraps);
+        let expected = rows.iter().filter(sure).count();
         let end = Instant::now() + if rows.iter().any(|r| slow(&r)) { MINUTE } else { SOON };
-        while session.saved.len() + session.dropped.len() < expected && Instant::now() < end {
+        let there = |session: &Self| {
+            let of = |saved: &&Saved| rows.iter().filter(sure).any(|r| r.made(saved));
+            session.saved.iter().filter(of).count() + session.dropped.len()
+        };
+        while there(&session) < expected && Instant::now() < end {
             session.gather(&mut fisga, end.min(Instant::now() + LITTLE));
         }
         session.log = fisga.stop();
@@ -220,8 +230,7 @@ impl Session {
         if said != over {
             return Err(format!("the page says: {said}; all pages: {:?}", self.said));
         }
-        let saved: Vec<&Saved> =
-            self.saved.iter().filter(|s| s.title.split('~').next() == Some(row.name)).collect();
+        let saved: Vec<&Saved> = self.saved.iter().filter(|saved| row.made(saved)).collect();
         let want = row.want(self.browser);
         match (want, &saved[..]) {
             (Nothing | Scraps, []) => Ok("nothing stored".into()),
@@ -289,6 +298,9 @@ fn check(row: &Row, want: Want, saved: &Saved) -> Result<String, String> {
     let exact = !source.is_empty() && blake3::hash(&bytes) == blake3::hash(&source);
     let verdict = saved.verdict.as_str();
     let told = format!("{verdict} {:.0} % in {} ms", saved.fraction * 100.0, saved.ms);
+    if want == Scraps && verdict == "complete" && exact {
+        return Ok(format!("exact, {} bytes, {told}", bytes.len()));
+    }
     if matches!(want, Part | Scraps) {
         let part = verdict == "incomplete" && saved.fraction > 0.0 && saved.fraction < 1.0;
         // The first segments of a stream; of a file some blocks, and holes.
