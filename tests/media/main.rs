@@ -6,6 +6,8 @@
 
 mod corpus;
 mod foreign;
+#[path = "../fuzz/src/lib.rs"]
+mod fuzz;
 mod harm;
 mod large;
 

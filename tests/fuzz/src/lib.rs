@@ -1,8 +1,43 @@
-//! What every target does with foreign bytes.
+//! What each target does with foreign bytes. A normal test does the same with what fuzzing kept: see `tests/media`.
+#![allow(unreachable_pub, reason = "the test has it as a module")]
+
+mod caches;
+mod streams;
 
 use std::{io, ops::Range};
 
 use fisga::media::{Content, Verdict, inspect};
+
+/// What a target does.
+pub type Target = fn(&[u8]);
+
+/// All of them, by name: the folders of the corpus are called so, too.
+pub const TARGETS: [(&str, Target); 18] = [
+    ("adts", |bytes| judge(b"\xff\xf1", bytes)),
+    ("any", |bytes| judge(b"", bytes)),
+    ("cache_chromium", caches::chromium),
+    ("cache_firefox", caches::firefox),
+    ("collect", caches::collect),
+    ("decode", caches::decode),
+    ("flac", |bytes| judge(b"fLaC", bytes)),
+    ("flv", |bytes| judge(b"FLV\x01", bytes)),
+    ("hls", streams::hls),
+    ("join", streams::join),
+    ("matroska", |bytes| judge(b"\x1a\x45\xdf\xa3", bytes)),
+    ("mp3", |bytes| judge(b"\xff\xfb", bytes)),
+    ("mp4", |bytes| judge(b"\0\0\0", bytes)),
+    ("mpd", streams::mpd),
+    ("ogg", |bytes| judge(b"OggS\0", bytes)),
+    ("ps", |bytes| judge(b"\0\0\x01\xba", bytes)),
+    ("riff", |bytes| judge(b"RIFF", bytes)),
+    ("ts", |bytes| judge(b"\x47", bytes)),
+];
+
+/// Runs a target, by name.
+pub fn run(name: &str, bytes: &[u8]) {
+    let target = TARGETS.iter().find(|(known, _)| *known == name);
+    target.expect("a name of the table").1(bytes);
+}
 
 /// A file system that shows blocks of zeros as holes.
 struct Sparse<'a>(&'a [u8]);
@@ -42,7 +77,7 @@ impl Content for Sparse<'_> {
 }
 
 /// Judges `bytes` behind (in place of their beginning) `magic`, which leads to one parser, with holes and without.
-pub fn judge(magic: &[u8], bytes: &[u8]) {
+fn judge(magic: &[u8], bytes: &[u8]) {
     let mut bytes = bytes.to_vec();
     bytes.resize(bytes.len().max(magic.len()), 0);
     bytes[..magic.len()].copy_from_slice(magic);

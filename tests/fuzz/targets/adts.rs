@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fisga_fuzz::judge(b"\xff\xf1", bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fisga_fuzz::run("adts", bytes));

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fisga_fuzz::judge(b"fLaC", bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fisga_fuzz::run("flac", bytes));

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fisga_fuzz::judge(b"\x1a\x45\xdf\xa3", bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fisga_fuzz::run("matroska", bytes));

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fisga_fuzz::judge(b"\xff\xfb", bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fisga_fuzz::run("mp3", bytes));

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fisga_fuzz::judge(b"\0\0\x01\xba", bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fisga_fuzz::run("ps", bytes));
