@@ -1,4 +1,4 @@
-//! Gives back what only the start needed.
+//! Gives back what only the start, or a burst of work, needed.
 //!
 //! Parsing the command line, the configuration and the globs touches most of the program once. Its pages would stay in
 //! our memory map for weeks, though the little that watching needs fits into a tenth of them.
@@ -6,12 +6,7 @@
 /// Returns free heap to the system and drops the program's own code and constants from the memory map; the kernel maps
 /// again what is used, a page fault each. Called when watching has begun, and when the tray has.
 pub(crate) fn start_is_over() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: may be called at any time, by any thread (malloc_trim(3), "MT-Safe").
-    #[allow(unsafe_code)]
-    unsafe {
-        libc::malloc_trim(0);
-    }
+    free_heap();
     let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else { return };
     let Ok(program) = std::env::current_exe() else { return };
     for (from, to) in maps.lines().filter_map(|line| unwritten(line, program.to_str()?)) {
@@ -25,6 +20,16 @@ pub(crate) fn start_is_over() {
         if let Err(e) = result {
             tracing::debug!("madvise: {e}");
         }
+    }
+}
+
+/// Returns free heap to the system.
+pub(crate) fn free_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: may be called at any time, by any thread (malloc_trim(3), "MT-Safe").
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
 

@@ -9,7 +9,7 @@
 //! atomic in `muda` and are touched by `ksni`'s thread, out of this one's hands.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     io,
     sync::{
         Arc, Mutex, PoisonError,
@@ -34,7 +34,8 @@ use crate::memory;
 /// How long the program's end waits for the icon to go. A panel that hangs doesn't get more.
 const FAREWELL: Duration = Duration::from_millis(60);
 
-/// With an icon, and nothing to change on it for so long, the start is over: the panel has asked for all that it shows.
+/// With an icon, and nothing to change on it for so long, the panel has asked for all that it shows: what that needed can
+/// be given back, and the first time the start is over.
 const QUIET: Duration = Duration::from_secs(1);
 
 /// What a click on an entry asks for.
@@ -129,27 +130,50 @@ impl Shown {
     }
 
     fn run(mut self, from: &Receiver<Message>) {
-        let mut starting = true;
+        let (mut starting, mut restless) = (true, true);
         loop {
             let received = match self.tray {
-                Some(_) if starting => from.recv_timeout(QUIET),
+                Some(_) if restless => from.recv_timeout(QUIET),
                 _ => from.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             match received {
-                Ok(Message::Show(view)) => self.show(view),
-                Ok(Message::Bus(is)) => {
-                    self.tray = None;
-                    if is {
-                        self.build();
+                Ok(first) => {
+                    let mut waiting = VecDeque::from([first]);
+                    waiting.extend(from.try_iter());
+                    while let Some(message) = waiting.pop_front() {
+                        // Of views that follow upon each other only the last is worth a panel's while.
+                        let stale = matches!(waiting.front(), Some(Message::Show(_)));
+                        match message {
+                            Message::Show(_) if stale => {}
+                            message => restless |= self.take(message),
+                        }
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    starting = false;
-                    memory::start_is_over();
+                    restless = false;
+                    match std::mem::replace(&mut starting, false) {
+                        true => memory::start_is_over(),
+                        false => memory::free_heap(),
+                    }
                 }
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
+    }
+
+    /// Returns whether something is shown that was not.
+    fn take(&mut self, message: Message) -> bool {
+        match message {
+            Message::Show(view) if view == self.view => return false,
+            Message::Show(view) => self.show(view),
+            Message::Bus(is) => {
+                self.tray = None;
+                if is {
+                    self.build();
+                }
+            }
+        }
+        true
     }
 
     fn build(&mut self) {
