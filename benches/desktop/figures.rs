@@ -160,6 +160,7 @@ fn saves(quick: bool, table: &mut Table) -> Result<()> {
         session.wait_status("saved", |s| s["saved_today"] == numbers.end);
         Ok(())
     };
+    std::thread::sleep(SETTLED);
     save(0..50)?; // what the first ones load stays
     let count = if quick { 100 } else { 1000 };
     flat(table, &format!("{count} saves that nobody clicks"), &fisga, || save(50..50 + count))?;
