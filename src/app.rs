@@ -211,7 +211,9 @@ fn translate(
                 ino: hold.inode.ino,
             })),
             Notice::Settled { hold, finished } => work(Work::Settled { hold, finished, at: Instant::now() }),
-            Notice::Released(id) => work(Work::Released(id)),
+            // The worker let it go itself, and need not wake up to hear of it.
+            Notice::Released(hold) if hold.rule.source != Source::Temporary => {}
+            Notice::Released(hold) => work(Work::Released(hold.id)),
             Notice::Lost { source, rule, reason } => work(Work::Lost { source, rule, reason }),
             Notice::Overflow { recovered } => tell(Told::Event(Event::Overflow { recovered })),
             // The first look for open files ends the start.

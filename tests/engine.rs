@@ -239,7 +239,7 @@ fn staged_files_survive_a_restart() {
     assert_eq!(content(&hold), b"held");
     assert!(hold.source.ends_with("in/Flash1"));
     lab.send(Command::Done { id: hold.id, keep: false });
-    lab.until(|notice| matches!(notice, Notice::Released(id) if id == hold.id).then_some(()));
+    lab.until(|notice| matches!(notice, Notice::Released(of) if of.id == hold.id).then_some(()));
     lab.stop();
     let left: Vec<_> = fs::read_dir(lab.path("library")).unwrap().collect();
     assert!(left.is_empty(), "{left:?}");

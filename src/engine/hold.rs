@@ -13,7 +13,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, CWD, FileType, Mode, OFlags, StatxFlags, fstat, openat, statx},
+    fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, StatxFlags, fstat, openat, statx},
     io::Errno,
 };
 
@@ -48,8 +48,8 @@ pub struct Producer {
 pub struct Hold {
     /// Number within this run.
     pub id: HoldId,
-    /// The file, open for reading.
-    pub file: File,
+    /// The file, open for reading; whoever reads it later keeps it open.
+    pub file: Arc<File>,
     /// Which file it is.
     pub inode: Inode,
     /// Our hard link to it, if there is one.
@@ -78,7 +78,7 @@ impl Hold {
         how: How,
         at: SystemTime,
     ) -> Self {
-        let (file, staged) = grip;
+        let (file, staged) = (Arc::new(grip.0), grip.1);
         let (producer, released) = (OnceLock::new(), AtomicBool::new(false));
         Self { id, file, inode, staged, source, rule, how, at, producer, released }
     }
@@ -128,14 +128,17 @@ pub(crate) fn open_magic(dir: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Resul
 }
 
 fn reopen(path: OwnedFd) -> rustix::io::Result<File> {
-    let stat = fstat(&path)?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile
-        || stat.st_uid != rustix::process::getuid().as_raw()
-    {
+    if !is_own_regular(&fstat(&path)?) {
         return Err(Errno::PERM);
     }
     Ok(openat(CWD, fd_path(&path), OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?
         .into())
+}
+
+/// A regular file of our own user.
+pub(crate) fn is_own_regular(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+        && stat.st_uid == rustix::process::getuid().as_raw()
 }
 
 /// Which file this is.

@@ -53,7 +53,7 @@ pub enum Notice {
         finished: bool,
     },
     /// A held file was let go after [`Command::Done`].
-    Released(HoldId),
+    Released(Arc<Hold>),
     /// A candidate was seen and could not be held.
     Lost {
         /// Where it was created.

@@ -23,7 +23,7 @@ use std::{
 use rustix::{
     fs::{
         AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, StatxFlags, flock, fstat, linkat, mkdirat,
-        openat, renameat, statx, unlinkat,
+        openat, renameat, statat, statx, unlinkat,
     },
     io::Errno,
 };
@@ -134,9 +134,15 @@ impl Staging {
     /// Opens a staged file for reading; whatever isn't a regular file of ours is refused with EPERM.
     ///
     /// # Errors
-    /// What openat(2) and fstat(2) return.
+    /// What fstatat(2) and openat(2) return.
     pub fn read(&self, staged: &OsStr) -> rustix::io::Result<File> {
-        super::hold::open_regular(self.dir.as_fd(), staged)
+        // Nobody else can put another file in its place: what was looked at is what is opened.
+        let stat = statat(&self.dir, staged, AtFlags::SYMLINK_NOFOLLOW)?;
+        if !super::hold::is_own_regular(&stat) {
+            return Err(Errno::PERM);
+        }
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        Ok(openat(&self.dir, staged, flags, Mode::empty())?.into())
     }
 
     /// Removes a staged name.

@@ -275,10 +275,7 @@ impl Pipeline {
                 Source::Temporary => self.player(hold, finished, at),
                 Source::Chromium | Source::Firefox => self.piece(hold),
             },
-            Work::Released(id) => {
-                self.copies.retain(|key, _| !key.is_of(id));
-                self.pieces.remove(&id);
-            }
+            Work::Released(id) => self.copies.retain(|key, _| !key.is_of(id)),
             Work::Lost { rule, .. } if rule.source != Source::Temporary => {}
             Work::Lost { source, rule, reason } => {
                 let (source, rule) = (display(&source), rule.name.clone());

@@ -38,18 +38,11 @@ impl Pipeline {
     pub(super) fn piece(&mut self, hold: Arc<Hold>) {
         let now = Instant::now();
         let staged = hold.staged.as_ref();
-        let grip = match staged {
-            Some(staged) => Grip::path(staged.staging.path().join(&staged.name)),
-            None => match hold.file.try_clone() {
-                Ok(file) => Grip::File(Arc::new(file)),
-                Err(_) => return self.done(hold.id, false),
-            },
-        };
         let held = Held {
             id: hold.id,
             source: &hold.source,
             format: hold.rule.source,
-            grip,
+            grip: Grip::File(hold.file.clone()),
             spool: staged.filter(|_| hold.rule.source == Source::Chromium).map(|staged| {
                 let name = hold.source.file_name().unwrap_or_default().to_owned();
                 let origin = Origin { at: SystemTime::now(), rule: hold.rule.name.clone(), name };
@@ -103,7 +96,7 @@ impl Pipeline {
     }
 
     fn save_stream(&mut self, video: &Video) -> Result<(), place::Error> {
-        let rule = self.rule_of(&video.folder);
+        let (rule, settled) = (self.rule_of(&video.folder), Instant::now());
         let making = video.making().map_err(|e| place::Error::Read(io::Error::other(e)))?;
         let item = Item {
             key: Key::Stream(video.id),
@@ -121,7 +114,7 @@ impl Pipeline {
             title: video.title.clone(),
             address: video.site.clone(),
             remarks: Some(making.remarks(video)).filter(|remarks| !remarks.is_empty()),
-            settled: Instant::now(),
+            settled,
         };
         self.keep(&item)?;
         if let Some(copy) = self.copies.get(&item.key) {

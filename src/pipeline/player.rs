@@ -30,7 +30,7 @@ impl Pipeline {
         if unchanged {
             return self.done(hold.id, !finished);
         }
-        let became = media::inspect(&hold.file).map_err(place::Error::Read).and_then(|report| {
+        let became = media::inspect(&*hold.file).map_err(place::Error::Read).and_then(|report| {
             let item = Item {
                 key: Key::Part(hold.id, 0),
                 replaces: None,
@@ -85,10 +85,10 @@ impl Pipeline {
         }
         let mut videos = Vec::new();
         let mut unproven = None;
-        for found in firefox::repair(&hold.file).map_err(place::Error::Read)? {
+        for found in firefox::repair(&*hold.file).map_err(place::Error::Read)? {
             match found {
                 Ok(plan) => {
-                    let mut report = media::inspect(&plan.view(&hold.file)).map_err(place::Error::Read)?;
+                    let mut report = media::inspect(&plan.view(&*hold.file)).map_err(place::Error::Read)?;
                     if let Some(doubt) = plan.doubt() {
                         report.verdict = Verdict::Damaged { reason: doubt.to_string() };
                     }
@@ -106,7 +106,7 @@ impl Pipeline {
         let mut became = Became::Ended;
         for (plan, report) in &videos {
             let first = plan.parts.first().map_or(0, |part| part.from);
-            let view = plan.view(&hold.file);
+            let view = plan.view(&*hold.file);
             let part = Item {
                 key: Key::Part(hold.id, first),
                 bytes: plan.len,
@@ -140,7 +140,7 @@ impl Pipeline {
     fn exactly_from_cache(&mut self, item: &Item<'_>) -> Result<Option<Became>, place::Error> {
         let Substance::Held(hold, _) = item.substance else { return Ok(None) };
         let mut head = vec![0; HEAD];
-        let n = Content::read_at(&hold.file, 0, &mut head).map_err(place::Error::Read)?;
+        let n = Content::read_at(&*hold.file, 0, &mut head).map_err(place::Error::Read)?;
         let Some(body) = self.collector.exact(&head[..n], None) else { return Ok(None) };
         let body: OpenBody = body.open().map_err(place::Error::Read)?;
         let report = media::inspect(&body).map_err(place::Error::Read)?;

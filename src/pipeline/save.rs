@@ -303,7 +303,7 @@ impl Pipeline {
             && let Some(path) = place::find(folder, held.file)?
         {
             let Inode { dev, ino } = hold.inode;
-            let bytes = Content::len(&hold.file);
+            let bytes = Content::len(&*hold.file);
             return Ok(Placed { path, id: FileId { dev, ino }, bytes, means: Means::Link });
         }
         place::place(&held, folder, name, &mut copying)

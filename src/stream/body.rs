@@ -1,7 +1,4 @@
-//! The bytes of a piece: stretches of files that are opened when they are read.
-//!
-//! A long video has more pieces than a process may have descriptors (1,024 by default), so a piece knows a name in
-//! staging and is opened while it is copied.
+//! The bytes of a piece: stretches of files, of held ones by descriptor, of a cache that is read later by name.
 
 use std::{
     fs::File,
@@ -19,9 +16,9 @@ use crate::media::Content;
 /// How to come to the bytes of a file.
 #[derive(Clone, Debug)]
 pub enum Grip {
-    /// By name.
+    /// By name: opened whenever it is read, since a whole cache has more files than a process may have open.
     Path(Arc<Path>),
-    /// By descriptor, for a file without a name.
+    /// By descriptor: held, whatever becomes of its name.
     File(Arc<File>),
     /// A copy in memory: playlists.
     Bytes(Arc<[u8]>),
@@ -56,9 +53,12 @@ pub struct OpenBody {
     extents: Vec<Extent>,
 }
 
-/// A grip that is open for reading.
+/// A grip that is open for reading, as long as it was then.
 #[derive(Debug)]
-pub struct Opened(Inner);
+pub struct Opened {
+    inner: Inner,
+    len: u64,
+}
 
 #[derive(Debug)]
 enum Inner {
@@ -77,9 +77,9 @@ impl Grip {
     /// # Errors
     /// What open(2) returns, or `InvalidInput` for anything but a regular file.
     pub fn open(&self) -> io::Result<Opened> {
-        match self {
-            Self::Bytes(bytes) => Ok(Opened(Inner::Bytes(bytes.clone()))),
-            Self::File(file) => Ok(Opened(Inner::File(file.clone()))),
+        let inner = match self {
+            Self::Bytes(bytes) => Inner::Bytes(bytes.clone()),
+            Self::File(file) => Inner::File(file.clone()),
             Self::Path(path) => {
                 let flags =
                     OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
@@ -87,9 +87,14 @@ impl Grip {
                 if !file.metadata()?.is_file() {
                     return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
                 }
-                Ok(Opened(Inner::File(Arc::new(file))))
+                Inner::File(Arc::new(file))
             }
-        }
+        };
+        let len = match &inner {
+            Inner::File(file) => file.metadata()?.len(),
+            Inner::Bytes(bytes) => bytes.len() as u64,
+        };
+        Ok(Opened { inner, len })
     }
 
     /// Device and inode, if it is a file: two grips of one file are one.
@@ -232,7 +237,7 @@ impl OpenBody {
     /// memory and for what is missing.
     pub(crate) fn file_at(&self, range: Range<u64>) -> Option<(&File, Range<u64>)> {
         let e = self.extent(range.start)?;
-        let Inner::File(file) = &self.files[e.grip].0 else { return None };
+        let Inner::File(file) = &self.files[e.grip].inner else { return None };
         let from = e.at + (range.start - e.range.start);
         Some((file, from..from + (range.end.min(e.range.end) - range.start)))
     }
@@ -263,28 +268,25 @@ impl OpenBody {
 
 impl Content for Opened {
     fn len(&self) -> u64 {
-        match &self.0 {
-            Inner::File(file) => Content::len(&**file),
-            Inner::Bytes(bytes) => Content::len(&**bytes),
-        }
+        self.len
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        match &self.0 {
+        match &self.inner {
             Inner::File(file) => Content::read_at(&**file, offset, buf),
             Inner::Bytes(bytes) => Content::read_at(&**bytes, offset, buf),
         }
     }
 
     fn next_hole(&self, from: u64) -> io::Result<u64> {
-        match &self.0 {
+        match &self.inner {
             Inner::File(file) => file.next_hole(from),
             Inner::Bytes(bytes) => bytes.next_hole(from),
         }
     }
 
     fn next_data(&self, from: u64) -> io::Result<u64> {
-        match &self.0 {
+        match &self.inner {
             Inner::File(file) => file.next_data(from),
             Inner::Bytes(bytes) => bytes.next_data(from),
         }

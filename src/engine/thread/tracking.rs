@@ -67,7 +67,10 @@ impl<N: Fn(Notice)> Core<N> {
             }
         }
         let now = Instant::now();
-        let look = lease::look(&hold.file, hold.own_links()).unwrap_or_default();
+        let look = lease::look(&hold.file, hold.own_links()).unwrap_or_else(|e| {
+            tracing::warn!("{}: {e}", hold.source.display());
+            Look::default()
+        });
         self.by_inode.insert(inode, id);
         match producer {
             Some(producer) => drop(hold.producer.set(producer)),
@@ -89,7 +92,7 @@ impl<N: Fn(Notice)> Core<N> {
         };
         self.holds.insert(id, tracked);
         (self.notice)(Notice::Held(hold));
-        self.look(id, now);
+        self.step(id, look, now);
     }
 
     /// The kernel tells of a held file.
@@ -133,16 +136,17 @@ impl<N: Fn(Notice)> Core<N> {
         self.deadlines.extend(due.map(|due| (due, id)));
         // While a file grows, a look now and then costs less than an event for each write.
         let changes = matches!(step, Step::Sleep | Step::Quiet) && tracked.settle.wants_changes();
+        let mut watched_late = false;
         if tracked.changes != changes
             && let Ok(watch) = self.watches.watch_file(&tracked.hold.file, changes)
         {
             self.by_watch.insert(watch.get_watch_descriptor_id(), id);
             (tracked.watch, tracked.changes) = (Some(watch), changes);
+            watched_late = changes;
         }
         match step {
-            Step::LookAt(_) => {}
-            Step::Sleep => {
-                // What changed between the look and the watch raised no event.
+            // What changed between the look and the watch raised no event.
+            Step::Sleep if watched_late => {
                 let again = lease::look(&tracked.hold.file, tracked.hold.own_links());
                 if let Ok(again) = again
                     && again != look
@@ -150,6 +154,7 @@ impl<N: Fn(Notice)> Core<N> {
                     self.step(id, again, now);
                 }
             }
+            Step::Sleep | Step::LookAt(_) => {}
             Step::Ask => {
                 let name = tracked.hold.source.file_name().unwrap_or_default().to_owned();
                 let inode = tracked.hold.inode;
@@ -202,6 +207,6 @@ impl<N: Fn(Notice)> Core<N> {
         if tracked.hold.staged.is_none() {
             self.keeper.drop(id);
         }
-        (self.notice)(Notice::Released(id));
+        (self.notice)(Notice::Released(tracked.hold));
     }
 }
