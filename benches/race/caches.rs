@@ -1,10 +1,7 @@
-//! What the browsers' disk caches cost: entries that are there, entries that are of no concern, and a film of two hours
-//! in pieces.
+//! What the browsers' disk caches cost: entries that are there, and entries that are of no concern.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -13,16 +10,12 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::cache::entry;
 use crate::figures::{Processors, Racer, Run, median};
-use crate::peers::exists;
 use crate::process;
 use crate::sandbox::{Fisga, Rules, Sandbox, program};
 use crate::table::Table;
 
 /// Where Chromium keeps its entries, in a home of ours.
-const CACHE: &str = "cache/chromium/Default/Cache/Cache_Data";
-/// Six-second segments of two hours, and their bytes: 4 GB.
-const SEGMENTS: u64 = 1200;
-const SEGMENT: usize = 3_400_000;
+pub(crate) const CACHE: &str = "cache/chromium/Default/Cache/Cache_Data";
 
 /// Entries that were there before.
 pub(crate) fn entries(run: &mut Run, table: &mut Table) -> Result<()> {
@@ -95,86 +88,6 @@ fn longest_stay(folder: &Path, count: usize, act: impl FnOnce() -> Result<()> + 
         acting.join().map_err(|_| anyhow::anyhow!("panicked"))??;
         stays.into_iter().max().context("nothing was held")
     })
-}
-
-/// A film of two hours: entries as a browser writes them, the playlist last.
-pub(crate) fn film(run: &mut Run, table: &mut Table) -> Result<()> {
-    ensure!(exists("ffmpeg"), "ffmpeg is missing (Debian: ffmpeg)");
-    let count = run.scaled(SEGMENTS);
-    let home = Sandbox::new()?;
-    let cache = home.folder(CACHE)?;
-    let body = segment(&home.folder("model")?)?;
-    let mut fisga = Fisga::start(&program(), &home, &cache, Rules::Caches)?;
-    let mut paths = Vec::new();
-    let mut list = String::from("#EXTM3U\n#EXT-X-TARGETDURATION:6\n");
-    for number in 0..count {
-        let url = format!("https://cdn.example/film/{number}.ts");
-        paths.push(entry(&cache, number, &url, "video/mp2t", &body)?);
-        list += &format!("#EXTINF:6,\n{number}.ts\n");
-    }
-    // What is measured is putting it together, not the browser's own writing.
-    ensure!(Command::new("sync").arg("-f").arg(&cache).status()?.success(), "sync failed");
-    list += "#EXT-X-ENDLIST\n";
-    entry(&cache, count, "https://cdn.example/film/list.m3u8", "audio/mpegurl", list.as_bytes())?;
-    let saved = fisga.await_event("saved", Duration::from_secs(300))?;
-    let ours = saved["ms"].as_f64().context("no time in the event")?;
-    let bytes = saved["bytes"].as_u64().context("no size in the event")?;
-    ensure!(bytes == count * body.len() as u64, "{bytes} bytes, not {count} × {}", body.len());
-    let peak = process::peak_kib(fisga.pid())? as f64 / 1024.0;
-    drop(fisga);
-    let mut theirs = f64::INFINITY;
-    for _ in 0..2 {
-        theirs = theirs.min(cat(&paths, &home.folder("cat")?.join("film.ts"))?);
-    }
-    let (gb, ratio) = (bytes as f64 / 1e9, theirs / ours);
-    table.goal(
-        &format!("putting {count} cached segments together, {gb:.1} GB"),
-        "≥ 0.9 × cat and sync",
-        ratio >= 0.9,
-        format!("{ratio:.2} × ({ours:.0} ms against {theirs:.0} ms)"),
-    );
-    table.goal("most memory (RSS) meanwhile", "≤ 30 MB", peak * 1.048_576 <= 30.0, format!("{peak:.1} MiB"));
-    Ok(())
-}
-
-/// A segment of H.264 and AAC.
-fn segment(folder: &Path) -> Result<Vec<u8>> {
-    let path = folder.join("model.ts");
-    let status = Command::new("ffmpeg")
-        .args([
-            "-nostdin",
-            "-v",
-            "error",
-            "-f",
-            "lavfi",
-            "-i",
-            "testsrc2=s=640x360:r=25:d=6,noise=alls=30:allf=t",
-        ])
-        .args(["-f", "lavfi", "-i", "sine=d=6:r=48000", "-c:v", "libx264", "-preset", "ultrafast"])
-        .args(["-b:v", "4500k", "-minrate", "4500k", "-maxrate", "4500k", "-bufsize", "4500k"])
-        .args(["-c:a", "aac", "-shortest", "-f", "mpegts"])
-        .arg(&path)
-        .status()?;
-    ensure!(status.success(), "ffmpeg failed");
-    let mut body = fs::read(&path)?;
-    // Null packets (ISO/IEC 13818-1, 2.4.1) up to the size that is promised.
-    let mut null = [0xff; 188];
-    null[..4].copy_from_slice(&[0x47, 0x1f, 0xff, 0x10]);
-    while body.len() < SEGMENT {
-        body.extend_from_slice(&null);
-    }
-    Ok(body)
-}
-
-/// `cat` with what fisga promises too: that the bytes are on the disk.
-fn cat(paths: &[std::path::PathBuf], to: &Path) -> Result<f64> {
-    let start = Instant::now();
-    let status = Command::new("cat").args(paths).stdout(Stdio::from(File::create(to)?)).status()?;
-    let synced = Command::new("sync").arg(to).status()?;
-    ensure!(status.success() && synced.success(), "cat or sync failed");
-    let ms = start.elapsed().as_secs_f64() * 1e3;
-    fs::remove_file(to)?;
-    Ok(ms)
 }
 
 /// How soon a file is linked with the cache sources on, against the same program with them off.

@@ -14,6 +14,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use crate::caches;
 use crate::chart::Chart;
 use crate::crowd::Crowd;
+use crate::film;
 use crate::peers::{CREATED, Kind, Peer, exists};
 use crate::process;
 use crate::producer::{Hide, PREFIX, create, identify};
@@ -36,7 +37,7 @@ pub(crate) const ALL: &[(&str, Measure)] = &[
     ("watched", caches::watched),
     ("entries", caches::entries),
     ("images", caches::images),
-    ("film", caches::film),
+    ("film", film::film),
 ];
 
 /// What the measurements of one run share.

@@ -19,6 +19,7 @@ mod caches;
 mod chart;
 mod crowd;
 mod figures;
+mod film;
 mod peers;
 mod process;
 mod producer;

@@ -4,7 +4,6 @@
 //! strung together exactly their bytes.
 
 mod inputs;
-mod long;
 mod play;
 
 use std::{fs, path::Path, time::Duration};
