@@ -227,7 +227,7 @@ struct Part {
 type Filled<'a> = Vec<(&'a Slot, Result<Pick, &'static str>)>;
 
 fn part(track: &Track, adverts: &[u32], holds: &mut Holds<'_>) -> Part {
-    let laid: Vec<Vec<Slot>> = track.variants.iter().map(|v| lay(v, adverts)).collect();
+    let laid: Vec<Vec<Slot>> = track.variants.iter().map(|v| lay(v, adverts, holds)).collect();
     let filled: Vec<Filled<'_>> =
         laid.iter().map(|slots| slots.iter().map(|s| (s, holds.pick(s))).collect()).collect();
     let time =
@@ -281,15 +281,26 @@ fn part(track: &Track, adverts: &[u32], holds: &mut Holds<'_>) -> Part {
     }
 }
 
-/// The slots of a variant without advertisements, moved together.
-fn lay(variant: &Variant, adverts: &[u32]) -> Vec<Slot> {
+/// The slots of a variant without advertisements, moved together; in the place of a segment that was only loaded in parts,
+/// those.
+fn lay(variant: &Variant, adverts: &[u32], holds: &mut Holds<'_>) -> Vec<Slot> {
     let mut gone = Duration::ZERO;
     let mut slots = Vec::with_capacity(variant.slots.len());
     for slot in &variant.slots {
         if adverts.contains(&slot.discontinuity) {
             gone += slot.duration;
-        } else {
-            slots.push(Slot { start: slot.start.saturating_sub(gone), ..slot.clone() });
+            continue;
+        }
+        let mut start = slot.start.saturating_sub(gone);
+        if holds.place(&slot.of).is_some() || !slot.parts.iter().any(|p| holds.place(&p.of).is_some()) {
+            slots.push(Slot { start, ..slot.clone() });
+            continue;
+        }
+        for part in &slot.parts {
+            let (of, duration, init) = (part.of.clone(), part.duration, slot.init.clone());
+            let (parts, discontinuity) = (Vec::new(), slot.discontinuity);
+            slots.push(Slot { of, parts, init, start, duration, discontinuity });
+            start = start.saturating_add(duration);
         }
     }
     slots

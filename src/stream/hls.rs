@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, time::Duration};
 pub use read::parse;
 
 use super::{
-    Assembly, Ref, Slot, Track, TrackKind, Variant,
+    Assembly, Part, Ref, Slot, Track, TrackKind, Variant,
     address::{self, TooLong},
 };
 
@@ -104,11 +104,14 @@ pub struct Media {
 /// One segment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Segment {
-    /// Where its bytes are; `None` where the stream itself has a gap (`EXT-X-GAP`, an address that can't be loaded).
+    /// Where its bytes are; `None` where the stream itself has a gap (`EXT-X-GAP`, an address that can't be loaded), and
+    /// for the last one of which only parts are listed.
     pub of: Option<Ref>,
     /// `EXT-X-MAP`.
     pub init: Option<Ref>,
-    /// `EXTINF`.
+    /// `EXT-X-PART`: the same bytes in parts, as far as they were listed.
+    pub parts: Vec<Part>,
+    /// `EXTINF`; of one that is not listed yet, as long as its parts are.
     pub duration: Duration,
     /// Discontinuities before it since the stream began (`EXT-X-DISCONTINUITY-SEQUENCE` counted).
     pub discontinuity: u32,
@@ -136,9 +139,13 @@ impl Media {
         }
         for (number, segment) in &later.segments {
             let slot = self.segments.entry(*number).or_insert_with(|| segment.clone());
+            // Parts are listed near the end only: a later version has more of them, or none any more.
+            let parts = if slot.parts.len() < segment.parts.len() { &segment.parts } else { &slot.parts };
+            let parts = parts.clone();
             if slot.of.is_none() {
                 *slot = segment.clone();
             }
+            slot.parts = parts;
         }
         self.ended |= later.ended;
         self.target = self.target.max(later.target);
@@ -155,11 +162,13 @@ impl Media {
             if skipped > 0 {
                 let duration = self.target.saturating_mul(skipped);
                 let of = Ref::whole("");
-                slots.push(Slot { of, init: None, start, duration, discontinuity: segment.discontinuity });
+                let (parts, discontinuity) = (Vec::new(), segment.discontinuity);
+                slots.push(Slot { of, parts, init: None, start, duration, discontinuity });
                 start = start.saturating_add(duration);
             }
             slots.push(Slot {
                 of: segment.of.clone().unwrap_or_else(|| Ref::whole("")),
+                parts: segment.parts.clone(),
                 init: segment.init.clone(),
                 start,
                 duration: segment.duration,

@@ -268,7 +268,7 @@ impl Planner<'_> {
             clock.rewind();
             let mut lane: Vec<ts::Part> = Vec::with_capacity(track.picks.len());
             for pick in &track.picks {
-                let Some((content, time, start)) = self.segment(pick)? else {
+                let Some((content, time, start)) = self.segment(pick, lane.last())? else {
                     self.notes.push(format!(
                         "a segment at {:.0} s is not what it should be",
                         pick.start.as_secs_f64()
@@ -297,13 +297,24 @@ impl Planner<'_> {
         Ok(Container::Ts)
     }
 
-    /// What a segment is, its first time stamp, and where its first packet or frame is.
-    fn segment(&self, pick: &Pick) -> Result<Option<(ts::Payload, Option<u64>, u64)>, Error> {
+    /// What a segment is, its first time stamp, and where its first packet or frame is. One that doesn't announce its
+    /// program is more of the one `before` it.
+    fn segment(
+        &self,
+        pick: &Pick,
+        before: Option<&ts::Part>,
+    ) -> Result<Option<(ts::Payload, Option<u64>, u64)>, Error> {
         let body = &self.choice.bodies[pick.of.body];
         let start = pick.of.range.start;
         match ts::head(body, pick.of.range.clone()).map_err(Error::Read)? {
             Some(head) if head.scrambled => return Err(Error::Protected),
-            Some(head) => return Ok(Some((ts::Payload::Packets(head.program), head.time, start))),
+            Some(head) => {
+                let content = head.program.map(ts::Payload::Packets);
+                let content = content.or_else(|| {
+                    before.map(|part| part.content.clone()).filter(|c| !matches!(c, ts::Payload::Adts(_)))
+                });
+                return Ok(content.map(|content| (content, head.time, start)));
+            }
             None => {}
         }
         let open = self.open(pick.of.body)?;

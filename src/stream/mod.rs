@@ -134,6 +134,8 @@ pub struct Variant {
 pub struct Slot {
     /// The segment.
     pub of: Ref,
+    /// The segment again, in parts, for players that didn't wait for its end.
+    pub parts: Vec<Part>,
     /// Its initialisation segment (`EXT-X-MAP`, `Initialization`), for fMP4.
     pub init: Option<Ref>,
     /// Start on the video's own time line, from 0.
@@ -144,6 +146,15 @@ pub struct Slot {
     pub discontinuity: u32,
 }
 
+/// A partial segment (draft-pantos-hls-rfc8216bis, 4.4.4.9), in its place among its like.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Part {
+    /// Its bytes.
+    pub of: Ref,
+    /// How long it lasts.
+    pub duration: Duration,
+}
+
 impl Ref {
     /// All bytes of an address.
     pub fn whole(url: impl Into<String>) -> Self {
@@ -152,10 +163,10 @@ impl Ref {
 }
 
 impl Assembly {
-    /// Every address that it needs: segments and initialisation segments of every variant.
+    /// Every address that it may need: segments, their parts and initialisation segments of every variant.
     pub fn refs(&self) -> impl Iterator<Item = &Ref> {
         let slots = self.tracks.iter().flat_map(|t| &t.variants).flat_map(|v| &v.slots);
-        slots.flat_map(|s| s.init.iter().chain([&s.of]))
+        slots.flat_map(|s| s.init.iter().chain([&s.of]).chain(s.parts.iter().map(|p| &p.of)))
     }
 
     /// How long it is: the end of the last slot of the longest track.

@@ -51,10 +51,12 @@ pub fn probe(piece: &Piece) -> io::Result<Option<Probe>> {
     }
     let range = 0..body.len();
     if let Some(head) = ts::head(body, range.clone())? {
+        // A stretch without tables can't be told from any other.
+        let Some(program) = head.program else { return Ok(None) };
         let last = ts::last_time(body, range)?;
         let seen = head.time.zip(last).filter(|_| !head.scrambled).map(|(start, last)| Seen::Ticks {
-            video: head.program.has_video(),
-            kinds: head.program.streams.iter().map(|s| s.kind).collect(),
+            video: program.has_video(),
+            kinds: program.streams.iter().map(|s| s.kind).collect(),
             start,
             // The last picture is shown for a moment, too.
             end: last + ts::CLOCK / 25,
@@ -368,6 +370,7 @@ fn lay(segments: &[Segment], origin: Duration) -> Vec<Slot> {
         };
         let slot = |of, init, start: Duration, end: Duration| Slot {
             of,
+            parts: Vec::new(),
             init,
             start: start.saturating_sub(origin),
             duration: end.saturating_sub(start),

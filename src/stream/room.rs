@@ -259,28 +259,31 @@ impl Room {
     }
 }
 
-/// Takes out the versions that a new one of a live playlist makes superfluous: windows only slide forward, so a
-/// version whose first segment is still listed adds nothing, nor does one between two that overlap.
+/// Takes out the versions that a new one of a live playlist makes superfluous: windows only slide forward, that of the
+/// parts near the end like that of the segments, so a version of which the first of each is still listed adds nothing,
+/// nor does one between two that overlap.
 fn supersede(versions: &mut Vec<Arc<str>>, new: &str) {
-    let first =
-        |text: &str| text.lines().map(str::trim).find(|l| !l.is_empty() && !l.starts_with('#')).map(line);
-    let lists = |text: &str, name: &str| text.lines().any(|l| line(l.trim()) == name);
     if !new.trim_start_matches('\u{feff}').starts_with("#EXTM3U") {
         return;
     }
-    while versions.last().and_then(|last| first(last)).is_some_and(|name| lists(new, &name)) {
+    while versions.last().is_some_and(|last| reaches_back(new, last)) {
         versions.pop();
     }
-    if let ([.., before, _], Some(name)) = (&versions[..], first(new))
-        && lists(before, &name)
+    if let [.., before, _] = &versions[..]
+        && reaches_back(before, new)
     {
         versions.pop();
     }
 }
 
-/// A segment's line without its query.
-fn line(line: &str) -> String {
-    without_query(line).to_owned()
+/// Whether `text` lists the first segment of `other`, and its first part if it has any.
+fn reaches_back(text: &str, other: &str) -> bool {
+    let is_segment = |line: &&str| !line.is_empty() && !line.starts_with('#');
+    let is_part = |line: &&str| line.starts_with("#EXT-X-PART:");
+    // Tokens in queries change.
+    let lines = |text| str::lines(text).map(|line| line.trim().split('?').next().unwrap_or_default());
+    let listed = |first: &str| lines(text).any(|line| line == first);
+    lines(other).find(is_segment).is_some_and(listed) && lines(other).find(is_part).is_none_or(listed)
 }
 
 /// One judgement.
@@ -349,6 +352,30 @@ mod tests {
         let versions = &room.documents["http://a/live.m3u8"].document.versions;
         assert_eq!(listed(versions), (0..1009).collect::<Vec<_>>());
         assert!(versions.len() < 120, "{}", versions.len());
+    }
+
+    /// The parts of the last three of ten segments only.
+    #[test]
+    fn of_a_window_of_parts_every_part_is_kept() {
+        let version = |n: u32| {
+            let text = window(n..n + 10);
+            let with_parts = |line: &str| match line.strip_prefix("seg").and_then(|l| l.split('.').next()) {
+                Some(number) if number.parse::<u32>().unwrap() >= n + 7 => {
+                    format!("#EXT-X-PART:DURATION=4,URI=\"part{number}.ts?t={n}\"\n{line}\n")
+                }
+                _ => format!("{line}\n"),
+            };
+            text.lines().map(with_parts).collect::<String>()
+        };
+        let mut room = Room::default();
+        for n in 0..100 {
+            room.document("http://a/live.m3u8", &version(n), Instant::now());
+        }
+        let versions = &room.documents["http://a/live.m3u8"].document.versions;
+        let parts: HashSet<_> = versions.iter().flat_map(|v| v.split("part").skip(1)).collect();
+        let numbers: HashSet<_> = parts.iter().filter_map(|p| p.split('.').next()).collect();
+        assert_eq!((numbers.len(), listed(versions).len()), (102, 109));
+        assert!(versions.len() < 60, "{}", versions.len());
     }
 
     #[test]

@@ -51,7 +51,8 @@ pub(crate) struct Program {
 /// What the beginning of a segment tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Head {
-    pub(crate) program: Program,
+    /// None if it isn't announced: part of a segment, the start of which did.
+    pub(crate) program: Option<Program>,
     /// The earliest presentation time in it, in ticks of 1/90000 s.
     pub(crate) time: Option<u64>,
     /// Packets are scrambled.
@@ -275,7 +276,7 @@ impl Packets {
     }
 }
 
-/// What the beginning of `range` tells; `None` if it is no transport stream, or its program is not announced.
+/// What the beginning of `range` tells; `None` if it is no transport stream.
 pub(crate) fn head(body: &Body, range: Range<u64>) -> io::Result<Option<Head>> {
     let range = range.start..range.end.min(range.start.saturating_add(LOOK));
     let open = body.open()?;
@@ -311,7 +312,7 @@ pub(crate) fn head(body: &Body, range: Range<u64>) -> io::Result<Option<Head>> {
             break;
         }
     }
-    Ok(program.map(|program| Head { program, time, scrambled }))
+    Ok(Some(Head { program, time, scrambled }))
 }
 
 /// The last presentation time in `range`, from its end.

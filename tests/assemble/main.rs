@@ -440,6 +440,7 @@ fn spoiled_pieces_are_joined_or_refused() {
             let init = (!names[0].ends_with(".ts")).then(|| names[0]);
             let slot = |name: &str, start: u64, discontinuity: u32| Slot {
                 of: Ref::whole(site.url(name)),
+                parts: Vec::new(),
                 init: init.map(|init| Ref::whole(site.url(init))),
                 start: Duration::from_secs(start),
                 duration: Duration::from_secs(4),
@@ -471,6 +472,43 @@ fn spoiled_pieces_are_joined_or_refused() {
         }
     }
     assert!(joined > 300, "only {joined} were joined: the cases test nothing");
+}
+
+/// A player near the end of a live stream loads parts, and later whole segments.
+#[test]
+fn segments_that_were_loaded_in_parts() {
+    let mut site = Site::new();
+    let mut list = String::from("#EXTM3U\n#EXT-X-TARGETDURATION:4\n");
+    let mut whole = Vec::new();
+    for number in 0..inputs::SEGMENTS {
+        let segment = site.read(&site.url(&format!("ts/seg{number}.ts")));
+        let third = segment.len() / 3 / 188 * 188;
+        let parts = [&segment[..third], &segment[third..2 * third], &segment[2 * third..]];
+        for (part, bytes) in parts.into_iter().enumerate() {
+            site.put(&format!("ts/{number}.{part}.ts"), bytes);
+            list += &format!("#EXT-X-PART:DURATION=1.33333,URI=\"{number}.{part}.ts\"\n");
+        }
+        list += &format!("#EXTINF:4,\nseg{number}.ts\n");
+        whole.extend(segment);
+    }
+    let hls::Playlist::Media(media) =
+        hls::parse((list + "#EXT-X-ENDLIST\n").as_bytes(), &site.url("ts/live.m3u8")).unwrap()
+    else {
+        panic!()
+    };
+    let assembly = media.assembly();
+    for number in [0, 1, 2, 4] {
+        site.lose(&format!("ts/seg{number}.ts"));
+    }
+    // Of this one there is the whole, and not every part.
+    site.lose("ts/3.1.ts");
+    let (choice, _, file) = put_together(&site, &assembly);
+    assert!(choice.whole && choice.notes.is_empty(), "{:?}", choice.notes);
+    assert!(fs::read(file.path()).unwrap() == whole);
+    site.lose("ts/4.2.ts");
+    let (choice, ..) = put_together(&site, &assembly);
+    let missing: Vec<_> = choice.missing.iter().map(|m| m.time.start.as_secs_f64().round()).collect();
+    assert_eq!((choice.whole, missing), (false, vec![19.0]));
 }
 
 #[test]

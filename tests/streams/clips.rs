@@ -35,6 +35,7 @@ const HLS: &str = "-c copy -f hls -hls_time 4 -hls_playlist_type vod";
 /// | `both` | DASH with a timeline and `$Time$`, with separate sound |
 /// | `webm` | DASH with `$Number$`: VP8 and Opus in WebM |
 /// | `subs` | HLS with subtitles |
+/// | `parts` | HLS, fragmented MP4, with parts of a second |
 /// | `long` | HLS, [`LONG`] seconds |
 pub(crate) fn sets() -> PathBuf {
     once("clips", |dir| {
@@ -115,6 +116,7 @@ pub(crate) fn sets() -> PathBuf {
             ),
         );
         subtitles(&sub("subs"));
+        parts(&sub("parts"));
         ffmpeg(
             &sub("long"),
             &format!(
@@ -123,6 +125,37 @@ pub(crate) fn sets() -> PathBuf {
             ),
         );
     })
+}
+
+/// Fragments of a second: `part0.m4s` …, and four of them together as `seg0.m4s` …
+fn parts(dir: &Path) {
+    let fragments = "-c copy -movflags empty_moov+default_base_moof -frag_duration 1000000";
+    ffmpeg(dir, &format!("-i ../film.mp4 {fragments} all.mp4"));
+    let all = fs::read(dir.join("all.mp4")).unwrap();
+    let (mut init, mut parts, mut at) = (Vec::new(), Vec::<Vec<u8>>::new(), 0);
+    while at < all.len() {
+        let size = u32::from_be_bytes(all[at..at + 4].try_into().unwrap()) as usize;
+        let (name, bytes) = (&all[at + 4..at + 8], &all[at..at + size]);
+        match (name, parts.last_mut()) {
+            (b"mfra", _) => {}
+            (b"moof", _) => parts.push(bytes.into()),
+            (_, Some(part)) => part.extend(bytes),
+            (_, None) => init.extend(bytes),
+        }
+        at += size;
+    }
+    assert_eq!(parts.len(), SECONDS as usize);
+    fs::write(dir.join("init.mp4"), init).unwrap();
+    let mut list =
+        String::from("#EXTM3U\n#EXT-X-VERSION:6\n#EXT-X-TARGETDURATION:4\n#EXT-X-MAP:URI=\"init.mp4\"\n");
+    for (number, four) in parts.chunks(4).enumerate() {
+        fs::write(dir.join(format!("seg{number}.m4s")), four.concat()).unwrap();
+        list += &format!("#EXTINF:4,\nseg{number}.m4s\n");
+    }
+    for (number, part) in parts.iter().enumerate() {
+        fs::write(dir.join(format!("part{number}.m4s")), part).unwrap();
+    }
+    fs::write(dir.join("index.m3u8"), list + "#EXT-X-ENDLIST\n").unwrap();
 }
 
 /// The pictures of `ts`, and a subtitle for every second.

@@ -2,7 +2,7 @@
 //! with the cache headers of many sites.
 //!
 //! Every run plays one row of each kind in both browsers. The whole table, printed:
-//! `cargo test --release --test streams -- --ignored --nocapture`.
+//! `cargo test --release --test streams -- --ignored --nocapture --test-threads 1`, 25 minutes.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
 
 mod browser;
@@ -88,7 +88,7 @@ const FEW: [Row; 7] = [
 ];
 
 /// All others.
-const MANY: [Row; 24] = [
+const MANY: [Row; 25] = [
     row("plainfile", ("native", "norange"), ("file", "film.mp4"), "", Exact, Exact),
     row("largefile", ("native", "maxage"), ("file", "big.mp4"), "", Exact, Scraps),
     row("switched", ("hls", "maxage"), ("master", "index.m3u8"), "&level=1&switch=0", Frames, Frames),
@@ -112,6 +112,7 @@ const MANY: [Row; 24] = [
     row("webmdash", ("dash", "maxage"), ("webm", "index.mpd"), "", Frames, Frames),
     row("subtitled", ("hls", "maxage"), ("subs", "index.m3u8"), "", Exact, Exact),
     row("livestream", ("hls", "live"), ("ts", "index.m3u8"), "&x=1", Exact, Exact),
+    row("inparts", ("hls", "parts"), ("parts", "index.m3u8"), "&x=1", Exact, Exact),
     row("halfway", ("hls", "maxage"), ("ts", "index.m3u8"), "&stop=5&x=1", Part, Part),
 ];
 

@@ -16,10 +16,11 @@
 //! | `gzip`, `br` | as `maxage`; playlists compressed |
 //! | `norange` | as `maxage`; ranges are ignored |
 //! | `live`, `live4` | as `maxage`; the playlist is a window of three segments that slides every second, or every four |
+//! | `parts` | the same with parts of a second, of which a new one comes every second; the first segment can be had whole |
 //! | `slow` | as `maxage`, a megabyte a second |
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     fs,
     io::{BufRead, BufReader, Write},
     net::{Shutdown, TcpListener, TcpStream},
@@ -48,7 +49,8 @@ struct Shared {
     npm: PathBuf,
     pages: Mutex<VecDeque<String>>,
     say: Mutex<Sender<String>>,
-    live: Mutex<Option<Instant>>,
+    /// When a live playlist was first asked for, by its path.
+    live: Mutex<HashMap<String, Instant>>,
     over: Mutex<bool>,
 }
 
@@ -197,6 +199,9 @@ fn media(out: &mut TcpStream, request: &Request, shared: &Shared) -> Option<()> 
     let Ok(mut body) = fs::read(shared.media.join(set).join(file)) else {
         return send(out, "404 Not Found", "text/plain", "", b"");
     };
+    if policy == "parts" && file.starts_with("seg") && file != "seg0.m4s" {
+        return send(out, "404 Not Found", "text/plain", "", b"");
+    }
     let (kind, list) = match file.rsplit('.').next() {
         Some("m3u8") => ("application/vnd.apple.mpegurl", true),
         Some("mpd") => ("application/dash+xml", true),
@@ -205,10 +210,21 @@ fn media(out: &mut TcpStream, request: &Request, shared: &Shared) -> Option<()> 
         _ => ("video/mp4", false),
     };
     let mut head = String::new();
-    let live = matches!(policy, "live" | "live4");
+    let live = matches!(policy, "live" | "live4" | "parts");
     if list && live {
-        let began = *shared.live.lock().unwrap().get_or_insert_with(Instant::now);
-        body = window(&body, began.elapsed().as_secs() / if policy == "live4" { 4 } else { 1 });
+        let seconds = shared
+            .live
+            .lock()
+            .unwrap()
+            .entry(request.path.clone())
+            .or_insert_with(Instant::now)
+            .elapsed()
+            .as_secs();
+        body = match policy {
+            "live4" => window(&body, seconds / 4),
+            "live" => window(&body, seconds),
+            _ => window_of_parts(seconds),
+        };
     }
     if list && policy == "token" {
         let stamp = Instant::now().elapsed().as_nanos();
@@ -273,6 +289,28 @@ fn window(list: &[u8], from: u64) -> Vec<u8> {
         out += &format!("#EXTINF:4.0,\n{segment}\n");
     }
     if from + 3 >= segments.len() {
+        out += "#EXT-X-ENDLIST\n";
+    }
+    out.into_bytes()
+}
+
+/// The set `parts` after so many seconds: three segments with their parts, the parts of the next, or the end.
+fn window_of_parts(seconds: u64) -> Vec<u8> {
+    let end = u64::from(super::clips::SECONDS);
+    let there = (seconds + 4).min(end);
+    let from = (there / 4).saturating_sub(3);
+    let mut out = format!(
+        "#EXTM3U\n#EXT-X-VERSION:9\n#EXT-X-TARGETDURATION:4\n#EXT-X-SERVER-CONTROL:PART-HOLD-BACK=5\n\
+         #EXT-X-PART-INF:PART-TARGET=1\n#EXT-X-MEDIA-SEQUENCE:{from}\n#EXT-X-MAP:URI=\"init.mp4\"\n"
+    );
+    for part in from * 4..there {
+        out += &format!("#EXT-X-PART:DURATION=1,URI=\"part{part}.m4s\"\n");
+        if part % 4 == 3 {
+            out += &format!("#EXTINF:4,\nseg{}.m4s\n", part / 4);
+        }
+    }
+    // Told together with the last part, the end keeps hls.js from loading that.
+    if seconds > end {
         out += "#EXT-X-ENDLIST\n";
     }
     out.into_bytes()

@@ -80,6 +80,7 @@ impl Source<'_> {
         let Some(url) = resolver.join(self.base, "")? else { return Ok(Vec::new()) };
         let whole = Slot {
             of: Ref::whole(url.clone()),
+            parts: Vec::new(),
             init: None,
             start: self.scope.start,
             duration: self.scope.length.unwrap_or_default(),
@@ -102,6 +103,7 @@ impl Source<'_> {
             let duration = Duration::from_nanos(segment.duration);
             slots.push(Slot {
                 of,
+                parts: Vec::new(),
                 init: Some(init.clone()),
                 start,
                 duration,
@@ -142,6 +144,7 @@ impl Source<'_> {
         let offset = attribute(nodes, "presentationTimeOffset").and_then(|v| v.parse().ok()).unwrap_or(0);
         Ok(Slot {
             of: of.unwrap_or_else(|| Ref::whole("")),
+            parts: Vec::new(),
             init: init.clone(),
             start: self.scope.start.saturating_add(time_of(time.saturating_sub(offset), scale)),
             duration: time_of(length, scale),

@@ -10,7 +10,7 @@ use url::Url;
 
 use super::{Error, MAX_SEGMENTS, Master, Media, Playlist, Rendition, Segment, Stream};
 use crate::stream::{
-    Ref, TrackKind,
+    Part, Ref, TrackKind,
     address::{self, Resolver},
 };
 
@@ -58,8 +58,12 @@ struct Reader<'a> {
     map: Option<Ref>,
     discontinuity: u32,
     gap: bool,
-    /// Where the last range ended, and of what.
+    /// Where the last range ended, and of what; of segments, and of their parts.
     last: Option<(String, u64)>,
+    last_part: Option<(String, u64)>,
+    /// Parts of the segment that comes next.
+    parts: Vec<Part>,
+    part_count: usize,
     /// `EXT-X-DEFINE`.
     variables: HashMap<String, String>,
 }
@@ -81,6 +85,9 @@ impl<'a> Reader<'a> {
             discontinuity: 0,
             gap: false,
             last: None,
+            last_part: None,
+            parts: Vec::new(),
+            part_count: 0,
             variables: HashMap::new(),
         }
     }
@@ -111,6 +118,7 @@ impl<'a> Reader<'a> {
             "#EXT-X-SKIP" => self.skip(&attributes(value)),
             "#EXT-X-KEY" => self.media.protected = self.media.protected.take().or(method(value)),
             "#EXT-X-SESSION-KEY" => self.master.protected = self.master.protected.take().or(method(value)),
+            "#EXT-X-PART" => self.part(&attributes(value))?,
             "#EXT-X-MAP" => self.map(&attributes(value))?,
             "#EXT-X-STREAM-INF" => self.stream = Some(stream(&attributes(value))),
             "#EXT-X-MEDIA" => self.rendition(&attributes(value))?,
@@ -136,14 +144,19 @@ impl<'a> Reader<'a> {
             return Err(Error::TooLarge);
         }
         let of = match self.resolve(line)? {
-            Some(url) => self.place(url, range),
+            Some(url) => place(url, range, &mut self.last),
             None => None,
         };
+        self.list(of.filter(|_| !gap), duration)
+    }
+
+    fn list(&mut self, of: Option<Ref>, duration: Duration) -> Result<(), Error> {
         if let Some(init) = &self.map {
             self.resolver.charge(init.url.len())?;
         }
         let segment = Segment {
-            of: of.filter(|_| !gap),
+            of,
+            parts: std::mem::take(&mut self.parts),
             init: self.map.clone(),
             duration,
             discontinuity: self.discontinuity,
@@ -153,16 +166,20 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// A byte range without an offset begins where the last one of the same address ended (RFC 8216, 4.3.2.2).
-    fn place(&mut self, url: String, range: Option<(u64, Option<u64>)>) -> Option<Ref> {
-        let Some((len, offset)) = range else {
-            self.last = None;
-            return Some(Ref { url, range: None });
+    /// A part of the segment that comes next; also one that can't be loaded has its place.
+    fn part(&mut self, attributes: &Attributes<'_>) -> Result<(), Error> {
+        self.part_count += 1;
+        if self.part_count > MAX_SEGMENTS {
+            return Err(Error::TooLarge);
+        }
+        let (Some(uri), Some(duration)) = (attributes.get("URI"), attributes.get("DURATION")) else {
+            return Ok(());
         };
-        let offset = offset.or_else(|| self.last.as_ref().filter(|(u, _)| *u == url).map(|(_, end)| *end));
-        let range = to_range(len, offset.unwrap_or(0))?;
-        self.last = Some((url.clone(), range.end));
-        Some(Ref { url, range: Some(range) })
+        let range = attributes.get("BYTERANGE").and_then(|v| byte_range(v));
+        let of = self.resolve(uri)?.and_then(|url| place(url, range, &mut self.last_part));
+        let of = of.filter(|_| attributes.get("GAP").is_none_or(|gap| *gap != "YES"));
+        self.parts.push(Part { of: of.unwrap_or_else(|| Ref::whole("")), duration: seconds(duration) });
+        Ok(())
     }
 
     fn map(&mut self, attributes: &Attributes<'_>) -> Result<(), Error> {
@@ -237,7 +254,13 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn finish(self) -> Result<Playlist, Error> {
+    fn finish(mut self) -> Result<Playlist, Error> {
+        if !self.parts.is_empty() && !self.is_master && self.media.segments.len() < MAX_SEGMENTS {
+            self.list(
+                None,
+                self.parts.iter().map(|p| p.duration).fold(Duration::ZERO, Duration::saturating_add),
+            )?;
+        }
         if self.is_master {
             if self.master.streams.is_empty() {
                 return Err(Error::Empty);
@@ -323,6 +346,18 @@ fn method(value: &str) -> Option<String> {
 fn seconds(text: &str) -> Duration {
     let value = text.trim().parse::<f64>().ok().filter(|v| v.is_finite()).unwrap_or(0.0);
     Duration::try_from_secs_f64(value.clamp(0.0, LONGEST_SEGMENT)).unwrap_or_default()
+}
+
+/// A byte range without an offset begins where the last one of the same address ended (RFC 8216, 4.3.2.2).
+fn place(url: String, range: Option<(u64, Option<u64>)>, last: &mut Option<(String, u64)>) -> Option<Ref> {
+    let Some((len, offset)) = range else {
+        *last = None;
+        return Some(Ref { url, range: None });
+    };
+    let offset = offset.or_else(|| last.as_ref().filter(|(u, _)| *u == url).map(|(_, end)| *end));
+    let range = to_range(len, offset.unwrap_or(0))?;
+    *last = Some((url.clone(), range.end));
+    Some(Ref { url, range: Some(range) })
 }
 
 /// `length[@offset]`.

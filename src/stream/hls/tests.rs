@@ -206,6 +206,44 @@ fn windows_of_a_live_stream() {
     assert_eq!(names(&gap), ["b"]);
 }
 
+/// Number, and how the parts and the segment itself are named.
+fn in_parts(media: &Media) -> Vec<(u64, String)> {
+    let name = |of: &Ref| match &of.range {
+        Some(range) => format!("{}[{range:?}]", of.url.rsplit('/').next().unwrap()),
+        None => of.url.rsplit('/').next().unwrap().into(),
+    };
+    let told = |s: &Segment| {
+        let parts: Vec<_> = s.parts.iter().map(|p| name(&p.of)).collect();
+        format!("{} = {}", s.of.as_ref().map_or_else(|| "?".into(), name), parts.join(" + "))
+    };
+    media.segments.iter().map(|(n, s)| (*n, told(s))).collect()
+}
+
+#[test]
+fn parts_of_a_live_stream() {
+    let part = |name: &str| format!("#EXT-X-PART:DURATION=1,URI=\"{name}\"\n");
+    let segment = |name: &str| format!("#EXTINF:2,\n{name}\n");
+    let mut live = media(&[segment("0"), part("1a"), part("1b"), segment("1"), part("2a")].concat());
+    assert_eq!(in_parts(&live), [(0, "0 = ".into()), (1, "1 = 1a + 1b".into()), (2, "? = 2a".into())]);
+    let later = [segment("1"), part("2a"), part("2b"), segment("2"), part("3a")].concat();
+    assert!(live.unite(&media(&format!("#EXT-X-MEDIA-SEQUENCE:1\n{later}"))));
+    let last = [segment("2"), segment("3")].concat();
+    assert!(live.unite(&media(&format!("#EXT-X-MEDIA-SEQUENCE:2\n{last}#EXT-X-ENDLIST\n"))));
+    assert_eq!(
+        in_parts(&live),
+        [(0, "0 = ".into()), (1, "1 = 1a + 1b".into()), (2, "2 = 2a + 2b".into()), (3, "3 = 3a".into())]
+    );
+    let slots = &live.assembly().tracks[0].variants[0].slots;
+    assert_eq!(slots.iter().map(|s| s.start.as_secs()).collect::<Vec<_>>(), [0, 2, 4, 6]);
+    // Ranges go on where the part before ended; what can't be loaded has its place.
+    let odd = "#EXT-X-PART:DURATION=1,URI=\"a\",BYTERANGE=\"10@0\"\n\
+               #EXT-X-PART:DURATION=1,URI=\"a\",BYTERANGE=5\n#EXT-X-PART:DURATION=1,URI=\"b\",GAP=YES\n\
+               #EXT-X-PART:DURATION=1,URI=\"data:,\"\n#EXT-X-PART:DURATION=1\n";
+    assert_eq!(in_parts(&media(odd)), [(0, "? = a[0..10] + a[10..15] +  + ".into())]);
+    let many = "#EXT-X-PART:DURATION=1,URI=\"a\"\n".repeat(100_000);
+    assert_eq!(parse(format!("#EXTM3U\n{many}").as_bytes(), URL), Err(Error::TooLarge));
+}
+
 #[test]
 fn hostile() {
     let many = |n: usize| "#EXTINF:1,\na\n".repeat(n);
@@ -227,7 +265,7 @@ fn hostile() {
 
 proptest! {
     #[test]
-    fn never_panics(lines in prop::collection::vec("(#EXT(INF|-X-(KEY|MAP|MEDIA|STREAM-INF|BYTERANGE|SKIP|MEDIA-SEQUENCE|DISCONTINUITY))?)?:?[ -~\u{e9}]{0,20}", 0..40)) {
+    fn never_panics(lines in prop::collection::vec("(#EXT(INF|-X-(KEY|MAP|PART|MEDIA|STREAM-INF|BYTERANGE|SKIP|MEDIA-SEQUENCE|DISCONTINUITY))?)?:?[ -~\u{e9}]{0,20}", 0..40)) {
         if let Ok(Playlist::Media(media)) = parse(format!("#EXTM3U\n{}", lines.join("\n")).as_bytes(), URL) {
             let _ = media.assembly().duration();
         }

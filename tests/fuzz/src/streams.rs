@@ -78,6 +78,7 @@ pub(crate) fn join(bytes: &[u8]) {
     let with_init = all.0.len() > 2;
     let slot = |(i, p): (usize, &Piece)| Slot {
         of: Ref::whole(&p.url),
+        parts: Vec::new(),
         init: with_init.then(|| Ref::whole(&all.0[0].url)),
         start: Duration::from_secs(4 * i as u64),
         duration: Duration::from_secs(4),
