@@ -9,8 +9,9 @@ use std::{
 #[cfg(feature = "tray")]
 use crate::desktop::mpris::Mpris;
 use crate::{
-    config::{self, ConfigError, Environment, Overrides, Settings},
+    config::{self, ConfigError, Overrides, Settings},
     engine::{self, Command, Engine, EngineError, Notice, Options, Trip},
+    environment::Environment,
     event::{Event, display},
     library::{history, place},
     memory,

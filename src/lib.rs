@@ -6,7 +6,7 @@
 //!
 //! | step | module |
 //! |---|---|
-//! | which folders and names concern us | [`rule`], [`source`], [`config`] |
+//! | which folders and names concern us | [`rule`], [`source`], [`config`], [`environment`] |
 //! | kernel event → our grip on the file | [`engine`] |
 //! | inspect, decide, name, place, write down | [`pipeline`] |
 //! | what is in it, whole or not | [`media`] |
@@ -25,6 +25,7 @@ pub mod config;
 pub mod desktop;
 pub mod doctor;
 pub mod engine;
+pub mod environment;
 pub mod event;
 pub mod library;
 pub mod media;
@@ -36,4 +37,5 @@ pub mod rule;
 pub mod source;
 pub mod stream;
 pub mod terminal;
+pub mod text;
 pub mod title;

@@ -13,14 +13,15 @@ use fisga::{
     commands::{
         self, Outcome,
         control::{self, Request},
-        text,
     },
-    config::{self, ConfigError, Environment},
+    config::{self, ConfigError},
     doctor,
     engine::keeper,
+    environment::Environment,
     library::history::History,
     pipeline::Store,
     terminal::{self, TerminalError},
+    text,
     title::Titles,
 };
 use tracing_subscriber::EnvFilter;

@@ -12,7 +12,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::{
     app::{Start, StartError, Told, Watcher},
-    config::{self, Environment},
+    config,
     desktop::{
         Wake, Waker,
         control::Client,
@@ -20,6 +20,7 @@ use crate::{
         instance::{self, Claim},
         ui::{Backend, Look, Ui},
     },
+    environment::Environment,
     event::{self, Event},
     library::{history::History, trash},
     pipeline::chain,

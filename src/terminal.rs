@@ -14,10 +14,10 @@ use signal_hook::{
 
 use crate::{
     app::{Start, StartError, Told, Watcher},
-    commands::text,
     engine::EngineError,
     event::Event,
     pipeline::chain,
+    text,
 };
 
 /// What goes to stdout.

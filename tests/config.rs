@@ -9,7 +9,8 @@ use std::{
 };
 
 use fisga::{
-    config::{self, ConfigError, Environment, Incomplete, Overrides, Private, Settings},
+    config::{self, ConfigError, Incomplete, Overrides, Private, Settings},
+    environment::Environment,
     library::name::Template,
     rule::Source,
 };

@@ -11,34 +11,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-use crate::caches;
 use crate::chart::Chart;
 use crate::crowd::Crowd;
-use crate::film;
 use crate::peers::{CREATED, Kind, Peer, exists};
 use crate::process;
 use crate::producer::{Hide, PREFIX, create, identify};
 use crate::sandbox::{Fisga, Rules, Sandbox, program};
 use crate::table::Table;
-
-/// A measurement.
-pub(crate) type Measure = fn(&mut Run, &mut Table) -> Result<()>;
-
-/// All of them by name, in the order of the table.
-pub(crate) const ALL: &[(&str, Measure)] = &[
-    ("latency", latency),
-    ("hide", hide),
-    ("busy", busy),
-    ("idle", idle),
-    ("memory", memory),
-    ("start", start),
-    ("big", big),
-    ("scan", scan),
-    ("watched", caches::watched),
-    ("entries", caches::entries),
-    ("images", caches::images),
-    ("film", film::film),
-];
 
 /// What the measurements of one run share.
 #[derive(Debug)]
@@ -65,7 +44,7 @@ const BYSTANDERS: (usize, usize) = (300, 60);
 
 // --- how soon the second link exists ------------------------------------------------------------------------------
 
-fn latency(run: &mut Run, table: &mut Table) -> Result<()> {
+pub(crate) fn latency(run: &mut Run, table: &mut Table) -> Result<()> {
     // A watcher on the producer's own processor would keep it from seeing the link until the watcher sleeps.
     let processors = Processors::split()?;
     let home = Sandbox::new()?;
@@ -205,7 +184,7 @@ impl Racer {
 
 // --- how many hidden files are saved ------------------------------------------------------------------------------
 
-fn hide(run: &mut Run, table: &mut Table) -> Result<()> {
+pub(crate) fn hide(run: &mut Run, table: &mut Table) -> Result<()> {
     let (processes, files) = BYSTANDERS;
     let crowd = Crowd::gather(processes, files)?;
     // Kept open, how many at once, pause between two: a few hundred files a second in each case.
@@ -311,7 +290,7 @@ fn history_entries(path: &Path) -> usize {
 
 // --- what the thousands of files cost that are not ours -----------------------------------------------------------
 
-fn busy(run: &mut Run, table: &mut Table) -> Result<()> {
+pub(crate) fn busy(run: &mut Run, table: &mut Table) -> Result<()> {
     let home = Sandbox::new()?;
     let folders = [home.folder("fisga")?, home.folder("bare")?, home.folder("inotifywait")?];
     let mut fisga = Fisga::start(&program(), &home, &folders[0], Rules::Bench)?;
@@ -355,7 +334,7 @@ fn busy(run: &mut Run, table: &mut Table) -> Result<()> {
 
 // --- at rest ------------------------------------------------------------------------------------------------------
 
-fn idle(run: &mut Run, table: &mut Table) -> Result<()> {
+pub(crate) fn idle(run: &mut Run, table: &mut Table) -> Result<()> {
     let home = Sandbox::new()?;
     let fisga = Fisga::start(&program(), &home, &home.folder("fisga")?, Rules::Bench)?;
     let seconds = run.scaled(60);
@@ -367,7 +346,7 @@ fn idle(run: &mut Run, table: &mut Table) -> Result<()> {
     Ok(())
 }
 
-fn memory(_: &mut Run, table: &mut Table) -> Result<()> {
+pub(crate) fn memory(_: &mut Run, table: &mut Table) -> Result<()> {
     let program = without_tray()?;
     let home = Sandbox::new()?;
     let fisga = Fisga::start(&program, &home, &home.folder("fisga")?, Rules::Shipped)?;
@@ -393,7 +372,7 @@ fn without_tray() -> Result<PathBuf> {
     Ok(target.join("release/fisga"))
 }
 
-fn start(run: &mut Run, table: &mut Table) -> Result<()> {
+pub(crate) fn start(run: &mut Run, table: &mut Table) -> Result<()> {
     let mut times = Vec::new();
     for _ in 0..run.scaled(30) {
         let home = Sandbox::new()?;
@@ -407,7 +386,7 @@ fn start(run: &mut Run, table: &mut Table) -> Result<()> {
 
 // --- big files ----------------------------------------------------------------------------------------------------
 
-fn big(run: &mut Run, table: &mut Table) -> Result<()> {
+pub(crate) fn big(run: &mut Run, table: &mut Table) -> Result<()> {
     let tags = if run.quick { 64 } else { 512 };
     let gib = tags as f64 / 128.0;
 
@@ -512,7 +491,7 @@ fn copy_and_sync(from: &Path, to: &Path) -> Result<(f64, f64)> {
 
 // --- one look at all processes ------------------------------------------------------------------------------------
 
-fn scan(run: &mut Run, table: &mut Table) -> Result<()> {
+pub(crate) fn scan(run: &mut Run, table: &mut Table) -> Result<()> {
     ensure!(exists("lsof"), "lsof is missing (Debian: lsof)");
     let (processes, files) = BYSTANDERS;
     let crowd = Crowd::gather(processes, files)?;

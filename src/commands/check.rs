@@ -10,8 +10,11 @@ use std::{
 use anyhow::Context;
 use rustix::fs::OFlags;
 
-use super::{Outcome, text};
-use crate::media::{self, Kind, Report, Verdict};
+use super::Outcome;
+use crate::{
+    media::{self, Kind, Report, Verdict},
+    text,
+};
 
 /// Prints one line for each file; good when all are whole.
 ///

@@ -8,7 +8,8 @@ use std::{
 use super::Outcome;
 use crate::{
     cli::{Config, Global},
-    config::{self, Environment},
+    config,
+    environment::Environment,
 };
 
 /// Prints where the configuration is, what is in force, whether it can be used, or its schema.

@@ -35,8 +35,8 @@ mod bus {
     use serde_json::Value;
 
     use crate::{
-        commands::text,
         desktop::control::{Client, Error},
+        text,
     };
 
     /// Says it, and prints what comes back.

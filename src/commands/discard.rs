@@ -2,8 +2,11 @@
 
 use std::{ffi::OsStr, io::Write, path::Path};
 
-use super::{Outcome, text};
-use crate::library::{history::History, trash};
+use super::Outcome;
+use crate::{
+    library::{history::History, trash},
+    text,
+};
 
 /// Discards the video that was saved last (`LAST`), or a file, and prints its path.
 ///

@@ -4,12 +4,13 @@ use std::{io::Write, time::Duration};
 
 use chrono::{DateTime, Local};
 
-use super::{Outcome, text};
+use super::Outcome;
 use crate::{
     cli,
-    config::Environment,
+    environment::Environment,
     event::How,
     library::history::{self, Entry, History},
+    text,
 };
 
 /// Prints entries, the newest last: a table for people, or one JSON object a line.

@@ -8,7 +8,6 @@ pub mod discard;
 pub mod history;
 pub mod manual;
 pub mod rebuild;
-pub mod text;
 
 /// Whether a command that ran through found what the user hoped for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,13 +2,14 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use super::{Outcome, text};
+use super::Outcome;
 use crate::{
     cli::Rebuild,
     config::Settings,
     event::Event,
     pipeline::{self, Store},
     stream::video::{Video, What},
+    text,
 };
 
 /// Lists what could be put together, or saves what was chosen of it: a line for each video, saved or not, and a last

@@ -9,7 +9,8 @@ use std::{
 use serde_json::{Map, Value};
 use tempfile::NamedTempFile;
 
-use super::{ConfigError, Environment, File, default_library, parse, pretty, read_text, schema};
+use super::{ConfigError, File, default_library, parse, pretty, read_text, schema};
+use crate::environment::Environment;
 
 /// The schema's file name, beside the configuration.
 const SCHEMA: &str = "config.schema.json";

@@ -15,20 +15,19 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    environment::Environment,
     library::name::{Template, TemplateError},
     rule::Rule,
     source,
 };
 
 mod edit;
-mod env;
 mod error;
 mod file;
 mod rules;
 pub mod units;
 
 pub use edit::{set, write_default};
-pub use env::{Environment, ExpandError};
 pub use error::{ConfigError, Problem};
 pub use file::{Entry, File};
 

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{Environment, Problem, file::Entry};
+use super::{Problem, file::Entry};
 use crate::{
+    environment::Environment,
     rule::{Matcher, Rule, Source},
     source::Listed,
 };

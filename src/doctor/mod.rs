@@ -16,9 +16,10 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::{
-    commands::{Outcome, text},
+    commands::Outcome,
     config::{self, Settings},
     rule::Source,
+    text,
 };
 
 pub use hide::child;

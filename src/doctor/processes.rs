@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use rustix::process::getuid;
 
 use super::{Finding, Level};
-use crate::{commands::text, engine::processes};
+use crate::{engine::processes, text};
 
 /// How much of inotify all readable processes of the user have.
 #[derive(Clone, Copy, Debug, Default)]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, access};
 
 use super::{Finding, Level};
-use crate::{commands::text, config::Settings, library::room::Disk};
+use crate::{config::Settings, library::room::Disk, text};
 
 pub(super) fn findings(settings: &Settings) -> Vec<Finding> {
     let library = &settings.library;

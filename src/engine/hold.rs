@@ -1,36 +1,22 @@
 //! Our grip on a candidate: a descriptor, and where it could be had a hard link in staging.
 
 use std::{
-    ffi::OsStr,
     fs::File,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     path::PathBuf,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
-use rustix::{
-    fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, StatxFlags, fstat, openat, statx},
-    io::Errno,
-};
+use rustix::io::Errno;
 
-use super::staging::Staged;
+use super::{inode::Inode, staging::Staged};
 use crate::{event::How, rule::Rule, title::Family};
 
 /// Tells holds of one run apart.
 pub type HoldId = u64;
-
-/// Device and inode number: what a file is, whatever its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Inode {
-    /// `st_dev`.
-    pub dev: u64,
-    /// `st_ino`.
-    pub ino: u64,
-}
 
 /// The process that wrote a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,91 +84,5 @@ impl Hold {
                 Err(e) => tracing::warn!("{}: {e}", staged.staging.path().join(&staged.name).display()),
             }
         }
-    }
-}
-
-/// `/proc/self/fd/N`: a path to an open file, for calls that take no descriptor (proc(5)).
-pub(crate) fn fd_path(file: &impl AsFd) -> PathBuf {
-    format!("/proc/self/fd/{}", file.as_fd().as_raw_fd()).into()
-}
-
-/// Opens a file for reading if it is a regular file of our own user: looked at through O_PATH first, so that a
-/// FIFO can't block us, a device isn't touched, and a symbolic link isn't followed (open(2)).
-///
-/// # Errors
-/// EPERM when it is anything else, or what openat(2) returns.
-pub(crate) fn open_regular(dir: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<File> {
-    let path = openat(dir, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
-    reopen(path)
-}
-
-/// As [`open_regular`], for a magic link such as `/proc/PID/fd/N`, which is followed.
-///
-/// # Errors
-/// EPERM when it isn't a regular file of ours, or what openat(2) returns.
-pub(crate) fn open_magic(dir: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<(File, Inode)> {
-    let path = openat(dir, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-    let file = reopen(path)?;
-    let inode = inode(&file)?;
-    Ok((file, inode))
-}
-
-fn reopen(path: OwnedFd) -> rustix::io::Result<File> {
-    if !is_own_regular(&fstat(&path)?) {
-        return Err(Errno::PERM);
-    }
-    Ok(openat(CWD, fd_path(&path), OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?
-        .into())
-}
-
-/// A regular file of our own user.
-pub(crate) fn is_own_regular(stat: &Stat) -> bool {
-    FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
-        && stat.st_uid == rustix::process::getuid().as_raw()
-}
-
-/// Which file this is.
-///
-/// # Errors
-/// What fstat(2) returns.
-pub(crate) fn inode(file: &impl AsFd) -> rustix::io::Result<Inode> {
-    let stat = fstat(file)?;
-    Ok(Inode { dev: stat.st_dev, ino: stat.st_ino })
-}
-
-/// When a file was made; on a file system that doesn't keep it, the last change of its status, which is never earlier
-/// (statx(2), STATX_BTIME). An empty name means `dir` itself.
-///
-/// # Errors
-/// What statx(2) returns.
-pub(crate) fn born(dir: &impl AsFd, name: &OsStr) -> rustix::io::Result<SystemTime> {
-    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH;
-    let stat = statx(dir, name, flags, StatxFlags::BTIME | StatxFlags::CTIME)?;
-    let born = if stat.stx_mask & StatxFlags::BTIME.bits() == 0 { stat.stx_ctime } else { stat.stx_btime };
-    let since_epoch = Duration::new(u64::try_from(born.tv_sec).unwrap_or_default(), born.tv_nsec);
-    Ok(SystemTime::UNIX_EPOCH + since_epoch)
-}
-
-#[cfg(test)]
-mod tests {
-    use rustix::fs::{FileType, mknodat};
-
-    use super::*;
-
-    #[test]
-    fn only_regular_files_of_ours_are_opened() {
-        let dir = tempfile::tempdir().unwrap();
-        let at = File::open(dir.path()).unwrap();
-        std::fs::write(dir.path().join("regular"), "x").unwrap();
-        mknodat(&at, "fifo", FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
-        std::os::unix::fs::symlink("regular", dir.path().join("link")).unwrap();
-        std::fs::create_dir(dir.path().join("folder")).unwrap();
-        let socket = std::os::unix::net::UnixListener::bind(dir.path().join("socket")).unwrap();
-        assert!(open_regular(at.as_fd(), OsStr::new("regular")).is_ok());
-        for name in ["fifo", "link", "folder", "socket"] {
-            let got = open_regular(at.as_fd(), OsStr::new(name)).map(drop);
-            assert_eq!(got, Err(Errno::PERM), "{name}");
-        }
-        drop(socket);
     }
 }

@@ -36,7 +36,8 @@ use rustix::{
 use signal_hook::consts::{SIGTERM, SIGUSR1};
 
 use super::{
-    hold::{HoldId, fd_path},
+    hold::HoldId,
+    inode::fd_path,
     lease,
     settle::{Manner, Settle, Step},
     staging::Staging,

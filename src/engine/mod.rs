@@ -5,6 +5,7 @@
 //! has settled on the caller's. The caller gets [`Notice`]s and gives [`Command`]s.
 
 pub mod hold;
+mod inode;
 pub mod keeper;
 pub mod lease;
 mod priority;
@@ -28,7 +29,8 @@ use std::{
     thread::JoinHandle,
 };
 
-pub use hold::{Hold, HoldId, Inode, Producer};
+pub use hold::{Hold, HoldId, Producer};
+pub use inode::Inode;
 use rustix::event::{EventfdFlags, eventfd};
 pub use watch::{Trip, Unwatched};
 

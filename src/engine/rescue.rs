@@ -29,7 +29,8 @@ use rustix::{
 };
 
 use super::{
-    hold::{Inode, Producer, born, open_magic},
+    hold::Producer,
+    inode::{Inode, born, inode, open_magic},
     keeper, priority,
     processes::{self, Processes, each_descriptor, in_other_namespace, is_ours, split},
 };
@@ -365,7 +366,7 @@ impl<A: Fn(Answer)> Scanner<A> {
                 let root = PathBuf::from(format!("/proc/{pid}/root/{folder}"));
                 let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
                 let Ok(dir) = openat(CWD, &root, flags, Mode::empty()) else { continue };
-                if super::hold::inode(&dir).is_ok_and(|inode| seen.insert(inode)) {
+                if inode(&dir).is_ok_and(|inode| seen.insert(inode)) {
                     (self.answer)(Answer::Sandbox { dir, root });
                 }
             }

@@ -112,7 +112,7 @@ impl Staging {
     /// # Errors
     /// What linkat(2) returns: ENOENT for a nameless file, EXDEV on another mount.
     pub fn link_open(&self, file: &File, staged: &OsStr) -> rustix::io::Result<()> {
-        linkat(CWD, super::hold::fd_path(file), &self.dir, staged, AtFlags::SYMLINK_FOLLOW)
+        linkat(CWD, super::inode::fd_path(file), &self.dir, staged, AtFlags::SYMLINK_FOLLOW)
     }
 
     /// Copies an open file in, holes kept, so that `staged` appears with all of it (rename(2) after fsync(2)).
@@ -138,7 +138,7 @@ impl Staging {
     pub fn read(&self, staged: &OsStr) -> rustix::io::Result<File> {
         // Nobody else can put another file in its place: what was looked at is what is opened.
         let stat = statat(&self.dir, staged, AtFlags::SYMLINK_NOFOLLOW)?;
-        if !super::hold::is_own_regular(&stat) {
+        if !super::inode::is_own_regular(&stat) {
             return Err(Errno::PERM);
         }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;

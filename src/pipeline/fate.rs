@@ -83,7 +83,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{config::Environment, media::Container};
+    use crate::{environment::Environment, media::Container};
 
     #[test]
     fn cases() {

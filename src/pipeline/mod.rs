@@ -38,8 +38,9 @@ use item::{Copy, Key};
 pub use rebuild::{RebuildError, look, save};
 
 use crate::{
-    config::{Environment, Settings},
+    config::Settings,
     engine::{Command, Handle, Hold, HoldId},
+    environment::Environment,
     event::{Event, display},
     library::{
         duplicate::Duplicates,

@@ -8,7 +8,7 @@
 //! the shipped one.
 
 use crate::{
-    config::Environment,
+    environment::Environment,
     rule::{Rule, Source},
     source::{Listed, temporary::folders},
 };

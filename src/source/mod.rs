@@ -3,7 +3,7 @@
 pub mod cache;
 pub mod temporary;
 
-use crate::{config::Environment, rule::Rule};
+use crate::{environment::Environment, rule::Rule};
 
 /// A rule, and whether it is in force.
 #[derive(Clone, Debug, PartialEq)]

@@ -9,7 +9,7 @@
 //! opens; GStreamer's `queue2`, whose template is the program's choice.
 
 use crate::{
-    config::Environment,
+    environment::Environment,
     rule::{Rule, Source},
     source::Listed,
 };

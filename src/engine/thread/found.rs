@@ -14,7 +14,7 @@ use rustix::fs::{AtFlags, statat};
 
 use super::super::{
     Notice,
-    hold::{Inode, born, inode},
+    inode::{Inode, born, inode},
     keeper, lease,
     rescue::{self, Answer, Caught, Folders, Request, Wanted},
     settle::Writers,

@@ -33,7 +33,8 @@ use rustix::{
 
 use super::{
     Command, EngineError, Handle, Notice, Options, Trip,
-    hold::{Hold, HoldId, Inode, open_regular},
+    hold::{Hold, HoldId},
+    inode::{Inode, open_regular},
     keeper::Keeper,
     rescue::{self, Answer, Requests},
     settle::{Manner, Settle, Stamp},

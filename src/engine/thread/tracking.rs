@@ -11,7 +11,8 @@ use inotify::EventMask;
 
 use super::super::{
     Notice,
-    hold::{Hold, HoldId, Producer, inode},
+    hold::{Hold, HoldId, Producer},
+    inode::inode,
     lease,
     rescue::Request,
     settle::{Look, Settle, Step, Writers},

@@ -29,7 +29,7 @@ use rustix::{
 };
 
 use super::{
-    hold::fd_path,
+    inode::{fd_path, inode},
     staging::{self, Staging, Stagings},
 };
 use crate::rule::Matcher;
@@ -274,10 +274,7 @@ impl Watches {
         }
         let path = std::fs::read_link(fd_path(&dir)).unwrap_or_default();
         let leaf = |role: &Role| matches!(role, Role::Leaf { watched, .. } if matches!(watched.target, Target::Rule(_)));
-        let already = self
-            .nodes
-            .values()
-            .find(|n| n.path == path && super::hold::inode(&n.dir).ok() == super::hold::inode(&dir).ok());
+        let already = self.nodes.values().find(|n| n.path == path && inode(&n.dir).ok() == inode(&dir).ok());
         if let Some(node) = already {
             roles.retain(|role| !node.roles.contains(role));
             if roles.is_empty() {
