@@ -9,11 +9,13 @@
 mod common;
 mod many;
 
+use many::Random;
+
 use std::{collections::HashSet, fs, path::Path, process::Command};
 
 use common::media;
 use fisga::media::{
-    Content,
+    Content, Verdict,
     firefox::{self, NotProven},
 };
 
@@ -168,4 +170,56 @@ fn h264_in_matroska() {
 #[test]
 fn theora_in_ogg() {
     assert_eq!(in_doubt("short.ogv"), 0);
+}
+
+/// Blocks of two videos that came at the same time, in the order of their arrival: runs of a few.
+fn interleaved(videos: [&[u8]; 2], random: &mut Random) -> Vec<u8> {
+    let mut left = videos.map(|video| video.chunks(BLOCK));
+    let mut file = Vec::new();
+    while left.iter().any(|blocks| blocks.len() > 0) {
+        let run = if random.below(8) == 0 { 1 + random.below(40) } else { 1 + random.below(5) };
+        for block in left[random.below(2)].by_ref().take(run) {
+            file.extend(block);
+            file.resize(file.len().next_multiple_of(BLOCK), 0);
+        }
+    }
+    file
+}
+
+/// What is called whole, is: whatever the order in which two videos came. `FISGA_ROUNDS` for more than five of them.
+#[test]
+fn two_in_one_file() {
+    let rounds = std::env::var("FISGA_ROUNDS").map_or(5, |n| n.parse().unwrap());
+    let pairs = [
+        ["big.webm", "other.mp4"],
+        ["short.webm", "short.mp4"],
+        ["short-vp9.webm", "short.mkv"],
+        ["short.mp4", "short-end.mp4"],
+    ];
+    let mut random = Random(1);
+    let (mut whole, mut all) = (0, 0);
+    for names in pairs {
+        let clips = names.map(|name| fs::read(media::clip(name)).unwrap());
+        for round in 0..rounds {
+            let seed = random.0;
+            let file = interleaved([&clips[0], &clips[1]], &mut random);
+            for plan in firefox::repair(&file[..]).unwrap() {
+                all += 1;
+                let Ok(plan) = plan else { continue };
+                let view = plan.view(&file[..]);
+                let report = fisga::media::inspect(&view).unwrap();
+                if plan.doubt().is_some() || report.verdict != Verdict::Complete {
+                    continue;
+                }
+                whole += 1;
+                let mut made = vec![0; plan.len as usize];
+                view.read_at(0, &mut made).unwrap();
+                assert!(
+                    clips.contains(&made),
+                    "{names:?}, round {round}, seed {seed}: another file came out"
+                );
+            }
+        }
+    }
+    println!("{whole} of {all} whole");
 }

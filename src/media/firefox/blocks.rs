@@ -1,6 +1,6 @@
 //! Cells, slots, and a video as an arrangement of cells.
 
-use std::{cell::Cell, io};
+use std::{cell::Cell, io, ops::Range};
 
 use super::NotProven;
 use crate::media::Content;
@@ -121,8 +121,19 @@ impl<C: Content + ?Sized> Content for Ordered<'_, C> {
 /// Firefox's file as cells, some of them known to belong to a video.
 pub(super) struct Board<'a> {
     content: &'a dyn Content,
-    taken: Vec<bool>,
+    owned: Vec<Owned>,
     reads: Cell<u32>,
+}
+
+/// Why a cell is some video's.
+#[derive(Clone, Copy, PartialEq)]
+enum Owned {
+    /// It is nobody's yet.
+    Free,
+    /// By a mark of the video's own in it.
+    Marked,
+    /// It follows from others.
+    Inferred,
 }
 
 /// Most reads, whatever the bytes say: half a minute. A film of two hours takes a million.
@@ -131,7 +142,7 @@ const READS: u32 = 50_000_000;
 impl<'a> Board<'a> {
     pub(super) fn new(content: &'a dyn Content) -> Self {
         let cells = content.len().div_ceil(BLOCK) as usize;
-        Self { content, taken: vec![false; cells], reads: Cell::new(0) }
+        Self { content, owned: vec![Owned::Free; cells], reads: Cell::new(0) }
     }
 
     /// Whether the search takes too long to go on: what was not found until now is not found.
@@ -141,15 +152,26 @@ impl<'a> Board<'a> {
 
     /// How many cells there are.
     pub(super) fn cells(&self) -> usize {
-        self.taken.len()
+        self.owned.len()
     }
 
+    /// It follows that this cell is some video's.
     pub(super) fn take(&mut self, cell: usize) {
-        self.taken[cell] = true;
+        self.owned[cell] = Owned::Inferred;
+    }
+
+    /// This cell has some video's mark.
+    pub(super) fn mark(&mut self, cell: usize) {
+        self.owned[cell] = Owned::Marked;
+    }
+
+    /// Whether each of these cells is free, or marked.
+    pub(super) fn infers_none(&self, mut cells: Range<usize>) -> bool {
+        cells.all(|cell| self.owned.get(cell) != Some(&Owned::Inferred))
     }
 
     pub(super) fn is_free(&self, cell: usize) -> bool {
-        self.taken.get(cell) == Some(&false)
+        self.owned.get(cell) == Some(&Owned::Free)
     }
 
     /// Free cells from `cell` on.

@@ -21,7 +21,7 @@ struct Gap {
 
 /// Gives open slots the free cells that they must be; where more than one solution is left, one of them.
 pub(super) fn settle(board: &mut Board, videos: &mut [Video], alone: bool) {
-    while count(board, videos) {}
+    while count(board, videos, alone) {}
     if alone && let [video] = videos {
         tile(board, video);
     }
@@ -65,13 +65,15 @@ fn gaps(videos: &[Video]) -> Vec<Gap> {
 }
 
 /// Where exactly as many free cells lie between two certain ones as slots are open, and nobody else could be meant,
-/// they are it. Whether any were.
-fn count(board: &mut Board, videos: &mut [Video]) -> bool {
+/// they are it. Beside another video that holds only if whatever else lies between is marked: what was inferred, as the
+/// second block of an index is, may be the very cell that is looked for. Whether any were.
+fn count(board: &mut Board, videos: &mut [Video], alone: bool) -> bool {
     let mut claims: Vec<(usize, usize, usize)> = Vec::new();
     for gap in gaps(videos) {
         let until = gap.right.unwrap_or(board.cells());
         let free: Vec<usize> = board.free_from(gap.left + 1).take_while(|cell| *cell < until).collect();
-        if free.len() == gap.slots.len() {
+        let sure = alone || board.infers_none(gap.left + 1..until);
+        if sure && free.len() == gap.slots.len() {
             claims.extend(free.into_iter().zip(gap.slots).map(|(cell, slot)| (cell, gap.video, slot)));
         }
     }

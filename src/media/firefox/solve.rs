@@ -152,6 +152,7 @@ fn walk(board: &mut Board, guide: Box<dyn Guide>, head: usize) -> io::Result<Vid
             board.take(cell);
         }
     }
+    board.mark(head);
     let (mut last, mut misses, mut slot) = (0, 0, 0);
     while slot < most {
         // No mark lies in it: left open.
@@ -164,10 +165,12 @@ fn walk(board: &mut Board, guide: Box<dyn Guide>, head: usize) -> io::Result<Vid
         } else if !silent {
             match find(board, &*guide, &mut slots, cursor, last, slot)? {
                 Found::Cell { before, cell, next } => {
-                    for (slot, cell) in before.into_iter().chain([(slot, cell)]) {
+                    for (slot, cell) in before {
                         slots[slot] = Some(cell);
                         board.take(cell);
                     }
+                    slots[slot] = Some(cell);
+                    board.mark(cell);
                     (cursor, last, misses) = (next, slot, 0);
                 }
                 Found::Open => {}
