@@ -2,7 +2,7 @@
 //! with the cache headers of many sites.
 //!
 //! Every run plays one row of each kind in both browsers. The whole table, printed:
-//! `cargo test --release --test streams -- --ignored --nocapture --test-threads 1`, 25 minutes.
+//! `cargo test --release --test streams -- --ignored --nocapture --test-threads 1`, in half an hour.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
 
 mod browser;
