@@ -1,5 +1,7 @@
 //! Addresses in playlists: relative ones made absolute, and how much of them one playlist may bring.
 
+use std::borrow::Cow;
+
 use url::Url;
 
 /// Bytes of addresses that one playlist may bring. A long film with signed addresses has 3 MB of them; a hostile
@@ -66,6 +68,18 @@ pub(crate) fn origin(url: &str) -> &str {
     &url[..end]
 }
 
+/// The address of a playlist without what asks for a certain version of it (delivery directives,
+/// draft-pantos-hls-rfc8216bis, 6.2.5).
+pub(crate) fn without_directives(url: &str) -> Cow<'_, str> {
+    match url.split_once('?') {
+        Some((path, query)) if query.contains("_HLS_") => {
+            let kept: Vec<&str> = query.split('&').filter(|pair| !pair.starts_with("_HLS_")).collect();
+            if kept.is_empty() { path.into() } else { format!("{path}?{}", kept.join("&")).into() }
+        }
+        _ => url.into(),
+    }
+}
+
 /// An address without its query: tokens change from one request to the next.
 pub(crate) fn without_query(url: &str) -> &str {
     url.split(['?', '#']).next().unwrap_or(url)
@@ -74,6 +88,18 @@ pub(crate) fn without_query(url: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn directives() {
+        for (url, want) in [
+            ("http://a/l.m3u8", "http://a/l.m3u8"),
+            ("http://a/l.m3u8?t=1", "http://a/l.m3u8?t=1"),
+            ("http://a/l.m3u8?_HLS_msn=5&_HLS_part=2", "http://a/l.m3u8"),
+            ("http://a/l.m3u8?_HLS_skip=YES&t=1&_HLS_msn=5", "http://a/l.m3u8?t=1"),
+        ] {
+            assert_eq!(without_directives(url), want);
+        }
+    }
 
     #[test]
     fn references() {

@@ -13,6 +13,7 @@ use std::{
 
 use super::{
     Body, Grip, Piece,
+    address::without_directives,
     chromium::{self, Part},
     classify::{Class, classify, text},
     decode,
@@ -305,6 +306,7 @@ impl Collector {
     }
 
     fn document(&mut self, place: Place, url: String, bytes: &[u8], now: Instant) -> Option<Became> {
+        let url = without_directives(&url).into_owned();
         if self.rooms.values().map(Room::text).sum::<usize>() + bytes.len() > MAX_TEXT {
             tracing::warn!("more playlists than can be remembered; {url} is not");
             return None;

@@ -223,7 +223,7 @@ fn media(out: &mut TcpStream, request: &Request, shared: &Shared) -> Option<()> 
         body = match policy {
             "live4" => window(&body, seconds / 4),
             "live" => window(&body, seconds),
-            _ => window_of_parts(seconds),
+            _ => window_of_parts(blocked(&request.query, seconds)),
         };
     }
     if list && policy == "token" {
@@ -294,13 +294,23 @@ fn window(list: &[u8], from: u64) -> Vec<u8> {
     out.into_bytes()
 }
 
+/// Waits for the part that a player asks for beforehand (`_HLS_msn`, `_HLS_part`); a new one comes every second.
+fn blocked(query: &str, seconds: u64) -> u64 {
+    let number = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.parse::<u64>().ok());
+    let Some(segment) = number("_HLS_msn=") else { return seconds };
+    let wanted = (4 * segment + number("_HLS_part=").unwrap_or(3) + 1).saturating_sub(4);
+    let end = u64::from(super::clips::SECONDS);
+    std::thread::sleep(Duration::from_secs(wanted.min(end + 1).saturating_sub(seconds)));
+    seconds.max(wanted.min(end + 1))
+}
+
 /// The set `parts` after so many seconds: three segments with their parts, the parts of the next, or the end.
 fn window_of_parts(seconds: u64) -> Vec<u8> {
     let end = u64::from(super::clips::SECONDS);
     let there = (seconds + 4).min(end);
     let from = (there / 4).saturating_sub(3);
     let mut out = format!(
-        "#EXTM3U\n#EXT-X-VERSION:9\n#EXT-X-TARGETDURATION:4\n#EXT-X-SERVER-CONTROL:PART-HOLD-BACK=5\n\
+        "#EXTM3U\n#EXT-X-VERSION:9\n#EXT-X-TARGETDURATION:4\n#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK=5\n\
          #EXT-X-PART-INF:PART-TARGET=1\n#EXT-X-MEDIA-SEQUENCE:{from}\n#EXT-X-MAP:URI=\"init.mp4\"\n"
     );
     for part in from * 4..there {
