@@ -80,12 +80,20 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// Reads the configuration and starts to watch. `tell` is called on several threads and must not block.
+    /// Reads the configuration and starts to watch. `tell` is called on several threads and must
+    /// not block.
     ///
     /// # Errors
     /// When the configuration can't be used, or the system refuses what is needed.
-    pub fn start(start: Start, tell: impl Fn(Told) + Clone + Send + 'static) -> Result<Self, StartError> {
-        let settings = Arc::new(config::load(start.config.as_deref(), &start.overrides, &start.env)?);
+    pub fn start(
+        start: Start,
+        tell: impl Fn(Told) + Clone + Send + 'static,
+    ) -> Result<Self, StartError> {
+        let settings = Arc::new(config::load(
+            start.config.as_deref(),
+            &start.overrides,
+            &start.env,
+        )?);
         engine::raise_descriptor_limit();
         if let Some(error) = make_library(&settings, &start.env) {
             tell(Told::Event(error));
@@ -104,8 +112,14 @@ impl Watcher {
         let notice = translate(inbox.clone(), ready(&settings), tell.clone());
         let engine = Engine::start(options, notice)?;
         let sink = Box::new(move |event| tell(Told::Event(event)));
-        let worker = Worker::start(settings.clone(), store, engine.handle(), (inbox, works), sink)
-            .map_err(StartError::Thread)?;
+        let worker = Worker::start(
+            settings.clone(),
+            store,
+            engine.handle(),
+            (inbox, works),
+            sink,
+        )
+        .map_err(StartError::Thread)?;
         #[cfg(feature = "tray")]
         let mpris = Mpris::start(titles).map_err(StartError::Thread)?;
         Ok(Self {
@@ -143,7 +157,11 @@ impl Watcher {
     /// # Errors
     /// What is wrong with it.
     pub fn reload(&mut self) -> Result<(), ConfigError> {
-        let settings = config::load(self.start.config.as_deref(), &self.start.overrides, &self.start.env)?;
+        let settings = config::load(
+            self.start.config.as_deref(),
+            &self.start.overrides,
+            &self.start.env,
+        )?;
         if settings == *self.settings {
             return Ok(());
         }
@@ -152,19 +170,23 @@ impl Watcher {
             tracing::error!("{message}");
         }
         let (rules, library) = (self.settings.rules.clone(), self.settings.library.clone());
-        self.engine.handle().send(Command::Configure { rules, library });
+        self.engine
+            .handle()
+            .send(Command::Configure { rules, library });
         self.worker.send(Work::Settings(self.settings.clone()));
         Ok(())
     }
 
-    /// Ends both: the engine first, so that nothing new comes; what is not saved yet stays in staging.
+    /// Ends both: the engine first, so that nothing new comes; what is not saved yet stays in
+    /// staging.
     pub fn shutdown(self) {
         self.engine.shutdown();
         self.worker.shutdown();
     }
 }
 
-/// Makes the library folder. Outside the home a missing parent is a disk that isn't mounted, not a folder to be made.
+/// Makes the library folder. Outside the home a missing parent is a disk that isn't mounted, not a
+/// folder to be made.
 fn make_library(settings: &Settings, env: &Environment) -> Option<Event> {
     let at_home = settings.library.starts_with(env.home());
     let mounted = settings.library.parent().is_some_and(Path::is_dir);
@@ -172,12 +194,17 @@ fn make_library(settings: &Settings, env: &Environment) -> Option<Event> {
         return None;
     }
     let error = place::prepare(&settings.library).err()?;
-    Some(Event::Error { message: pipeline::chain(&error) })
+    Some(Event::Error {
+        message: pipeline::chain(&error),
+    })
 }
 
 /// The configuration file that is read, whether it is there or not.
 fn configuration(start: &Start) -> PathBuf {
-    let path = start.config.clone().unwrap_or_else(|| config::default_path(&start.env));
+    let path = start
+        .config
+        .clone()
+        .unwrap_or_else(|| config::default_path(&start.env));
     std::path::absolute(&path).unwrap_or(path)
 }
 
@@ -185,7 +212,11 @@ fn ready(settings: &Settings) -> Event {
     Event::Ready {
         pid: std::process::id(),
         library: display(&settings.library),
-        rules: settings.rules.iter().map(|rule| rule.name.clone()).collect(),
+        rules: settings
+            .rules
+            .iter()
+            .map(|rule| rule.name.clone())
+            .collect(),
     }
 }
 
@@ -200,7 +231,9 @@ fn translate(
         let work = |work| drop(worker.send(work));
         match notice {
             Notice::Ready => tell(Told::Event(ready.clone())),
-            Notice::Unwatched(unwatched) => tell(Told::Event(Event::Error { message: unwatched.advice() })),
+            Notice::Unwatched(unwatched) => tell(Told::Event(Event::Error {
+                message: unwatched.advice(),
+            })),
             // A piece from a browser's cache is nothing that the user has heard of.
             Notice::Held(hold) if hold.rule.source != Source::Temporary => {}
             Notice::Lost { rule, .. } if rule.source != Source::Temporary => {}
@@ -211,11 +244,23 @@ fn translate(
                 dev: hold.inode.dev,
                 ino: hold.inode.ino,
             })),
-            Notice::Settled { hold, finished } => work(Work::Settled { hold, finished, at: Instant::now() }),
+            Notice::Settled { hold, finished } => work(Work::Settled {
+                hold,
+                finished,
+                at: Instant::now(),
+            }),
             // The worker let it go itself, and need not wake up to hear of it.
             Notice::Released(hold) if hold.rule.source != Source::Temporary => {}
             Notice::Released(hold) => work(Work::Released(hold.id)),
-            Notice::Lost { source, rule, reason } => work(Work::Lost { source, rule, reason }),
+            Notice::Lost {
+                source,
+                rule,
+                reason,
+            } => work(Work::Lost {
+                source,
+                rule,
+                reason,
+            }),
             Notice::Overflow { recovered } => tell(Told::Event(Event::Overflow { recovered })),
             // The first look for open files ends the start.
             Notice::Grabbed { count, asked } => {

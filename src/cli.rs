@@ -25,13 +25,18 @@ pub const HIDE: &str = "hide-for-doctor";
 
 /// Keeps the videos that you watch.
 ///
-/// A browser or player that streams a video writes it to a temporary file, and many remove that file's name at once.
-/// fisga notices the file the moment it is created, holds on to it, and puts it into your Videos folder when it is
-/// whole.
+/// A browser or player that streams a video writes it to a temporary file, and many remove that
+/// file's name at once. fisga notices the file the moment it is created, holds on to it, and puts
+/// it into your Videos folder when it is whole.
 ///
 /// Without a command it sits in the tray; without a desktop it says so and watches in the terminal.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "fisga", version, propagate_version = false, subcommand_value_name = "COMMAND")]
+#[command(
+    name = "fisga",
+    version,
+    propagate_version = false,
+    subcommand_value_name = "COMMAND"
+)]
 pub struct Cli {
     /// What holds for every command.
     #[command(flatten)]
@@ -61,7 +66,9 @@ pub struct Global {
 impl Global {
     /// What the command line sets beside the configuration file.
     pub fn overrides(&self) -> Overrides {
-        Overrides { library: self.library.clone() }
+        Overrides {
+            library: self.library.clone(),
+        }
     }
 
     /// The log filter (`tracing_subscriber::EnvFilter`) where `RUST_LOG` gives none.
@@ -241,7 +248,9 @@ fn span(text: &str) -> Result<Span, String> {
 /// What clap found wrong, as one line: its first paragraph, and its tips.
 pub fn usage_error(error: &clap::Error) -> String {
     let text = error.render().to_string();
-    let mut paragraphs = text.split("\n\n").map(|p| p.split_whitespace().collect::<Vec<_>>().join(" "));
+    let mut paragraphs = text
+        .split("\n\n")
+        .map(|p| p.split_whitespace().collect::<Vec<_>>().join(" "));
     let mut line = paragraphs.next().unwrap_or_default();
     for tip in paragraphs.filter(|p| p.starts_with("tip: ")) {
         line = format!("{line}; {tip}");
@@ -297,7 +306,9 @@ mod tests {
         for line in cases {
             assert!(parse(line).is_ok(), "{line}");
         }
-        let Some(Command::Pause(pause)) = parse("fisga pause --for 1h30m").unwrap().command else { panic!() };
+        let Some(Command::Pause(pause)) = parse("fisga pause --for 1h30m").unwrap().command else {
+            panic!()
+        };
         assert_eq!(pause.span, Some(Span(Duration::from_secs(5400))));
     }
 
@@ -305,10 +316,22 @@ mod tests {
     fn usage_errors_are_one_line() {
         let cases = [
             ("fisga --nope", "unexpected argument '--nope' found"),
-            ("fisga wach", "unrecognized subcommand 'wach'; tip: a similar subcommand exists: 'watch'"),
-            ("fisga check", "the following required arguments were not provided: <FILE>..."),
-            ("fisga watch --json --events", "the argument '--json' cannot be used with '--events'"),
-            ("fisga history --limit x", "invalid value 'x' for '--limit <N>': invalid digit found in string"),
+            (
+                "fisga wach",
+                "unrecognized subcommand 'wach'; tip: a similar subcommand exists: 'watch'",
+            ),
+            (
+                "fisga check",
+                "the following required arguments were not provided: <FILE>...",
+            ),
+            (
+                "fisga watch --json --events",
+                "the argument '--json' cannot be used with '--events'",
+            ),
+            (
+                "fisga history --limit x",
+                "invalid value 'x' for '--limit <N>': invalid digit found in string",
+            ),
             (
                 "fisga pause --for 5",
                 "invalid value '5' for '--for <DURATION>': \"5\" is not a duration; allowed: a duration such as \"10 s\", \
@@ -318,7 +341,10 @@ mod tests {
         for (line, expected) in cases {
             let error = Cli::try_parse_from(line.split(' ')).unwrap_err();
             assert_eq!(error.exit_code(), i32::from(USAGE), "{line}");
-            assert_eq!(usage_error(&error), format!("{expected} (fisga --help shows what there is)"));
+            assert_eq!(
+                usage_error(&error),
+                format!("{expected} (fisga --help shows what there is)")
+            );
         }
     }
 }

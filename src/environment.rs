@@ -1,4 +1,5 @@
-//! Where this user's things are: home, XDG folders, variables. A value, so that all that depends on it is pure.
+//! Where this user's things are: home, XDG folders, variables. A value, so that all that depends on
+//! it is pure.
 
 use std::{
     collections::BTreeMap,
@@ -27,11 +28,15 @@ pub enum ExpandError {
 }
 
 impl Environment {
-    /// That of this process; home and Videos folder as the `directories` crate finds them (`$HOME`, else the user
-    /// database; `XDG_VIDEOS_DIR` in `user-dirs.dirs`). `None` without an absolute home.
+    /// That of this process; home and Videos folder as the `directories` crate finds them (`$HOME`,
+    /// else the user database; `XDG_VIDEOS_DIR` in `user-dirs.dirs`). `None` without an absolute
+    /// home.
     pub fn current() -> Option<Self> {
         let user = directories::UserDirs::new().filter(|user| user.home_dir().is_absolute())?;
-        let videos = user.video_dir().filter(|dir| *dir != user.home_dir()).map(Path::to_owned);
+        let videos = user
+            .video_dir()
+            .filter(|dir| *dir != user.home_dir())
+            .map(Path::to_owned);
         let mut env = Self::new(user.home_dir(), std::env::vars_os());
         if let Some(videos) = videos {
             env.videos = videos;
@@ -46,8 +51,15 @@ impl Environment {
         V: Into<OsString>,
     {
         let home = home.into();
-        let vars = vars.into_iter().map(|(k, v)| (k.into(), v.into())).collect();
-        Self { videos: home.join("Videos"), home, vars }
+        let vars = vars
+            .into_iter()
+            .map(|(k, v)| (k.into(), v.into()))
+            .collect();
+        Self {
+            videos: home.join("Videos"),
+            home,
+            vars,
+        }
     }
 
     /// The home folder.
@@ -60,7 +72,8 @@ impl Environment {
         &self.videos
     }
 
-    /// `$XDG_CONFIG_HOME`, else `~/.config` (XDG Base Directory Specification; relative values don't count).
+    /// `$XDG_CONFIG_HOME`, else `~/.config` (XDG Base Directory Specification; relative values
+    /// don't count).
     pub fn config_dir(&self) -> PathBuf {
         self.xdg("XDG_CONFIG_HOME", ".config")
     }
@@ -96,11 +109,15 @@ impl Environment {
     }
 
     fn xdg(&self, name: &str, default: &str) -> PathBuf {
-        self.absolute(name).unwrap_or_else(|| self.home.join(default))
+        self.absolute(name)
+            .unwrap_or_else(|| self.home.join(default))
     }
 
     fn absolute(&self, name: &str) -> Option<PathBuf> {
-        self.vars.get(OsStr::new(name)).map(PathBuf::from).filter(|path| path.is_absolute())
+        self.vars
+            .get(OsStr::new(name))
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
     }
 
     /// What `$name` stands for in a path.
@@ -114,12 +131,16 @@ impl Environment {
             "XDG_STATE_HOME" => Some(self.state_dir().into()),
             "XDG_RUNTIME_DIR" => self.runtime_dir().map(Into::into),
             "XDG_VIDEOS_DIR" => Some(self.videos.clone().into()),
-            _ => self.vars.get(OsStr::new(name)).filter(|value| !value.is_empty()).cloned(),
+            _ => self
+                .vars
+                .get(OsStr::new(name))
+                .filter(|value| !value.is_empty())
+                .cloned(),
         }
     }
 
-    /// Fills in a leading `~`, `$VAR` and `${VAR}`, and drops needless slashes and dots. `None` where a variable is
-    /// not set: what such a path names is not on this machine.
+    /// Fills in a leading `~`, `$VAR` and `${VAR}`, and drops needless slashes and dots. `None`
+    /// where a variable is not set: what such a path names is not on this machine.
     ///
     /// # Errors
     /// [`ExpandError`] where the text can't mean an absolute path.
@@ -139,7 +160,9 @@ impl Environment {
             let (name, after) = match after.strip_prefix('{') {
                 Some(braced) => braced.split_once('}').ok_or_else(syntax)?,
                 None => after.split_at(
-                    after.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(after.len()),
+                    after
+                        .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+                        .unwrap_or(after.len()),
                 ),
             };
             if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
@@ -152,7 +175,9 @@ impl Environment {
             rest = after;
         }
         out.push(rest);
-        normal(&out).map(Some).ok_or_else(|| ExpandError::NotAbsolute(text.to_owned()))
+        normal(&out)
+            .map(Some)
+            .ok_or_else(|| ExpandError::NotAbsolute(text.to_owned()))
     }
 
     /// The reverse for people: `~` instead of the home folder, as far as the path is UTF-8.
@@ -195,7 +220,11 @@ mod tests {
     fn env() -> Environment {
         Environment::new(
             "/home/ana",
-            [("XDG_CACHE_HOME", "/fast/cache"), ("DISK", "/mnt/disk"), ("NOTHING", "")],
+            [
+                ("XDG_CACHE_HOME", "/fast/cache"),
+                ("DISK", "/mnt/disk"),
+                ("NOTHING", ""),
+            ],
         )
     }
 
@@ -206,7 +235,10 @@ mod tests {
             ("//tmp/./x/", Some("/tmp/x")),
             ("/", Some("/")),
             ("~", Some("/home/ana")),
-            ("~/.var/app/*/cache/tmp", Some("/home/ana/.var/app/*/cache/tmp")),
+            (
+                "~/.var/app/*/cache/tmp",
+                Some("/home/ana/.var/app/*/cache/tmp"),
+            ),
             ("$HOME/x", Some("/home/ana/x")),
             ("$TMPDIR", Some("/tmp")),
             ("${XDG_CACHE_HOME}/a", Some("/fast/cache/a")),
@@ -221,10 +253,18 @@ mod tests {
             assert_eq!(env().expand(text), Ok(path.map(PathBuf::from)), "{text}");
         }
         for text in ["~bob/x", "/a/$/b", "/a/${b", "/a/${}/b", "/a/${b c}"] {
-            assert_eq!(env().expand(text), Err(ExpandError::Syntax(text.into())), "{text}");
+            assert_eq!(
+                env().expand(text),
+                Err(ExpandError::Syntax(text.into())),
+                "{text}"
+            );
         }
         for text in ["", "tmp", "./tmp", "/tmp/../etc", "..", "/a\0b"] {
-            assert_eq!(env().expand(text), Err(ExpandError::NotAbsolute(text.into())), "{text}");
+            assert_eq!(
+                env().expand(text),
+                Err(ExpandError::NotAbsolute(text.into())),
+                "{text}"
+            );
         }
     }
 
@@ -232,7 +272,11 @@ mod tests {
     fn relative_xdg_values_do_not_count() {
         let env = Environment::new(
             "/home/ana",
-            [("XDG_CONFIG_HOME", "x"), ("TMPDIR", ""), ("XDG_RUNTIME_DIR", "run")],
+            [
+                ("XDG_CONFIG_HOME", "x"),
+                ("TMPDIR", ""),
+                ("XDG_RUNTIME_DIR", "run"),
+            ],
         );
         assert_eq!(env.config_dir(), Path::new("/home/ana/.config"));
         assert_eq!(env.tmp_dir(), Path::new("/tmp"));
@@ -241,9 +285,11 @@ mod tests {
 
     #[test]
     fn shortens() {
-        for (path, text) in
-            [("/home/ana", "~"), ("/home/ana/Videos", "~/Videos"), ("/home/anabel", "/home/anabel")]
-        {
+        for (path, text) in [
+            ("/home/ana", "~"),
+            ("/home/ana/Videos", "~/Videos"),
+            ("/home/anabel", "/home/anabel"),
+        ] {
             assert_eq!(env().shorten(Path::new(path)), text);
         }
     }

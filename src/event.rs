@@ -1,4 +1,5 @@
-//! What happened, in the words of the contract: one value for `watch --json`, the log, the tray and the tests.
+//! What happened, in the words of the contract: one value for `watch --json`, the log, the tray and
+//! the tests.
 
 use std::path::Path;
 
@@ -117,7 +118,8 @@ pub struct Saved {
     pub duration_s: Option<f64>,
     /// Title without the file name's additions.
     pub title: String,
-    /// The program that wrote it ("firefox-esr"), if it was seen, or whose cache it comes from ("chromium").
+    /// The program that wrote it ("firefox-esr"), if it was seen, or whose cache it comes from
+    /// ("chromium").
     pub producer: Option<String>,
     /// Milliseconds from settled to saved.
     pub ms: u64,

@@ -1,8 +1,8 @@
 //! fisga keeps the videos that you watch.
 //!
-//! A browser or player that streams a video writes it to a temporary file, and many remove that file's name at
-//! once. fisga notices the file the moment it is created, holds on to it, and puts it into the Videos folder
-//! when it is whole. The modules lie along the way that a file takes:
+//! A browser or player that streams a video writes it to a temporary file, and many remove that
+//! file's name at once. fisga notices the file the moment it is created, holds on to it, and puts
+//! it into the Videos folder when it is whole. The modules lie along the way that a file takes:
 //!
 //! | step | module |
 //! |---|---|

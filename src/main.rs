@@ -1,4 +1,5 @@
-//! fisga, the program: parses, runs, shows what went wrong on one line, and ends with the status that the contract names.
+//! fisga, the program: parses, runs, shows what went wrong on one line, and ends with the status
+//! that the contract names.
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -31,7 +32,11 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         // --help and --version are not errors, and go to stdout.
         Err(e) if !e.use_stderr() => {
-            return ExitCode::from(if e.print().is_ok() { cli::DONE } else { cli::FAILED });
+            return ExitCode::from(if e.print().is_ok() {
+                cli::DONE
+            } else {
+                cli::FAILED
+            });
         }
         Err(e) => return fail(cli::USAGE, &cli::usage_error(&e)),
     };
@@ -57,7 +62,9 @@ fn run(Cli { global, command }: Cli) -> anyhow::Result<Outcome> {
     };
     match command {
         None => good(resident(start(false), &mut out)),
-        Some(Command::Watch(watch)) => good(terminal::run(start(watch.events), watch.output(), &mut out)),
+        Some(Command::Watch(watch)) => {
+            good(terminal::run(start(watch.events), watch.output(), &mut out))
+        }
         Some(Command::Status(Json { json })) => control::run(Request::Status { json }, &mut out),
         Some(Command::Pause(pause)) => control::run(Request::Pause(pause), &mut out),
         Some(Command::Resume) => control::run(Request::Resume, &mut out),
@@ -79,7 +86,9 @@ fn run(Cli { global, command }: Cli) -> anyhow::Result<Outcome> {
         }
         Some(Command::Config(which)) => commands::config::run(which, &global, &env, &mut out),
         Some(Command::Autostart(which)) => commands::autostart::run(which, &mut out),
-        Some(Command::Completions { shell }) => good(commands::manual::completions(shell, &mut out)),
+        Some(Command::Completions { shell }) => {
+            good(commands::manual::completions(shell, &mut out))
+        }
         Some(Command::Man) => good(commands::manual::page(&mut out)),
         Some(Command::Hide) => good(doctor::child(io::stdin().lock(), &mut out)),
         Some(Command::Keeper { library }) => good(keeper::run(&library)),
@@ -109,7 +118,11 @@ fn status(error: &anyhow::Error) -> u8 {
         return cli::NOT_RUNNING;
     }
     // Whichever face it was that couldn't use the configuration.
-    if error.chain().any(|e| e.is::<ConfigError>() || is_config(e)) { cli::USAGE } else { cli::FAILED }
+    if error.chain().any(|e| e.is::<ConfigError>() || is_config(e)) {
+        cli::USAGE
+    } else {
+        cli::FAILED
+    }
 }
 
 /// Transparent errors stand for their source in the chain, and are not found by its type.

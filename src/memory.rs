@@ -1,21 +1,34 @@
 //! Gives back what only the start, or a burst of work, needed.
 //!
-//! Parsing the command line, the configuration and the globs touches most of the program once. Its pages would stay in
-//! our memory map for weeks, though the little that watching needs fits into a tenth of them.
+//! Parsing the command line, the configuration and the globs touches most of the program once. Its
+//! pages would stay in our memory map for weeks, though the little that watching needs fits into a
+//! tenth of them.
 
-/// Returns free heap to the system and drops the program's own code and constants from the memory map; the kernel maps
-/// again what is used, a page fault each. Called when watching has begun, and when the tray has.
+/// Returns free heap to the system and drops the program's own code and constants from the memory
+/// map; the kernel maps again what is used, a page fault each. Called when watching has begun, and
+/// when the tray has.
 pub(crate) fn start_is_over() {
     free_heap();
-    let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else { return };
-    let Ok(program) = std::env::current_exe() else { return };
-    for (from, to) in maps.lines().filter_map(|line| unwritten(line, program.to_str()?)) {
-        // SAFETY: a private mapping of a file that was never written to: MADV_DONTNEED only makes the next access read
-        // the same bytes from the file again (madvise(2)). It is our own program, which cannot be changed while it runs
-        // (ETXTBSY, open(2)).
+    let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else {
+        return;
+    };
+    let Ok(program) = std::env::current_exe() else {
+        return;
+    };
+    for (from, to) in maps
+        .lines()
+        .filter_map(|line| unwritten(line, program.to_str()?))
+    {
+        // SAFETY: a private mapping of a file that was never written to: MADV_DONTNEED only makes
+        // the next access read the same bytes from the file again (madvise(2)). It is our own
+        // program, which cannot be changed while it runs (ETXTBSY, open(2)).
         #[allow(unsafe_code)]
         let result = unsafe {
-            rustix::mm::madvise(from as *mut std::ffi::c_void, to - from, rustix::mm::Advice::LinuxDontNeed)
+            rustix::mm::madvise(
+                from as *mut std::ffi::c_void,
+                to - from,
+                rustix::mm::Advice::LinuxDontNeed,
+            )
         };
         if let Err(e) = result {
             tracing::debug!("madvise: {e}");
@@ -33,8 +46,9 @@ pub(crate) fn free_heap() {
     }
 }
 
-/// The address range of a line of `/proc/self/maps` (proc(5)), if it maps what was never written of `program`: code, or
-/// the constants at the file's beginning. What is read-only further on was written before (`PT_GNU_RELRO`).
+/// The address range of a line of `/proc/self/maps` (proc(5)), if it maps what was never written of
+/// `program`: code, or the constants at the file's beginning. What is read-only further on was
+/// written before (`PT_GNU_RELRO`).
 fn unwritten(line: &str, program: &str) -> Option<(usize, usize)> {
     let mut fields = line.split_ascii_whitespace();
     let (range, mode, offset) = (fields.next()?, fields.next()?, fields.next()?);
@@ -43,7 +57,10 @@ fn unwritten(line: &str, program: &str) -> Option<(usize, usize)> {
         return None;
     }
     let (from, to) = range.split_once('-')?;
-    Some((usize::from_str_radix(from, 16).ok()?, usize::from_str_radix(to, 16).ok()?))
+    Some((
+        usize::from_str_radix(from, 16).ok()?,
+        usize::from_str_radix(to, 16).ok()?,
+    ))
 }
 
 #[cfg(test)]
@@ -53,8 +70,14 @@ mod tests {
     #[test]
     fn only_what_was_never_written_is_dropped() {
         let cases = [
-            ("5600-5700 r-xp 00001000 fd:00 12 /usr/bin/fisga", Some((0x5600, 0x5700))),
-            ("5500-5600 r--p 00000000 fd:00 12 /usr/bin/fisga", Some((0x5500, 0x5600))),
+            (
+                "5600-5700 r-xp 00001000 fd:00 12 /usr/bin/fisga",
+                Some((0x5600, 0x5700)),
+            ),
+            (
+                "5500-5600 r--p 00000000 fd:00 12 /usr/bin/fisga",
+                Some((0x5500, 0x5600)),
+            ),
             ("5500-5600 rw-p 00000000 fd:00 12 /usr/bin/fisga", None),
             ("5700-5800 r--p 00002000 fd:00 12 /usr/bin/fisga", None),
             ("5800-5900 rw-p 00003000 fd:00 12 /usr/bin/fisga", None),

@@ -1,5 +1,5 @@
-//! `fisga` without a command: the face on the desktop. Without a display it prints what happens, as a terminal's
-//! face does, and everything else works as far as there is a bus for it.
+//! `fisga` without a command: the face on the desktop. Without a display it prints what happens, as
+//! a terminal's face does, and everything else works as far as there is a bus for it.
 
 use std::{
     fs::{self, OpenOptions},
@@ -44,8 +44,8 @@ pub enum ResidentError {
     Output(#[source] io::Error),
 }
 
-/// Sits in the tray until SIGINT, SIGTERM or the user's Quit; SIGHUP reads the configuration again. If one runs
-/// already, says so and shows its folder.
+/// Sits in the tray until SIGINT, SIGTERM or the user's Quit; SIGHUP reads the configuration again.
+/// If one runs already, says so and shows its folder.
 ///
 /// # Errors
 /// When it can't begin.
@@ -54,16 +54,24 @@ pub fn run(start: Start, out: &mut impl Write) -> Result<(), ResidentError> {
         Claim::Ours(lock) => lock,
         Claim::Taken { pid } => return second(pid, out),
     };
-    let resident =
-        event_loop::run(|waker, display| Resident::start(start, waker, display, out), Resident::on)?;
+    let resident = event_loop::run(
+        |waker, display| Resident::start(start, waker, display, out),
+        Resident::on,
+    )?;
     resident.end().map_err(ResidentError::Output)
 }
 
 /// Shows the folder of the one that runs.
 fn second(pid: Option<u32>, out: &mut impl Write) -> Result<(), ResidentError> {
-    let process = pid.map(|pid| format!(" (process {pid})")).unwrap_or_default();
+    let process = pid
+        .map(|pid| format!(" (process {pid})"))
+        .unwrap_or_default();
     let shown = Client::connect().and_then(|fisga| fisga.open());
-    let more = if shown.is_ok() { "; its folder is shown" } else { "" };
+    let more = if shown.is_ok() {
+        "; its folder is shown"
+    } else {
+        ""
+    };
     writeln!(out, "fisga is running already{process}{more}").map_err(ResidentError::Output)
 }
 
@@ -76,23 +84,46 @@ struct Resident<'a, W> {
 }
 
 impl<'a, W: Write> Resident<'a, W> {
-    fn start(start: Start, waker: Waker, display: bool, out: &'a mut W) -> Result<Self, ResidentError> {
+    fn start(
+        start: Start,
+        waker: Waker,
+        display: bool,
+        out: &'a mut W,
+    ) -> Result<Self, ResidentError> {
         let tell = waker.clone();
         let signals = SignalThread::start(&[SIGINT, SIGTERM, SIGHUP], move |signal| {
-            tell.wake(if signal == SIGHUP { Wake::Reload } else { Wake::Quit });
+            tell.wake(if signal == SIGHUP {
+                Wake::Reload
+            } else {
+                Wake::Quit
+            });
         })
         .map_err(ResidentError::Desktop)?;
         let tell = waker.clone();
         let watcher = Watcher::start(start.clone(), move |told| tell.wake(translate(told)))?;
         let look = look(&watcher);
         let first = is_first_start(&start.env);
-        let program = Program { watcher, start, waker: waker.clone() };
+        let program = Program {
+            watcher,
+            start,
+            waker: waker.clone(),
+        };
         let ui = Ui::start(look, display, waker, program).map_err(ResidentError::Desktop)?;
         if first {
             ui.welcome();
         }
-        let mut resident = Self { ui, signals, terminal: (!display).then_some(out), written: Ok(()) };
-        resident.print(|out| writeln!(out, "There is no display; this is the terminal. Ctrl-C ends fisga."));
+        let mut resident = Self {
+            ui,
+            signals,
+            terminal: (!display).then_some(out),
+            written: Ok(()),
+        };
+        resident.print(|out| {
+            writeln!(
+                out,
+                "There is no display; this is the terminal. Ctrl-C ends fisga."
+            )
+        });
         Ok(resident)
     }
 
@@ -126,9 +157,9 @@ fn translate(told: Told) -> Wake {
         Told::Event(event) => Wake::Event(event),
         Told::Grabbed(count) => Wake::Grabbed(count),
         Told::Configuration => Wake::Reload,
-        Told::Failed(error) => {
-            Wake::Event(Event::Error { message: format!("Nothing is saved any more: {}", chain(&error)) })
-        }
+        Told::Failed(error) => Wake::Event(Event::Error {
+            message: format!("Nothing is saved any more: {}", chain(&error)),
+        }),
         // Only told when asked for, which the terminal's face does.
         Told::Created(_) | Told::Removed(_) => Wake::Nothing,
     }
@@ -136,7 +167,10 @@ fn translate(told: Told) -> Wake {
 
 fn look(watcher: &Watcher) -> Look {
     let settings = watcher.settings();
-    Look { library: settings.library.clone(), notifications: settings.notifications }
+    Look {
+        library: settings.library.clone(),
+        notifications: settings.notifications,
+    }
 }
 
 /// Whether fisga has never run here: then it leaves a mark.
@@ -144,7 +178,10 @@ fn is_first_start(env: &Environment) -> bool {
     let folder = env.state_dir().join("fisga");
     let mark = || {
         fs::create_dir_all(&folder)?;
-        OpenOptions::new().write(true).create_new(true).open(folder.join("welcomed"))
+        OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(folder.join("welcomed"))
     };
     mark().is_ok()
 }
@@ -162,18 +199,25 @@ impl Program {
     }
 
     fn complain(&self, error: &dyn std::error::Error) {
-        self.tell(Event::Error { message: chain(error) });
+        self.tell(Event::Error {
+            message: chain(error),
+        });
     }
 
     fn path(&self) -> PathBuf {
-        self.start.config.clone().unwrap_or_else(|| config::default_path(&self.start.env))
+        self.start
+            .config
+            .clone()
+            .unwrap_or_else(|| config::default_path(&self.start.env))
     }
 }
 
 impl Backend for Program {
     fn pause(&mut self, until: Option<DateTime<Local>>) {
         self.watcher.pause();
-        self.tell(Event::Paused { until: until.map(event::timestamp) });
+        self.tell(Event::Paused {
+            until: until.map(event::timestamp),
+        });
     }
 
     fn resume(&mut self) {
@@ -188,7 +232,9 @@ impl Backend for Program {
     fn discard(&mut self, path: &Path) {
         let discarded = History::open(&self.start.env.history_file())
             .map_err(trash::Error::from)
-            .and_then(|history| trash::discard(path.as_os_str(), &self.watcher.settings().library, &history));
+            .and_then(|history| {
+                trash::discard(path.as_os_str(), &self.watcher.settings().library, &history)
+            });
         if let Err(error) = discarded {
             self.complain(&error);
         }

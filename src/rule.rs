@@ -32,8 +32,8 @@ pub struct Rule {
 
 /// Globs over names, compiled: a rule's files, or one component of its folders.
 ///
-/// Each name in a watched folder is asked about, and nearly all are of no concern: what a glob's fixed beginning
-/// decides is decided without the glob.
+/// Each name in a watched folder is asked about, and nearly all are of no concern: what a glob's
+/// fixed beginning decides is decided without the glob.
 #[derive(Clone, Debug)]
 pub struct Matcher {
     /// What is fixed at the beginning of each glob; the rest is in `globs`, unless it is `*`.
@@ -59,7 +59,10 @@ impl Matcher {
             }
             beginnings.push((file.as_bytes()[..fixed].into(), all));
         }
-        Ok(Self { beginnings, globs: globs.build()? })
+        Ok(Self {
+            beginnings,
+            globs: globs.build()?,
+        })
     }
 
     /// Whether a file of this name concerns the rule.

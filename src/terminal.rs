@@ -1,4 +1,5 @@
-//! `fisga watch`: the face without a desktop. Events on stdout, for people or one JSON object a line.
+//! `fisga watch`: the face without a desktop. Events on stdout, for people or one JSON object a
+//! line.
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -60,10 +61,13 @@ enum Wake {
 pub fn run(start: Start, output: Output, out: &mut impl Write) -> Result<(), TerminalError> {
     let (send, wakes) = mpsc::channel();
     let tell = send.clone();
-    let signals =
-        SignalThread::start(&[SIGINT, SIGTERM, SIGHUP], move |signal| drop(send.send(Wake::Signal(signal))))
-            .map_err(TerminalError::Signals)?;
-    let mut watcher = Watcher::start(start, move |told| drop(tell.send(Wake::Told(Box::new(told)))))?;
+    let signals = SignalThread::start(&[SIGINT, SIGTERM, SIGHUP], move |signal| {
+        drop(send.send(Wake::Signal(signal)))
+    })
+    .map_err(TerminalError::Signals)?;
+    let mut watcher = Watcher::start(start, move |told| {
+        drop(tell.send(Wake::Told(Box::new(told))))
+    })?;
     let ended = watch(&mut watcher, &wakes, output, out);
     watcher.shutdown();
     signals.shutdown();
@@ -115,8 +119,8 @@ fn reload(watcher: &mut Watcher, output: Output, out: &mut impl Write) -> io::Re
     }
 }
 
-/// As the original script printed it. The bytes of a name are printed as they are, but not to a terminal: anybody may
-/// name a file in `/tmp`, and a terminal obeys.
+/// As the original script printed it. The bytes of a name are printed as they are, but not to a
+/// terminal: anybody may name a file in `/tmp`, and a terminal obeys.
 fn name(out: &mut impl Write, what: &str, path: &Path) -> io::Result<()> {
     use std::os::unix::ffi::OsStrExt;
     write!(out, "{what}: ")?;
@@ -206,6 +210,9 @@ mod tests {
         };
         let mut out = Vec::new();
         print(&event, Output::Plain, &mut out).unwrap();
-        assert_eq!(String::from_utf8(out).unwrap(), "Lost /tmp/Flash\u{fffd}\u{fffd}[2J: gone\n");
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "Lost /tmp/Flash\u{fffd}\u{fffd}[2J: gone\n"
+        );
     }
 }

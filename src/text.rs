@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-/// A size in decimal units, as file managers show it: two digits or more, "1.2 MB", "12 MB", "731 MB".
+/// A size in decimal units, as file managers show it: two digits or more, "1.2 MB", "12 MB", "731
+/// MB".
 pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
     if bytes < 1000 {
@@ -37,13 +38,16 @@ pub fn percent(fraction: f64) -> String {
     }
 }
 
-/// Foreign text on one line: control characters, and those that turn the direction of what follows, are replaced.
+/// Foreign text on one line: control characters, and those that turn the direction of what follows,
+/// are replaced.
 pub fn one_line(text: &str) -> String {
     let unsafe_in_line = |c: char| {
         c.is_control()
             || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
-    text.chars().map(|c| if unsafe_in_line(c) { '\u{fffd}' } else { c }).collect()
+    text.chars()
+        .map(|c| if unsafe_in_line(c) { '\u{fffd}' } else { c })
+        .collect()
 }
 
 #[cfg(test)]
@@ -71,17 +75,26 @@ mod tests {
 
     #[test]
     fn lengths() {
-        for (ms, text) in
-            [(0, "0:00"), (9_400, "0:09"), (59_600, "1:00"), (205_000, "3:25"), (3_723_000, "1:02:03")]
-        {
+        for (ms, text) in [
+            (0, "0:00"),
+            (9_400, "0:09"),
+            (59_600, "1:00"),
+            (205_000, "3:25"),
+            (3_723_000, "1:02:03"),
+        ] {
             assert_eq!(clock(Duration::from_millis(ms)), text, "{ms}");
         }
     }
 
     #[test]
     fn shares() {
-        let cases =
-            [(0.0, "0 %"), (0.001, "under 1 %"), (0.424, "42 %"), (0.999, "over 99 %"), (1.0, "100 %")];
+        let cases = [
+            (0.0, "0 %"),
+            (0.001, "under 1 %"),
+            (0.424, "42 %"),
+            (0.999, "over 99 %"),
+            (1.0, "100 %"),
+        ];
         for (fraction, text) in cases {
             assert_eq!(percent(fraction), text, "{fraction}");
         }
@@ -89,7 +102,10 @@ mod tests {
 
     #[test]
     fn lines() {
-        assert_eq!(one_line("a\nb\u{1b}[31m\u{202e}c"), "a\u{fffd}b\u{fffd}[31m\u{fffd}c");
+        assert_eq!(
+            one_line("a\nb\u{1b}[31m\u{202e}c"),
+            "a\u{fffd}b\u{fffd}[31m\u{fffd}c"
+        );
         assert_eq!(one_line("سلام 🎬"), "سلام 🎬");
     }
 }

@@ -17,7 +17,8 @@ fn held(event: &Event) -> bool {
     matches!(event, Event::Held { .. })
 }
 
-/// Killed while it holds a file without a name; the producer goes on, and ends after the next start.
+/// Killed while it holds a file without a name; the producer goes on, and ends after the next
+/// start.
 #[test]
 fn killed_while_the_producer_writes() {
     for hidden in [true, false] {
@@ -38,8 +39,8 @@ fn killed_while_the_producer_writes() {
     }
 }
 
-/// Killed while it holds a file without a name; the producer closes it before the next start. The kernel would free
-/// the content then, if nobody kept it.
+/// Killed while it holds a file without a name; the producer closes it before the next start. The
+/// kernel would free the content then, if nobody kept it.
 #[test]
 fn killed_and_the_producer_ends() {
     for hidden in [true, false] {
@@ -49,7 +50,10 @@ fn killed_and_the_producer_ends() {
         let clip = media::clip("short.flv");
         let mut fisga = sandbox.watch();
         let half = sandbox.path("half");
-        let (whole, cut) = (fs::read(&clip).unwrap(), fs::metadata(&clip).unwrap().len() as usize / 2);
+        let (whole, cut) = (
+            fs::read(&clip).unwrap(),
+            fs::metadata(&clip).unwrap().len() as usize / 2,
+        );
         fs::write(&half, &whole[..cut]).unwrap();
         let rest = sandbox.path("rest");
         fs::write(&rest, &whole[cut..]).unwrap();
@@ -66,7 +70,8 @@ fn killed_and_the_producer_ends() {
     }
 }
 
-/// SIGTERM in the middle: the rest is saved after the next start, and nothing but the staged file is left meanwhile.
+/// SIGTERM in the middle: the rest is saved after the next start, and nothing but the staged file
+/// is left meanwhile.
 #[test]
 fn ended_while_the_producer_writes() {
     let sandbox = Sandbox::new();
@@ -98,8 +103,7 @@ fn the_library_comes_back() {
         fisga.wait_for("held", SOON, held);
         producer.close();
     }
-    let error =
-        |event: &Event| matches!(event, Event::Error { message } if message.contains("is held is saved"));
+    let error = |event: &Event| matches!(event, Event::Error { message } if message.contains("is held is saved"));
     fisga.wait_for("a message", SOON, error);
     fs::create_dir_all(&library).unwrap();
     let saved = fisga.wait_saved(SOON);
@@ -173,12 +177,24 @@ fn the_limit_of_watches_is_reached() {
     sandbox.configure(json!({}));
     let script = "echo 1 > /proc/sys/user/max_inotify_watches && exec \"$0\" watch --json";
     let mut command = sandbox.command("unshare");
-    command.args(["--user", "--map-root-user", "sh", "-c", script, env!("CARGO_BIN_EXE_fisga")]);
+    command.args([
+        "--user",
+        "--map-root-user",
+        "sh",
+        "-c",
+        script,
+        env!("CARGO_BIN_EXE_fisga"),
+    ]);
     let mut fisga = Fisga::start(command);
-    let told = fisga.wait_for("a message", SOON, |event| matches!(event, Event::Error { .. }));
-    let Event::Error { message } = told else { unreachable!() };
+    let told = fisga.wait_for("a message", SOON, |event| {
+        matches!(event, Event::Error { .. })
+    });
+    let Event::Error { message } = told else {
+        unreachable!()
+    };
     assert!(
-        message.contains("is not watched") && message.contains("sysctl fs.inotify.max_user_watches="),
+        message.contains("is not watched")
+            && message.contains("sysctl fs.inotify.max_user_watches="),
         "{message}"
     );
     fisga.stop();

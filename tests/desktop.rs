@@ -1,5 +1,5 @@
-//! The desktop with real parts: xfce4-panel, dunst, thunar, a session bus, under Xvfb; each part missing, late,
-//! restarted and hanging.
+//! The desktop with real parts: xfce4-panel, dunst, thunar, a session bus, under Xvfb; each part
+//! missing, late, restarted and hanging.
 #![cfg(feature = "tray")]
 #![allow(clippy::unwrap_used, reason = "a test's helpers are tests")]
 
@@ -13,8 +13,8 @@ use common::{
     sandbox::{Sandbox, rules},
     server::Server,
     session::{
-        self, ATTENTION, Arrival, FISGA, HOST, Item, NOTIFICATIONS, OBJECT, PAUSED, Session, WATCHING,
-        eventually, terminate,
+        self, ATTENTION, Arrival, FISGA, HOST, Item, NOTIFICATIONS, OBJECT, PAUSED, Session,
+        WATCHING, eventually, terminate,
     },
 };
 use rustix::process::Signal;
@@ -27,7 +27,9 @@ const TITLE: &str = "Big <b>Buck</b> & Bunny_1";
 #[test]
 fn a_video_from_the_hidden_file_to_the_folder() {
     let session = Session::on_x11();
-    session.sandbox.configure(json!({ "notifications": true, "thumbnails": true }));
+    session
+        .sandbox
+        .configure(json!({ "notifications": true, "thumbnails": true }));
     let _parts = (session.openbox(), session.dunst(), session.panel(false));
     let mut fisga = session.fisga();
     let item = Item::find(&session);
@@ -56,11 +58,17 @@ fn a_video_from_the_hidden_file_to_the_folder() {
     assert_eq!(saved.len(), 1, "nothing was saved while paused: {saved:?}");
     let history = session.sandbox.history();
     assert!(
-        !history.iter().any(|e| e["source"].as_str().is_some_and(|s| s.contains("paused"))),
+        !history
+            .iter()
+            .any(|e| e["source"].as_str().is_some_and(|s| s.contains("paused"))),
         "{history:?}"
     );
     let label = format!("Recent/{TITLE} (");
-    assert!(item.entries().iter().any(|e| e.label.starts_with(&label)), "{:?}", item.entries());
+    assert!(
+        item.entries().iter().any(|e| e.label.starts_with(&label)),
+        "{:?}",
+        item.entries()
+    );
 
     session.click_popup();
     session.picture("4-folder");
@@ -69,8 +77,12 @@ fn a_video_from_the_hidden_file_to_the_folder() {
     let status = fisga.wait(Duration::from_secs(10)).expect("it ends");
     assert!(status.success(), "{status}");
     let bus = session.connect();
-    eventually("the item is gone", || Item::now(&bus).is_none().then_some(()));
-    eventually("the icon is gone", || (session.panel_pixels(WATCHING) == 0).then_some(()));
+    eventually("the item is gone", || {
+        Item::now(&bus).is_none().then_some(())
+    });
+    eventually("the icon is gone", || {
+        (session.panel_pixels(WATCHING) == 0).then_some(())
+    });
 }
 
 #[test]
@@ -81,7 +93,9 @@ fn the_menu_mirrors_the_truth() {
     let item = Item::find(&session);
     session.see("the icon on a dark panel", WATCHING);
     let ticked = |label: &str, wanted: bool| {
-        eventually(label, || (item.entry(label)?.ticked == Some(wanted)).then_some(()));
+        eventually(label, || {
+            (item.entry(label)?.ticked == Some(wanted)).then_some(())
+        });
     };
     ticked("Start on login", false);
     assert!(session.sandbox.run(&["autostart", "on"]).status.success());
@@ -89,14 +103,18 @@ fn the_menu_mirrors_the_truth() {
     item.click("Start on login");
     ticked("Start on login", false);
     // The click alone moves the tick in the menu, before anything is done.
-    let entry = session.sandbox.path("home/.config/autostart/io.github.fisga.Fisga.desktop");
+    let entry = session
+        .sandbox
+        .path("home/.config/autostart/io.github.fisga.Fisga.desktop");
     eventually("the entry is gone", || (!entry.exists()).then_some(()));
 
     ticked("Notifications", false);
     item.click("Notifications");
     ticked("Notifications", true);
     let written = || fs::read_to_string(session.sandbox.config_file()).unwrap();
-    eventually("written down", || written().contains("\"notifications\": true").then_some(()));
+    eventually("written down", || {
+        written().contains("\"notifications\": true").then_some(())
+    });
     session.sandbox.configure(json!({ "notifications": false }));
     ticked("Notifications", false);
 
@@ -109,7 +127,12 @@ fn the_menu_mirrors_the_truth() {
     let status = session.status();
     assert_eq!(status["state"], "attention");
     let line = status["status"].as_str().unwrap();
-    assert!(item.entries()[0].label.starts_with(&line.chars().take(20).collect::<String>()), "{line}");
+    assert!(
+        item.entries()[0]
+            .label
+            .starts_with(&line.chars().take(20).collect::<String>()),
+        "{line}"
+    );
     session.picture("5-attention");
     fs::remove_file(&library).unwrap();
     fs::create_dir(&library).unwrap();
@@ -124,7 +147,10 @@ fn a_panel_that_comes_late_restarts_and_hangs() {
     let session = Session::on_x11();
     let fisga = session.fisga();
     let status = session.wait_status("no host", |s| s["desktop"]["tray_host"] == false);
-    assert!(status["missing"].to_string().contains("Status Tray Plugin"), "{status}");
+    assert!(
+        status["missing"].to_string().contains("Status Tray Plugin"),
+        "{status}"
+    );
     for _ in 0..2 {
         let mut panel = session.panel(false);
         session.wait_status("a host", |s| s["desktop"]["tray_host"] == true);
@@ -158,7 +184,9 @@ fn a_bus_that_dies_and_comes_back() {
     drop(panel);
     session.kill_bus();
     let _open = session.hide("meanwhile", &common::media::clip("short.mp4"));
-    eventually("saved without a bus", || (session.sandbox.saved().len() == 1).then_some(()));
+    eventually("saved without a bus", || {
+        (session.sandbox.saved().len() == 1).then_some(())
+    });
     session.restart_bus();
     comes_back(&session);
     let _panel = session.panel(false);
@@ -181,10 +209,15 @@ fn a_display_and_a_bus_that_comes_late() {
     session.kill_bus();
     let fisga = session.fisga_alone();
     let _open = session.hide("before", &common::media::clip("short.mp4"));
-    eventually("saved without a bus", || (session.sandbox.saved().len() == 1).then_some(()));
+    eventually("saved without a bus", || {
+        (session.sandbox.saved().len() == 1).then_some(())
+    });
     let status = session.sandbox.run(&["status"]);
     assert_eq!(status.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&status.stderr).contains("can't reach the session bus"), "{status:?}");
+    assert!(
+        String::from_utf8_lossy(&status.stderr).contains("can't reach the session bus"),
+        "{status:?}"
+    );
 
     session.restart_bus();
     comes_back(&session);
@@ -199,7 +232,11 @@ fn a_bus_that_hangs() {
     let session = Session::on_x11();
     let _panel = session.panel(false);
     let clip = common::media::clip("short.mp4");
-    let saved = |n| eventually("saved", || (session.sandbox.saved().len() == n).then_some(()));
+    let saved = |n| {
+        eventually("saved", || {
+            (session.sandbox.saved().len() == n).then_some(())
+        })
+    };
 
     let fisga = session.fisga();
     Item::find(&session);
@@ -215,7 +252,10 @@ fn a_bus_that_hangs() {
     saved(2);
     let status = session.sandbox.run(&["status"]);
     assert_eq!(status.status.code(), Some(1));
-    assert_eq!(String::from_utf8_lossy(&status.stderr), "fisga: the session bus doesn't answer\n");
+    assert_eq!(
+        String::from_utf8_lossy(&status.stderr),
+        "fisga: the session bus doesn't answer\n"
+    );
     let took = terminate(fisga);
     assert!(took < Duration::from_secs(2), "{took:?}");
 
@@ -229,7 +269,8 @@ fn a_bus_that_hangs() {
     terminate(fisga);
 }
 
-/// GTK ends a program whose display dies, wherever it is. What it held is not lost: the next one saves it, without a display.
+/// GTK ends a program whose display dies, wherever it is. What it held is not lost: the next one
+/// saves it, without a display.
 #[test]
 fn a_display_that_dies() {
     let mut session = Session::on_x11();
@@ -250,7 +291,9 @@ fn a_display_that_dies() {
     producer.append(&rest);
     producer.close();
     let is_it = |path: &std::path::PathBuf| common::same(path, &clip);
-    eventually("saved, byte for byte", || session.sandbox.saved().iter().any(is_it).then_some(()));
+    eventually("saved, byte for byte", || {
+        session.sandbox.saved().iter().any(is_it).then_some(())
+    });
     terminate(fisga);
 }
 
@@ -262,15 +305,22 @@ fn a_notification_server_that_hangs_or_restarts() {
     let fisga = session.fisga();
     dunst.signal(Signal::STOP);
     let clip = common::media::clip("short.mp4");
-    let _open: Vec<_> = (0..5).map(|n| session.hide(&n.to_string(), &clip)).collect();
-    // The same video five times: one is saved, and the others are known to be the same or saved too.
-    session.wait_status("saved beside a server that hangs", |s| s["saved_today"].as_u64() >= Some(1));
+    let _open: Vec<_> = (0..5)
+        .map(|n| session.hide(&n.to_string(), &clip))
+        .collect();
+    // The same video five times: one is saved, and the others are known to be the same or saved
+    // too.
+    session.wait_status("saved beside a server that hangs", |s| {
+        s["saved_today"].as_u64() >= Some(1)
+    });
     dunst.signal(Signal::CONT);
     drop(dunst);
     let _dunst = session.dunst();
     session.wait_status("a server", |s| s["desktop"]["notifications"] == true);
     let _open = session.hide("late", &session.video("Late"));
-    eventually("a popup of the new server", || (session.popups() > 0).then_some(()));
+    eventually("a popup of the new server", || {
+        (session.popups() > 0).then_some(())
+    });
     let took = terminate(fisga);
     assert!(took < Duration::from_secs(2), "{took:?}");
 }
@@ -280,32 +330,62 @@ fn orders_over_the_bus() {
     let session = Session::bare();
     let none = session.sandbox.run(&["status"]);
     assert_eq!(none.status.code(), Some(3));
-    assert_eq!(String::from_utf8_lossy(&none.stderr), "fisga: fisga is not running\n");
+    assert_eq!(
+        String::from_utf8_lossy(&none.stderr),
+        "fisga: fisga is not running\n"
+    );
 
     let mut fisga = session.fisga();
     let second = session.sandbox.run(&[]);
     assert!(second.status.success());
     let line = String::from_utf8_lossy(&second.stdout).into_owned();
-    assert!(line.starts_with(&format!("fisga is running already (process {})", fisga.id())), "{line}");
+    assert!(
+        line.starts_with(&format!(
+            "fisga is running already (process {})",
+            fisga.id()
+        )),
+        "{line}"
+    );
 
-    assert!(session.sandbox.run(&["pause", "--for", "1s"]).status.success());
+    assert!(
+        session
+            .sandbox
+            .run(&["pause", "--for", "1s"])
+            .status
+            .success()
+    );
     let paused = session.status();
     assert_eq!(paused["state"], "paused");
     assert!(paused["paused_until"].is_string(), "{paused}");
-    session.wait_status("the pause has ended by itself", |s| s["state"] == "watching");
+    session.wait_status("the pause has ended by itself", |s| {
+        s["state"] == "watching"
+    });
 
     assert!(session.sandbox.run(&["pause"]).status.success());
     assert!(session.status()["paused_until"].is_null());
     let refused = session.sandbox.run(&["grab"]);
     assert_eq!(refused.status.code(), Some(1));
     let line = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert_eq!(line, "fisga: fisga is paused and holds nothing until it resumes\n");
+    assert_eq!(
+        line,
+        "fisga: fisga is paused and holds nothing until it resumes\n"
+    );
     assert!(session.sandbox.run(&["resume"]).status.success());
 
     let bus = session.connect();
     let action = |name: &str| {
-        let body = (name, Vec::<Value<'_>>::new(), std::collections::HashMap::<&str, Value<'_>>::new());
-        bus.call_method(Some(FISGA), OBJECT, Some("org.freedesktop.Application"), "ActivateAction", &body)
+        let body = (
+            name,
+            Vec::<Value<'_>>::new(),
+            std::collections::HashMap::<&str, Value<'_>>::new(),
+        );
+        bus.call_method(
+            Some(FISGA),
+            OBJECT,
+            Some("org.freedesktop.Application"),
+            "ActivateAction",
+            &body,
+        )
     };
     action("pause").unwrap();
     session.wait_status("paused by the desktop entry", |s| s["state"] == "paused");
@@ -314,15 +394,23 @@ fn orders_over_the_bus() {
     assert!(action("nonsense").is_err());
 
     assert!(session.sandbox.run(&["quit"]).status.success());
-    assert!(fisga.wait(Duration::from_secs(10)).expect("it ends").success());
+    assert!(
+        fisga
+            .wait(Duration::from_secs(10))
+            .expect("it ends")
+            .success()
+    );
     assert_eq!(session.sandbox.run(&["resume"]).status.code(), Some(3));
 }
 
-/// A browser plays before fisga looks: first nothing is held, since it is paused; then the user asks for it.
+/// A browser plays before fisga looks: first nothing is held, since it is paused; then the user
+/// asks for it.
 #[test]
 fn what_is_playing_is_saved_when_asked() {
     let session = Session::on_x11();
-    session.sandbox.configure(json!({ "notifications": true, "rules": rules(&["webkit"], json!([])) }));
+    session
+        .sandbox
+        .configure(json!({ "notifications": true, "rules": rules(&["webkit"], json!([])) }));
     let _parts = (session.dunst(), session.panel(false));
     let fisga = session.fisga();
     let item = Item::find(&session);
@@ -348,11 +436,21 @@ fn what_is_playing_is_saved_when_asked() {
     shows("One more video is held");
     let again = session.sandbox.run(&["grab"]);
     let line = String::from_utf8_lossy(&again.stdout).into_owned();
-    assert_eq!(line, "No program is playing anything that is not held already\n");
+    assert_eq!(
+        line,
+        "No program is playing anything that is not held already\n"
+    );
     let is_it = |path: &std::path::PathBuf| common::same(path, &clip);
-    eventually("saved, byte for byte", || session.sandbox.saved().iter().any(is_it).then_some(()));
+    eventually("saved, byte for byte", || {
+        session.sandbox.saved().iter().any(is_it).then_some(())
+    });
     let history = session.sandbox.history();
-    assert!(history.iter().any(|e| e["outcome"] == "saved" && e["how"] == "attach"), "{history:?}");
+    assert!(
+        history
+            .iter()
+            .any(|e| e["outcome"] == "saved" && e["how"] == "attach"),
+        "{history:?}"
+    );
     terminate(fisga);
 }
 
@@ -362,7 +460,9 @@ fn nothing_at_all() {
     let sandbox = Sandbox::new();
     let mut command = sandbox.fisga(&[]);
     let mut fisga = common::process::Group::start(command.stdout(std::process::Stdio::piped()));
-    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(fisga.child().stdout.take().unwrap()));
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(
+        fisga.child().stdout.take().unwrap(),
+    ));
     let mut next = || lines.next().unwrap().unwrap();
     assert!(next().starts_with("There is no display"));
     assert!(next().starts_with("Watching; videos go to "));
@@ -380,11 +480,21 @@ fn names_stay_one() {
     // What the code, the packaging and the test say must be the same name.
     let entry = include_str!("../packaging/io.github.fisga.Fisga.service");
     assert!(entry.contains(&format!("Name={FISGA}\n")));
-    assert_eq!((HOST, NOTIFICATIONS), (fisga::desktop::bus::TRAY_HOST, fisga::desktop::bus::NOTIFICATIONS));
-    assert_eq!((FISGA, OBJECT), (fisga::desktop::APP_ID, fisga::desktop::control::PATH));
+    assert_eq!(
+        (HOST, NOTIFICATIONS),
+        (
+            fisga::desktop::bus::TRAY_HOST,
+            fisga::desktop::bus::NOTIFICATIONS
+        )
+    );
+    assert_eq!(
+        (FISGA, OBJECT),
+        (fisga::desktop::APP_ID, fisga::desktop::control::PATH)
+    );
 }
 
-/// A real browser: from the click on play to the click on the notification, without touching a terminal.
+/// A real browser: from the click on play to the click on the notification, without touching a
+/// terminal.
 #[test]
 fn a_click_on_play_and_a_click_on_the_notification() {
     let session = Session::on_x11();
@@ -402,13 +512,23 @@ fn a_click_on_play_and_a_click_on_the_notification() {
     let _browser = browser::minibrowser(&session.sandbox, session.display.as_ref().unwrap(), &page);
     let window = eventually("the browser's window", || session.window("Film"));
     server.wait_for("loadedmetadata", session::PATIENCE);
-    session.tool("xdotool", "xdotool", &["windowmove", "--sync", &window, "100", "120"]);
+    session.tool(
+        "xdotool",
+        "xdotool",
+        &["windowmove", "--sync", &window, "100", "120"],
+    );
     // The video is in the page's upper left corner, below the window's tool bar.
-    session.tool("xdotool", "xdotool", &["mousemove", "--window", &window, "168", "175", "click", "1"]);
+    session.tool(
+        "xdotool",
+        "xdotool",
+        &["mousemove", "--window", &window, "168", "175", "click", "1"],
+    );
     server.wait_for("playing", session::PATIENCE);
     session.picture("6-playing");
     let is_it = |path: &std::path::PathBuf| common::same(path, &clip);
-    eventually("saved, byte for byte", || session.sandbox.saved().iter().any(is_it).then_some(()));
+    eventually("saved, byte for byte", || {
+        session.sandbox.saved().iter().any(is_it).then_some(())
+    });
     eventually("its popup", || (session.popups() > 0).then_some(()));
     session.picture("7-saved");
     session.click_popup();

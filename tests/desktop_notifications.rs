@@ -58,7 +58,16 @@ impl Server {
     ) -> u32 {
         let id = if replaces == 0 { self.next } else { replaces };
         self.next += u32::from(replaces == 0);
-        self.asked.send(Asked { id, replaces, summary, body, actions, hints }).unwrap();
+        self.asked
+            .send(Asked {
+                id,
+                replaces,
+                summary,
+                body,
+                actions,
+                hints,
+            })
+            .unwrap();
         id
     }
 
@@ -69,14 +78,22 @@ impl Server {
     }
 }
 
-/// A server that can do so much, on a connection of its own: dropped, it is gone, and the next one's ids start over.
+/// A server that can do so much, on a connection of its own: dropped, it is gone, and the next
+/// one's ids start over.
 fn serve(session: &Session, abilities: &[&str]) -> (Connection, Receiver<Asked>) {
     let (asked, popups) = channel();
     let abilities = abilities.iter().map(|a| a.to_string()).collect();
     let address = format!("unix:path={}", session.sandbox.path("run/bus").display());
     let connection = Builder::address(address.as_str())
         .unwrap()
-        .serve_at(PATH, Server { abilities, next: 1, asked })
+        .serve_at(
+            PATH,
+            Server {
+                abilities,
+                next: 1,
+                asked,
+            },
+        )
         .unwrap()
         .name(NOTIFICATIONS)
         .unwrap()
@@ -86,15 +103,30 @@ fn serve(session: &Session, abilities: &[&str]) -> (Connection, Receiver<Asked>)
 }
 
 fn click(server: &Connection, id: u32, key: &str) {
-    server.emit_signal(None::<&str>, PATH, NOTIFICATIONS, "ActionInvoked", &(id, key)).unwrap();
+    server
+        .emit_signal(
+            None::<&str>,
+            PATH,
+            NOTIFICATIONS,
+            "ActionInvoked",
+            &(id, key),
+        )
+        .unwrap();
 }
 
 /// fisga, past its welcome.
 fn fisga(session: &Session, popups: &Receiver<Asked>) -> common::process::Group {
-    session.sandbox.configure(json!({ "notifications": true, "thumbnails": true }));
+    session
+        .sandbox
+        .configure(json!({ "notifications": true, "thumbnails": true }));
     let fisga = session.fisga();
     let welcome = popups.recv_timeout(PATIENCE).unwrap();
-    assert!(welcome.body.contains(session.sandbox.library().to_str().unwrap()), "{welcome:?}");
+    assert!(
+        welcome
+            .body
+            .contains(session.sandbox.library().to_str().unwrap()),
+        "{welcome:?}"
+    );
     fisga
 }
 
@@ -107,15 +139,27 @@ fn a_server_that_can_do_all() {
     let _open = session.hide("1", &session.video(TITLE));
     let popup = popups.recv_timeout(PATIENCE).unwrap();
     assert_eq!((popup.summary.as_str(), popup.replaces), ("Video saved", 0));
-    assert!(popup.body.starts_with("Big &lt;b&gt;Buck&lt;/b&gt; &amp; Bunny\n"), "{popup:?}");
+    assert!(
+        popup
+            .body
+            .starts_with("Big &lt;b&gt;Buck&lt;/b&gt; &amp; Bunny\n"),
+        "{popup:?}"
+    );
     assert!(popup.body.contains("0:15"), "{popup:?}");
-    let keys: Vec<_> = popup.actions.iter().step_by(2).map(String::as_str).collect();
+    let keys: Vec<_> = popup
+        .actions
+        .iter()
+        .step_by(2)
+        .map(String::as_str)
+        .collect();
     assert_eq!(keys, ["default", "open", "play", "discard"]);
 
     let saved = session.sandbox.saved();
     assert_eq!(saved.len(), 1);
     click(&server, popup.id, "discard");
-    eventually("discarded", || session.sandbox.saved().is_empty().then_some(()));
+    eventually("discarded", || {
+        session.sandbox.saved().is_empty().then_some(())
+    });
     let trash = common::files(&session.sandbox.path("home/.local/share/Trash/files"));
     assert_eq!(trash.len(), 1, "it is in the trash: {trash:?}");
     session.wait_status("no longer among the recent", |s| s["recent"] == json!([]));
@@ -153,8 +197,9 @@ fn ids_that_start_over_reach_no_other_file() {
     terminate(fisga);
 }
 
-/// A machine that is busy may make no picture in time, and then the popup comes without: some must have one. Each try
-/// has a fisga of its own, since what is saved soon after another joins its popup.
+/// A machine that is busy may make no picture in time, and then the popup comes without: some must
+/// have one. Each try has a fisga of its own, since what is saved soon after another joins its
+/// popup.
 #[test]
 fn pictures_of_videos() {
     common::program("ffmpegthumbnailer", "ffmpegthumbnailer");
@@ -166,10 +211,16 @@ fn pictures_of_videos() {
         let _open = session.hide(&n.to_string(), &session.video(&format!("Film {n}")));
         let popup = popups.recv_timeout(PATIENCE).unwrap();
         terminate(fisga);
-        popup.hints.get("image-path").map(|path| <&str>::try_from(path).unwrap().to_owned())
+        popup
+            .hints
+            .get("image-path")
+            .map(|path| <&str>::try_from(path).unwrap().to_owned())
     });
     let picture = std::path::PathBuf::from(picture.expect("no popup has a picture"));
-    assert!(picture.starts_with(session.sandbox.path("home/.cache/thumbnails")), "{picture:?}");
+    assert!(
+        picture.starts_with(session.sandbox.path("home/.cache/thumbnails")),
+        "{picture:?}"
+    );
     assert!(std::fs::read(picture).unwrap().starts_with(b"\x89PNG"));
 }
 
@@ -178,16 +229,27 @@ fn a_burst_is_one_summary() {
     let session = Session::bare();
     let (_server, popups) = serve(&session, &["actions"]);
     let fisga = fisga(&session, &popups);
-    session.sandbox.configure(json!({ "notifications": true, "thumbnails": false }));
-    let videos: Vec<_> = (1..=5).map(|n| session.video(&format!("Part {n}"))).collect();
-    let _open: Vec<_> = videos.iter().zip(1..).map(|(v, n)| session.hide(&n.to_string(), v)).collect();
+    session
+        .sandbox
+        .configure(json!({ "notifications": true, "thumbnails": false }));
+    let videos: Vec<_> = (1..=5)
+        .map(|n| session.video(&format!("Part {n}")))
+        .collect();
+    let _open: Vec<_> = videos
+        .iter()
+        .zip(1..)
+        .map(|(v, n)| session.hide(&n.to_string(), v))
+        .collect();
     let mut shown = vec![popups.recv_timeout(PATIENCE).unwrap()];
     while !shown.last().unwrap().body.contains("and 2 more") {
         shown.push(popups.recv_timeout(PATIENCE).unwrap());
     }
     assert!(shown.len() < 5, "as many popups as videos: {shown:?}");
     assert_eq!(shown.last().unwrap().summary, "5 videos saved");
-    assert!(shown.iter().all(|popup| popup.id == shown[0].id), "in one popup: {shown:?}");
+    assert!(
+        shown.iter().all(|popup| popup.id == shown[0].id),
+        "in one popup: {shown:?}"
+    );
     terminate(fisga);
 }
 
@@ -200,14 +262,21 @@ fn nobody_to_tell_and_then_someone() {
     assert!(status["missing"].to_string().contains("dunst"), "{status}");
     let _open = session.hide("1", &session.video(TITLE));
     session.wait_status("saved", |s| s["saved_today"] == 1);
-    // What must be said is said when there is someone to say it; the popup of a video would be stale by then.
+    // What must be said is said when there is someone to say it; the popup of a video would be
+    // stale by then.
     let start = Instant::now();
     let (server, popups) = serve(&session, &["actions"]);
     let welcome = popups.recv_timeout(PATIENCE).unwrap();
     assert!(welcome.summary.starts_with("fisga keeps"), "{welcome:?}");
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        start.elapsed()
+    );
     session.wait_status("a server", |s| s["desktop"]["notifications"] == true);
     drop(server);
-    session.wait_status("no server again", |s| s["desktop"]["notifications"] == false);
+    session.wait_status("no server again", |s| {
+        s["desktop"]["notifications"] == false
+    });
     terminate(fisga);
 }

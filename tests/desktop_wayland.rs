@@ -16,7 +16,11 @@ use serde_json::json;
 /// sway on an output in memory; returns when programs can connect to it.
 fn sway(session: &mut Session) -> Group {
     let config = session.sandbox.path("sway.conf");
-    fs::write(&config, "output HEADLESS-1 resolution 1280x720\nxwayland disable\n").unwrap();
+    fs::write(
+        &config,
+        "output HEADLESS-1 resolution 1280x720\nxwayland disable\n",
+    )
+    .unwrap();
     for (name, value) in [
         ("WLR_BACKENDS", "headless"),
         ("WLR_LIBINPUT_NO_DEVICES", "1"),
@@ -26,7 +30,8 @@ fn sway(session: &mut Session) -> Group {
         session.sandbox.set(name, value);
     }
     let sway = program("sway", "sway");
-    // sway refuses to run as root. In a user namespace without a map it can't tell, and the files stay ours.
+    // sway refuses to run as root. In a user namespace without a map it can't tell, and the files
+    // stay ours.
     let mut command = if rustix::process::geteuid().is_root() {
         let mut command = session.sandbox.command(program("unshare", "util-linux"));
         command.arg("--user").arg(sway);
@@ -34,16 +39,29 @@ fn sway(session: &mut Session) -> Group {
     } else {
         session.sandbox.command(sway)
     };
-    let group = Group::start(command.arg("-c").arg(&config).stdout(Stdio::null()).stderr(Stdio::null()));
+    let group = Group::start(
+        command
+            .arg("-c")
+            .arg(&config)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null()),
+    );
     let run = session.sandbox.path("run");
     let socket = |start: &str| {
-        let names = fs::read_dir(&run).unwrap().flatten().filter_map(|e| e.file_name().into_string().ok());
-        names.filter(|n| !n.ends_with(".lock")).find(|n| n.starts_with(start))
+        let names = fs::read_dir(&run)
+            .unwrap()
+            .flatten()
+            .filter_map(|e| e.file_name().into_string().ok());
+        names
+            .filter(|n| !n.ends_with(".lock"))
+            .find(|n| n.starts_with(start))
     };
     let display = eventually("sway's socket", || socket("wayland-"));
     let ipc = eventually("sway's control socket", || socket("sway-ipc."));
     session.sandbox.set("WAYLAND_DISPLAY", display);
-    session.sandbox.set("SWAYSOCK", run.join(ipc).to_str().unwrap());
+    session
+        .sandbox
+        .set("SWAYSOCK", run.join(ipc).to_str().unwrap());
     session.announce(&["WAYLAND_DISPLAY"]);
     group
 }
@@ -53,18 +71,32 @@ fn waybar(session: &Session) -> Group {
     fs::create_dir_all(&folder).unwrap();
     let bar = json!({ "layer": "top", "height": 32, "modules-right": ["tray"], "tray": { "icon-size": 24 } });
     fs::write(folder.join("config"), bar.to_string()).unwrap();
-    fs::write(folder.join("style.css"), "* { font-family: sans; } window { background: #202428; }").unwrap();
-    session.start(&mut session.sandbox.command(program("waybar", "waybar")), HOST)
+    fs::write(
+        folder.join("style.css"),
+        "* { font-family: sans; } window { background: #202428; }",
+    )
+    .unwrap();
+    session.start(
+        &mut session.sandbox.command(program("waybar", "waybar")),
+        HOST,
+    )
 }
 
 fn mako(session: &Session) -> Group {
-    session.start(&mut session.sandbox.command(program("mako", "mako-notifier")), NOTIFICATIONS)
+    session.start(
+        &mut session.sandbox.command(program("mako", "mako-notifier")),
+        NOTIFICATIONS,
+    )
 }
 
 /// How many pixels of the bar have this colour, as grim sees them.
 fn pixels(session: &Session, colour: [u8; 3]) -> usize {
     let mut command = session.sandbox.command(program("grim", "grim"));
-    let shot = command.args(["-g", "0,0 1280x32", "-t", "ppm", "-"]).output().unwrap().stdout;
+    let shot = command
+        .args(["-g", "0,0 1280x32", "-t", "ppm", "-"])
+        .output()
+        .unwrap()
+        .stdout;
     // "P6 1280 32 255" and one white space, then three bytes a pixel.
     let body = &shot[shot.len().saturating_sub(1280 * 32 * 3)..];
     let close = |pixel: &&[u8]| pixel.iter().zip(colour).all(|(a, b)| a.abs_diff(b) <= 2);
@@ -83,7 +115,9 @@ fn a_video_from_the_hidden_file_to_the_folder() {
     let item = Item::find(&session);
     see("the icon", WATCHING);
     let makoctl = |args: &[&str]| session.tool("makoctl", "mako-notifier", args);
-    eventually("the welcome", || makoctl(&["list"]).contains("fisga keeps").then_some(()));
+    eventually("the welcome", || {
+        makoctl(&["list"]).contains("fisga keeps").then_some(())
+    });
     makoctl(&["dismiss", "--all"]);
 
     item.click("Pause");
@@ -95,7 +129,9 @@ fn a_video_from_the_hidden_file_to_the_folder() {
 
     let _open = session.hide("seen", &video);
     session.wait_status("saved", |s| s["saved_today"] == 1);
-    eventually("a popup with the title", || makoctl(&["list"]).contains("Big Buck Bunny").then_some(()));
+    eventually("a popup with the title", || {
+        makoctl(&["list"]).contains("Big Buck Bunny").then_some(())
+    });
     assert_eq!(session.sandbox.saved().len(), 1);
     if let Some(folder) = std::env::var_os("FISGA_TEST_PICTURES") {
         let path = std::path::Path::new(&folder).join("wayland.png");
@@ -103,10 +139,14 @@ fn a_video_from_the_hidden_file_to_the_folder() {
     }
     makoctl(&["invoke", "default"]);
     let tree = || session.tool("swaymsg", "sway", &["-t", "get_tree"]);
-    eventually("the file manager's window", || tree().to_lowercase().contains("thunar").then_some(()));
+    eventually("the file manager's window", || {
+        tree().to_lowercase().contains("thunar").then_some(())
+    });
 
     item.click("Quit");
     let status = fisga.wait(Duration::from_secs(10)).expect("it ends");
     assert!(status.success(), "{status}");
-    eventually("the icon is gone", || (pixels(&session, WATCHING) == 0).then_some(()));
+    eventually("the icon is gone", || {
+        (pixels(&session, WATCHING) == 0).then_some(())
+    });
 }

@@ -20,19 +20,31 @@ use serde_json::{Value, json};
 fn doctor(sandbox: &Sandbox) -> (i32, Vec<Value>) {
     let output = sandbox.run(&["doctor", "--json"]);
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
-    (output.status.code().unwrap(), serde_json::from_slice(&output.stdout).unwrap())
+    (
+        output.status.code().unwrap(),
+        serde_json::from_slice(&output.stdout).unwrap(),
+    )
 }
 
 fn of_area<'a>(findings: &'a [Value], area: &str) -> Vec<&'a Value> {
-    findings.iter().filter(|finding| finding["area"] == area).collect()
+    findings
+        .iter()
+        .filter(|finding| finding["area"] == area)
+        .collect()
 }
 
 fn of_folder<'a>(findings: &'a [Value], folder: &Path) -> &'a Value {
-    findings.iter().find(|finding| finding["folder"] == folder.to_str().unwrap()).unwrap()
+    findings
+        .iter()
+        .find(|finding| finding["folder"] == folder.to_str().unwrap())
+        .unwrap()
 }
 
 fn names(folder: &Path) -> Vec<String> {
-    fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect()
 }
 
 #[test]
@@ -46,15 +58,19 @@ fn every_file_that_hides_is_held_and_nothing_is_left_behind() {
     sandbox.configure(json!({ "rules": rules(&[], own) }));
     let (status, findings) = doctor(&sandbox);
     assert_eq!(status, 0, "{findings:#?}");
-    for (folder, names, copy) in
-        [(sandbox.tmp(), json!(["test", "other"]), false), (shm.path().into(), json!(["other"]), true)]
-    {
+    for (folder, names, copy) in [
+        (sandbox.tmp(), json!(["test", "other"]), false),
+        (shm.path().into(), json!(["other"]), true),
+    ] {
         let finding = of_folder(&findings, &folder);
         assert_eq!(finding["level"], "ok");
         assert_eq!(finding["rules"], names);
         assert_eq!(finding["copy"], copy, "{finding}");
         assert_eq!(finding["tries"], 5);
-        assert_eq!(finding["link"].as_u64().unwrap() + finding["rescue"].as_u64().unwrap(), 5);
+        assert_eq!(
+            finding["link"].as_u64().unwrap() + finding["rescue"].as_u64().unwrap(),
+            5
+        );
         assert!(finding["median_us"].as_u64().unwrap() > 0);
     }
     assert_eq!(names(&sandbox.tmp()), [""; 0]);
@@ -69,7 +85,10 @@ fn for_people_a_line_each() {
     let output = sandbox.run(&["doctor"]);
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0), "{text}");
-    let line = format!("ok       folder     {} (test): 5 hidden files held, ", sandbox.tmp().display());
+    let line = format!(
+        "ok       folder     {} (test): 5 hidden files held, ",
+        sandbox.tmp().display()
+    );
     assert!(text.lines().any(|l| l.starts_with(&line)), "{text}");
 }
 
@@ -80,8 +99,18 @@ fn a_folder_where_no_file_can_be_made_is_said() {
     sandbox.configure(json!({ "rules": rules(&[], own) }));
     let (status, findings) = doctor(&sandbox);
     let finding = of_folder(&findings, Path::new("/sys/kernel"));
-    assert_eq!((status, &finding["level"]), (0, &json!("note")), "{finding}");
-    assert!(finding["text"].as_str().unwrap().contains("no file can be made there"), "{finding}");
+    assert_eq!(
+        (status, &finding["level"]),
+        (0, &json!("note")),
+        "{finding}"
+    );
+    assert!(
+        finding["text"]
+            .as_str()
+            .unwrap()
+            .contains("no file can be made there"),
+        "{finding}"
+    );
 }
 
 #[test]
@@ -90,7 +119,10 @@ fn a_library_that_can_take_nothing_is_a_problem() {
     fs::create_dir_all(sandbox.library().parent().unwrap()).unwrap();
     fs::write(sandbox.library(), "a file").unwrap();
     let (status, findings) = doctor(&sandbox);
-    assert_eq!((status, &of_area(&findings, "library")[0]["level"]), (1, &json!("problem")));
+    assert_eq!(
+        (status, &of_area(&findings, "library")[0]["level"]),
+        (1, &json!("problem"))
+    );
 
     let sandbox = Sandbox::new();
     sandbox.configure(json!({ "min_free": "16000000 TiB" }));
@@ -107,7 +139,11 @@ fn rules_that_lead_nowhere_are_a_problem() {
     sandbox.configure(json!({ "rules": rules(&[], own) }));
     let (status, findings) = doctor(&sandbox);
     assert_eq!(status, 1);
-    assert!(of_area(&findings, "folder").iter().any(|f| f["text"] == "no folder of any rule is there"));
+    assert!(
+        of_area(&findings, "folder")
+            .iter()
+            .any(|f| f["text"] == "no folder of any rule is there")
+    );
 }
 
 #[test]
@@ -117,10 +153,16 @@ fn inotify_in_use_is_counted() {
     for folder in ["a", "b", "c"] {
         let path = sandbox.path(folder);
         fs::create_dir(&path).unwrap();
-        inotify.watches().add(&path, inotify::WatchMask::CREATE).unwrap();
+        inotify
+            .watches()
+            .add(&path, inotify::WatchMask::CREATE)
+            .unwrap();
     }
     let (_, findings) = doctor(&sandbox);
-    let used: Vec<_> = of_area(&findings, "inotify").iter().filter_map(|f| f["used"].as_u64()).collect();
+    let used: Vec<_> = of_area(&findings, "inotify")
+        .iter()
+        .filter_map(|f| f["used"].as_u64())
+        .collect();
     assert!(used[0] >= 3 && used[1] >= 1, "{used:?}");
 }
 
@@ -133,10 +175,25 @@ fn a_running_fisga_is_not_disturbed() {
     let path = sandbox.tmp().join("Flash1");
     fs::write(&path, "not much of a video").unwrap();
     let held = fisga.wait_for("held", SOON, |event| matches!(event, Event::Held { .. }));
-    let Event::Held { path: held, how, .. } = held else { unreachable!() };
-    assert_eq!((Path::new(&held), how), (&*path, How::Link), "its staging folder is still there");
-    fisga.wait_for("dropped", SOON, |event| matches!(event, Event::Dropped { .. }));
-    assert_eq!(sandbox.history().len(), 1, "the doctor's own files concern nobody");
+    let Event::Held {
+        path: held, how, ..
+    } = held
+    else {
+        unreachable!()
+    };
+    assert_eq!(
+        (Path::new(&held), how),
+        (&*path, How::Link),
+        "its staging folder is still there"
+    );
+    fisga.wait_for("dropped", SOON, |event| {
+        matches!(event, Event::Dropped { .. })
+    });
+    assert_eq!(
+        sandbox.history().len(),
+        1,
+        "the doctor's own files concern nobody"
+    );
 }
 
 #[cfg(feature = "tray")]
@@ -146,7 +203,10 @@ fn a_desktop_that_is_missing_is_a_note() {
     let (status, findings) = doctor(&sandbox);
     let desktop = of_area(&findings, "desktop");
     assert_eq!(status, 0);
-    assert!(desktop.iter().all(|finding| finding["level"] == "note") && !desktop.is_empty(), "{desktop:?}");
+    assert!(
+        desktop.iter().all(|finding| finding["level"] == "note") && !desktop.is_empty(),
+        "{desktop:?}"
+    );
 }
 
 #[test]
@@ -171,7 +231,10 @@ fn a_program_that_nobody_may_look_into_is_named() {
     let _sleeper = common::process::Group::start(secretive.arg("60"));
     let output = doctor.args(["doctor", "--json"]).output().unwrap();
     let findings: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
-    let named = of_area(&findings, "processes").into_iter().find_map(|f| f["unreadable"].as_array()).unwrap();
+    let named = of_area(&findings, "processes")
+        .into_iter()
+        .find_map(|f| f["unreadable"].as_array())
+        .unwrap();
     assert!(named.contains(&json!("secretive")), "{named:?}");
 }
 
@@ -179,6 +242,8 @@ fn a_program_that_nobody_may_look_into_is_named() {
 fn give(path: &Path, owner: u32) {
     chown(path, Some(owner), Some(owner)).unwrap();
     if path.is_dir() {
-        fs::read_dir(path).unwrap().for_each(|entry| give(&entry.unwrap().path(), owner));
+        fs::read_dir(path)
+            .unwrap()
+            .for_each(|entry| give(&entry.unwrap().path(), owner));
     }
 }

@@ -1,4 +1,5 @@
-//! The engine against the real kernel: real inotify, real files, on the temporary file system and on the build's.
+//! The engine against the real kernel: real inotify, real files, on the temporary file system and
+//! on the build's.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -39,7 +40,11 @@ impl Lab {
         if !folder.contains('*') && !folder.contains("later") {
             fs::create_dir_all(root.path().join(folder)).unwrap();
         }
-        let mut lab = Self { root, engine: None, notices: mpsc::channel().1 };
+        let mut lab = Self {
+            root,
+            engine: None,
+            notices: mpsc::channel().1,
+        };
         lab.start(folder, files, recursive);
         lab
     }
@@ -95,7 +100,10 @@ impl Lab {
 
     fn finished(&self) -> Arc<Hold> {
         self.until(|notice| match notice {
-            Notice::Settled { hold, finished: true } => Some(hold),
+            Notice::Settled {
+                hold,
+                finished: true,
+            } => Some(hold),
             _ => None,
         })
     }
@@ -129,7 +137,11 @@ fn content(hold: &Hold) -> Vec<u8> {
 
 /// The temporary folder's file system and the build's: often tmpfs and a disk.
 fn parents() -> [PathBuf; 3] {
-    [std::env::temp_dir(), env!("CARGO_TARGET_TMPDIR").into(), "/dev/shm".into()]
+    [
+        std::env::temp_dir(),
+        env!("CARGO_TARGET_TMPDIR").into(),
+        "/dev/shm".into(),
+    ]
 }
 
 #[test]
@@ -152,7 +164,8 @@ fn a_hidden_file_outlives_its_producer() {
         let lab = Lab::in_folder(&parent, "in", "Flash*", false);
         let path = lab.path("in/Flash1");
         // Another process is the producer: our own descriptors are never looked at.
-        let script = "exec 3>\"$1\"; rm \"$1\"; printf 'the whole video' >&3; echo; read line; exec 3>&-";
+        let script =
+            "exec 3>\"$1\"; rm \"$1\"; printf 'the whole video' >&3; echo; read line; exec 3>&-";
         let mut shell = std::process::Command::new("sh")
             .args(["-c", script, "sh"])
             .arg(&path)
@@ -163,7 +176,10 @@ fn a_hidden_file_outlives_its_producer() {
         let mut line = [0];
         shell.stdout.take().unwrap().read_exact(&mut line).unwrap();
         let held = lab.held();
-        assert_eq!(held.source, fs::canonicalize(lab.path("in")).unwrap().join("Flash1"));
+        assert_eq!(
+            held.source,
+            fs::canonicalize(lab.path("in")).unwrap().join("Flash1")
+        );
         drop(shell.stdin.take());
         shell.wait().unwrap();
         assert_eq!(content(&lab.finished()), b"the whole video");
@@ -172,15 +188,20 @@ fn a_hidden_file_outlives_its_producer() {
 
 #[test]
 fn folders_that_come_later_and_patterns() {
-    for (pattern, folder) in
-        [("later/a/b", "later/a/b"), ("*/x*/tmp", "one/xyz/tmp"), ("later/*", "later/any")]
-    {
+    for (pattern, folder) in [
+        ("later/a/b", "later/a/b"),
+        ("*/x*/tmp", "one/xyz/tmp"),
+        ("later/*", "later/any"),
+    ] {
         let lab = Lab::new(pattern, "Flash*", false);
         for round in 0..2 {
             fs::create_dir_all(lab.path(folder)).unwrap();
             fs::write(lab.path(folder).join("Flash1"), "x").unwrap();
             let held = lab.held();
-            assert!(held.source.ends_with(Path::new(folder).join("Flash1")), "{pattern}, round {round}");
+            assert!(
+                held.source.ends_with(Path::new(folder).join("Flash1")),
+                "{pattern}, round {round}"
+            );
             fs::remove_dir_all(lab.path(folder.split('/').next().unwrap())).unwrap();
         }
     }
@@ -238,7 +259,10 @@ fn staged_files_survive_a_restart() {
     let hold = lab.finished();
     assert_eq!(content(&hold), b"held");
     assert!(hold.source.ends_with("in/Flash1"));
-    lab.send(Command::Done { id: hold.id, keep: false });
+    lab.send(Command::Done {
+        id: hold.id,
+        keep: false,
+    });
     lab.until(|notice| matches!(notice, Notice::Released(of) if of.id == hold.id).then_some(()));
     lab.stop();
     let left: Vec<_> = fs::read_dir(lab.path("library")).unwrap().collect();
@@ -271,11 +295,17 @@ fn quiet_while_open_then_changed_then_closed() {
     };
     let hold = settled(false);
     assert_eq!(content(&hold), b"one");
-    lab.send(Command::Done { id: hold.id, keep: true });
+    lab.send(Command::Done {
+        id: hold.id,
+        keep: true,
+    });
     file.write_all(b"two").unwrap();
     let hold = settled(false);
     assert_eq!(content(&hold), b"onetwo");
-    lab.send(Command::Done { id: hold.id, keep: true });
+    lab.send(Command::Done {
+        id: hold.id,
+        keep: true,
+    });
     drop(file);
     assert_eq!(settled(true).id, hold.id);
 }
@@ -290,8 +320,14 @@ fn what_is_no_regular_file_is_ignored() {
     fs::create_dir(lab.path("in/Flash-folder")).unwrap();
     let _socket = std::os::unix::net::UnixListener::bind(lab.path("in/Flash-socket")).unwrap();
     if rustix::process::getuid().is_root() {
-        mknodat(CWD, lab.path("in/Flash-zero"), FileType::CharacterDevice, mode, rustix::fs::makedev(1, 5))
-            .unwrap();
+        mknodat(
+            CWD,
+            lab.path("in/Flash-zero"),
+            FileType::CharacterDevice,
+            mode,
+            rustix::fs::makedev(1, 5),
+        )
+        .unwrap();
     }
     fs::write(lab.path("in/Flash-file"), "x").unwrap();
     assert!(lab.held().source.ends_with("Flash-file"));
@@ -308,7 +344,10 @@ fn odd_names_are_held() {
         let name = std::ffi::OsStr::from_bytes(name);
         fs::write(lab.path("in").join(name), "x").unwrap();
         let held = lab.held();
-        assert_eq!((held.source.file_name().unwrap(), held.how), (name, How::Link));
+        assert_eq!(
+            (held.source.file_name().unwrap(), held.how),
+            (name, How::Link)
+        );
     }
 }
 
@@ -325,7 +364,10 @@ fn nameless_files_are_rescued_by_their_inode() {
         .expect("python3 (package python3)");
     python.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
     let held = lab.held();
-    assert!(held.staged.is_some(), "O_TMPFILE without O_EXCL can be linked");
+    assert!(
+        held.staged.is_some(),
+        "O_TMPFILE without O_EXCL can be linked"
+    );
     drop(python.stdin.take());
     python.wait().unwrap();
     assert_eq!(content(&lab.finished()), b"no name");
@@ -347,7 +389,11 @@ fn paused_means_that_nothing_is_held() {
     lab.send(Command::Resume);
     lab.send(Command::Grab);
     lab.until(|notice| matches!(notice, Notice::Grabbed { .. }).then_some(()));
-    OpenOptions::new().write(true).create_new(true).open(lab.path("in/Flash-resumed")).unwrap();
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(lab.path("in/Flash-resumed"))
+        .unwrap();
     assert!(lab.held().source.ends_with("Flash-resumed"));
 }
 
@@ -358,7 +404,10 @@ fn a_lost_file_is_told() {
     let mut count = 0;
     // A name that is gone at once, and nobody has it open: the link wins some of these races.
     loop {
-        assert!(Instant::now() < deadline, "the link won {count} races in a row");
+        assert!(
+            Instant::now() < deadline,
+            "the link won {count} races in a row"
+        );
         let path = lab.path(&format!("in/Flash{count}"));
         count += 1;
         drop(File::create_new(&path).unwrap());
@@ -376,7 +425,8 @@ fn a_lost_file_is_told() {
     }
 }
 
-/// In another mount namespace a path reads as anything: an older file of the same name there is not ours.
+/// In another mount namespace a path reads as anything: an older file of the same name there is not
+/// ours.
 #[test]
 fn a_namesake_in_another_namespace_is_left_alone() {
     let lab = Lab::new("in", "Flash*", false);
@@ -384,7 +434,15 @@ fn a_namesake_in_another_namespace_is_left_alone() {
     let name = "FlashNamesake";
     let script = "exec 3>\"$1\"; rm \"$1\"; printf other >&3; echo; read line";
     let mut other = std::process::Command::new("unshare")
-        .args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"])
+        .args([
+            "--user",
+            "--map-root-user",
+            "--mount",
+            "sh",
+            "-c",
+            script,
+            "sh",
+        ])
         .arg(lab.path("elsewhere").join(name))
         .stdin(std::process::Stdio::piped())
         .stdout(std::process::Stdio::piped())
@@ -427,14 +485,30 @@ fn a_sandbox_that_starts_later_is_looked_into() {
     let script = "echo; read line; touch \"$2/bus-proxy\"; read line; \
                   exec 3>/var/tmp/Flash1; rm /var/tmp/Flash1; echo hidden >&3; echo; read line";
     let mut sandbox = std::process::Command::new("bwrap")
-        .args(["--dev-bind", "/", "/", "--tmpfs", "/var/tmp", "sh", "-c", script, "sh", "x"])
+        .args([
+            "--dev-bind",
+            "/",
+            "/",
+            "--tmpfs",
+            "/var/tmp",
+            "sh",
+            "-c",
+            script,
+            "sh",
+            "x",
+        ])
         .arg(lab.path("run/webkitgtk"))
         .stdin(std::process::Stdio::piped())
         .stdout(std::process::Stdio::piped())
         .spawn()
         .expect("bwrap (package bubblewrap)");
     let mut stdin = sandbox.stdin.take().unwrap();
-    sandbox.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+    sandbox
+        .stdout
+        .as_mut()
+        .unwrap()
+        .read_exact(&mut [0])
+        .unwrap();
     stdin.write_all(b"\n").unwrap();
     // Nothing tells from outside when the folder is watched: a file is offered until one is held.
     stdin.write_all(b"\n").unwrap();

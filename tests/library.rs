@@ -1,7 +1,8 @@
-//! The library on real file systems: one on disk, one in memory, full ones, read-only ones, and ones that go away.
+//! The library on real file systems: one on disk, one in memory, full ones, read-only ones, and
+//! ones that go away.
 //!
-//! The one on disk is that of the build. Another is taken with `FISGA_TEST_DISK=FOLDER`, say one that can share blocks
-//! (btrfs, xfs).
+//! The one on disk is that of the build. Another is taken with `FISGA_TEST_DISK=FOLDER`, say one
+//! that can share blocks (btrfs, xfs).
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
@@ -66,7 +67,11 @@ impl Hold {
         let name = OsStr::from_bytes(b"-held\n\xff");
         fs::write(dir.join(name), content).unwrap();
         fs::set_permissions(dir.join(name), fs::Permissions::from_mode(0o600)).unwrap();
-        Self { dir: dir.to_owned(), name, file: File::open(dir.join(name)).unwrap() }
+        Self {
+            dir: dir.to_owned(),
+            name,
+            file: File::open(dir.join(name)).unwrap(),
+        }
     }
 
     fn path(&self) -> PathBuf {
@@ -80,15 +85,26 @@ impl Hold {
         change: impl FnOnce(&mut Held<'_>),
     ) -> Result<Placed, Error> {
         let dir = File::open(&self.dir).unwrap();
-        let staged = Some(Staged { dir: dir.as_fd(), name: self.name });
-        let mut held = Held { file: &self.file, staged, writer: false, len: None };
+        let staged = Some(Staged {
+            dir: dir.as_fd(),
+            name: self.name,
+        });
+        let mut held = Held {
+            file: &self.file,
+            staged,
+            writer: false,
+            len: None,
+        };
         change(&mut held);
         let stop = AtomicBool::new(false);
         place::place(
             &held,
             library,
             &Name::plain(name, "mp4"),
-            &mut Work { progress: &mut |_, _| (), stop: &stop },
+            &mut Work {
+                progress: &mut |_, _| (),
+                stop: &stop,
+            },
         )
     }
 
@@ -105,8 +121,12 @@ fn library(parent: &Path) -> PathBuf {
 
 /// All that is in a folder, hidden names too.
 fn names(folder: &Path) -> Vec<String> {
-    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
-    let mut names: Vec<_> = entries.map(|name| name.to_string_lossy().into_owned()).collect();
+    let entries = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name());
+    let mut names: Vec<_> = entries
+        .map(|name| name.to_string_lossy().into_owned())
+        .collect();
     names.sort();
     names
 }
@@ -114,7 +134,10 @@ fn names(folder: &Path) -> Vec<String> {
 /// Something that two halves of are never equal in.
 fn content(len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
-    blake3::Hasher::new().update(b"content").finalize_xof().fill(&mut bytes);
+    blake3::Hasher::new()
+        .update(b"content")
+        .finalize_xof()
+        .fill(&mut bytes);
     bytes
 }
 
@@ -127,19 +150,39 @@ fn an_inode_that_is_ours_alone_is_linked() {
         assert_eq!((placed.means, placed.bytes), (Means::Link, 7));
         let metadata = fs::metadata(&placed.path).unwrap();
         assert_eq!(FileId::of(&hold.file).unwrap(), placed.id);
-        assert_eq!(metadata.nlink(), 2, "the staged name stays until the history is written");
+        assert_eq!(
+            metadata.nlink(),
+            2,
+            "the staged name stays until the history is written"
+        );
 
         let fresh = library.join("fresh");
-        OpenOptions::new().write(true).create_new(true).open(&fresh).unwrap();
+        OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(&fresh)
+            .unwrap();
         let umask = 0o666 & !fs::metadata(fresh).unwrap().mode() & 0o777;
         assert_eq!(metadata.mode() & 0o777, 0o644 & !umask);
 
-        assert_eq!(place::find(&library, &hold.file).unwrap(), Some(placed.path.clone()), "after a crash");
+        assert_eq!(
+            place::find(&library, &hold.file).unwrap(),
+            Some(placed.path.clone()),
+            "after a crash"
+        );
         fs::remove_file(hold.path()).unwrap();
-        assert_eq!(place::find(&library, &hold.file).unwrap(), None, "nothing to clear up");
+        assert_eq!(
+            place::find(&library, &hold.file).unwrap(),
+            None,
+            "nothing to clear up"
+        );
         let metadata = fs::metadata(&placed.path).unwrap();
         let accessed = (metadata.atime(), metadata.atime_nsec());
-        assert_eq!(accessed, (metadata.mtime(), metadata.mtime_nsec()), "nobody has opened it");
+        assert_eq!(
+            accessed,
+            (metadata.mtime(), metadata.mtime_nsec()),
+            "nobody has opened it"
+        );
         assert_eq!(fs::read(&placed.path).unwrap(), b"content");
     }
 }
@@ -155,10 +198,30 @@ fn anything_else_is_copied() {
             b"content",
         ),
         ("a writer", |_| (), |held| held.writer = true, b"content"),
-        ("padding to be cut", |_| (), |held| held.len = Some(4), b"cont"),
-        ("a length beyond the end", |_| (), |held| (held.len, held.writer) = (Some(99), true), b"content"),
-        ("no staged name", |_| (), |held| held.staged = None, b"content"),
-        ("no name at all", |hold| fs::remove_file(hold.path()).unwrap(), |_| (), b"content"),
+        (
+            "padding to be cut",
+            |_| (),
+            |held| held.len = Some(4),
+            b"cont",
+        ),
+        (
+            "a length beyond the end",
+            |_| (),
+            |held| (held.len, held.writer) = (Some(99), true),
+            b"content",
+        ),
+        (
+            "no staged name",
+            |_| (),
+            |held| held.staged = None,
+            b"content",
+        ),
+        (
+            "no name at all",
+            |hold| fs::remove_file(hold.path()).unwrap(),
+            |_| (),
+            b"content",
+        ),
         (
             "a staged name that leads elsewhere",
             |hold| {
@@ -172,15 +235,28 @@ fn anything_else_is_copied() {
     for dir in [on_disk(), in_memory()] {
         for (what, before, change, expected) in cases {
             let staging = TempDir::new_in(dir.path()).unwrap();
-            let (hold, library) = (Hold::new(staging.path(), b"content"), library(staging.path()));
+            let (hold, library) = (
+                Hold::new(staging.path(), b"content"),
+                library(staging.path()),
+            );
             before(&hold);
-            let held = (names(staging.path()), hold.file.metadata().unwrap().ctime_nsec());
+            let held = (
+                names(staging.path()),
+                hold.file.metadata().unwrap().ctime_nsec(),
+            );
             let placed = hold.place_as(&library, "A film", change).unwrap();
-            assert!(matches!(placed.means, Means::Copy | Means::Clone), "{what}: {:?}", placed.means);
+            assert!(
+                matches!(placed.means, Means::Copy | Means::Clone),
+                "{what}: {:?}",
+                placed.means
+            );
             assert_eq!(fs::read(&placed.path).unwrap(), expected, "{what}");
             assert_eq!(fs::metadata(&placed.path).unwrap().nlink(), 1, "{what}");
             assert_ne!(placed.id, FileId::of(&hold.file).unwrap(), "{what}");
-            let after = (names(staging.path()), hold.file.metadata().unwrap().ctime_nsec());
+            let after = (
+                names(staging.path()),
+                hold.file.metadata().unwrap().ctime_nsec(),
+            );
             assert_eq!(after, held, "{what}: the held file is as it was");
             assert_eq!(names(&library), ["A film.mp4"]);
         }
@@ -190,15 +266,24 @@ fn anything_else_is_copied() {
 #[test]
 fn between_file_systems_with_holes() {
     for (from, to) in [(on_disk(), in_memory()), (in_memory(), on_disk())] {
-        let (hold, library) = (Hold::new(from.path(), &content(3 << 20)), library(to.path()));
+        let (hold, library) = (
+            Hold::new(from.path(), &content(3 << 20)),
+            library(to.path()),
+        );
         let writer = OpenOptions::new().write(true).open(hold.path()).unwrap();
         writer.write_all_at(b"the end", 64 << 20).unwrap();
         writer.set_len(80 << 20).unwrap();
         let placed = hold.place(&library).unwrap();
         assert_eq!(placed.means, Means::Copy);
-        assert!(fs::read(hold.path()).unwrap() == fs::read(&placed.path).unwrap(), "the same bytes");
+        assert!(
+            fs::read(hold.path()).unwrap() == fs::read(&placed.path).unwrap(),
+            "the same bytes"
+        );
         let blocks = fs::metadata(&placed.path).unwrap().blocks();
-        assert!(blocks * 512 < 5 << 20, "{blocks} blocks: the holes are holes");
+        assert!(
+            blocks * 512 < 5 << 20,
+            "{blocks} blocks: the holes are holes"
+        );
     }
 }
 
@@ -210,8 +295,13 @@ fn names_that_are_taken() {
     symlink("nowhere", library.join("A film (2).mp4")).unwrap();
     fs::create_dir(library.join("A film (3).mp4")).unwrap();
     for (n, writer) in [(4, true), (5, false), (6, true)] {
-        let hold = Hold::new(TempDir::new_in(dir.path()).unwrap().keep().as_path(), b"content");
-        let placed = hold.place_as(&library, "A film", |held| held.writer = writer).unwrap();
+        let hold = Hold::new(
+            TempDir::new_in(dir.path()).unwrap().keep().as_path(),
+            b"content",
+        );
+        let placed = hold
+            .place_as(&library, "A film", |held| held.writer = writer)
+            .unwrap();
         assert_eq!(placed.path, library.join(format!("A film ({n}).mp4")));
     }
     assert_eq!(fs::read(library.join("A film.mp4")).unwrap(), b"mine");
@@ -220,37 +310,58 @@ fn names_that_are_taken() {
 #[test]
 fn many_at_once_get_a_name_each() {
     let (dir, hold_dir) = (on_disk(), on_disk());
-    let (library, hold) = (library(dir.path()), Hold::new(hold_dir.path(), &content(100_000)));
+    let (library, hold) = (
+        library(dir.path()),
+        Hold::new(hold_dir.path(), &content(100_000)),
+    );
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
                 for _ in 0..10 {
-                    hold.place_as(&library, "A film", |held| held.writer = true).unwrap();
+                    hold.place_as(&library, "A film", |held| held.writer = true)
+                        .unwrap();
                 }
             });
         }
     });
     assert_eq!(names(&library).len(), 80);
     for name in names(&library) {
-        assert!(fs::read(library.join(&name)).unwrap() == content(100_000), "{name}");
+        assert!(
+            fs::read(library.join(&name)).unwrap() == content(100_000),
+            "{name}"
+        );
     }
 }
 
 #[test]
 fn a_stopped_copy_leaves_nothing() {
     let (from, to) = (in_memory(), on_disk());
-    let (hold, library) = (Hold::new(from.path(), &content(20 << 20)), library(to.path()));
+    let (hold, library) = (
+        Hold::new(from.path(), &content(20 << 20)),
+        library(to.path()),
+    );
     let (stop, mut seen) = (AtomicBool::new(false), Vec::new());
     let mut progress = |done: u64, total: u64| {
         seen.push((done, total));
         stop.store(done > 9 << 20, Ordering::Relaxed);
     };
-    let held = Held { file: &hold.file, staged: None, writer: false, len: None };
-    let work = &mut Work { progress: &mut progress, stop: &stop };
+    let held = Held {
+        file: &hold.file,
+        staged: None,
+        writer: false,
+        len: None,
+    };
+    let work = &mut Work {
+        progress: &mut progress,
+        stop: &stop,
+    };
     let error = place::place(&held, &library, &Name::plain("A film", "mp4"), work).unwrap_err();
     assert!(matches!(error, Error::Stopped) && error.retry());
     assert!(
-        !seen.is_empty() && seen.iter().all(|&(done, total)| done < total && total == 20 << 20),
+        !seen.is_empty()
+            && seen
+                .iter()
+                .all(|&(done, total)| done < total && total == 20 << 20),
         "{seen:?}"
     );
     assert_eq!(names(&library), [""; 0]);
@@ -268,9 +379,23 @@ fn a_killed_copy_leaves_nothing() {
             println!("half-way");
             let _ = std::io::stdin().read(&mut [0]);
         };
-        let held = Held { file: &hold.file, staged: None, writer: false, len: None };
-        let work = &mut Work { progress: &mut progress, stop: &stop };
-        place::place(&held, Path::new(&library), &Name::plain("A film", "mp4"), work).unwrap();
+        let held = Held {
+            file: &hold.file,
+            staged: None,
+            writer: false,
+            len: None,
+        };
+        let work = &mut Work {
+            progress: &mut progress,
+            stop: &stop,
+        };
+        place::place(
+            &held,
+            Path::new(&library),
+            &Name::plain("A film", "mp4"),
+            work,
+        )
+        .unwrap();
         return;
     }
     let dir = on_disk();
@@ -283,7 +408,10 @@ fn a_killed_copy_leaves_nothing() {
         .spawn()
         .unwrap();
     let mut staging = None;
-    for line in BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap) {
+    for line in BufReader::new(child.stdout.take().unwrap())
+        .lines()
+        .map(Result::unwrap)
+    {
         if let Some(at) = line.find("staging ") {
             staging = Some(line[at + 8..].to_owned());
         }
@@ -295,7 +423,9 @@ fn a_killed_copy_leaves_nothing() {
     child.wait().unwrap();
     fs::remove_dir_all(staging.expect("the child got that far")).unwrap();
     // Without nameless files, something hidden waits for the next start.
-    let hidden = names(&library).into_iter().all(|name| name.starts_with('.'));
+    let hidden = names(&library)
+        .into_iter()
+        .all(|name| name.starts_with('.'));
     assert!(hidden && place::sweep(&library).unwrap() <= 1);
     assert_eq!(names(&library), [""; 0]);
 }
@@ -312,7 +442,10 @@ fn a_full_disk() {
     fs::write(&ballast, vec![1; 600 << 10]).unwrap();
     let hold = Hold::new(other.path(), &content(600 << 10));
     let error = hold.place(&library).unwrap_err();
-    assert!(matches!(error, Error::NoSpace { .. }) && error.retry(), "{error:?}");
+    assert!(
+        matches!(error, Error::NoSpace { .. }) && error.retry(),
+        "{error:?}"
+    );
     assert_eq!(names(&library), ["ballast"]);
     let too_much = |file: &mut File| file.write_all(&content(600 << 10));
     let error = place::write_new(&library, &Name::plain("A film", "mp4"), too_much).unwrap_err();
@@ -333,7 +466,10 @@ fn a_read_only_disk() {
     mount_again("remount,ro", disk.path());
     let hold = Hold::new(other.path(), b"content");
     let error = hold.place(&library).unwrap_err();
-    assert!(matches!(error, Error::ReadOnly { .. }) && error.retry(), "{error:?}");
+    assert!(
+        matches!(error, Error::ReadOnly { .. }) && error.retry(),
+        "{error:?}"
+    );
     mount_again("remount,rw", disk.path());
     hold.place(&library).unwrap();
 }
@@ -348,7 +484,14 @@ fn a_bind_mount() {
     let (staging, bound) = (dir.path().join("staging"), dir.path().join("bound"));
     fs::create_dir_all(&staging).unwrap();
     fs::create_dir_all(&bound).unwrap();
-    assert!(Command::new("mount").arg("--bind").args([&bound, &bound]).status().unwrap().success());
+    assert!(
+        Command::new("mount")
+            .arg("--bind")
+            .args([&bound, &bound])
+            .status()
+            .unwrap()
+            .success()
+    );
     let hold = Hold::new(&staging, b"content");
     let placed = hold.place(&library(&bound)).unwrap();
     assert_ne!(placed.means, Means::Link);
@@ -361,10 +504,16 @@ fn a_library_that_goes_away() {
     let (hold, library) = (Hold::new(dir.path(), b"content"), library(dir.path()));
     fs::remove_dir(&library).unwrap();
     let error = hold.place(&library).unwrap_err();
-    assert!(matches!(error, Error::Missing { .. }) && error.retry(), "{error:?}");
+    assert!(
+        matches!(error, Error::Missing { .. }) && error.retry(),
+        "{error:?}"
+    );
     assert!(!library.exists(), "placing makes no second library");
     fs::write(&library, "a file").unwrap();
-    assert!(matches!(hold.place(&library).unwrap_err(), Error::Missing { .. }));
+    assert!(matches!(
+        hold.place(&library).unwrap_err(),
+        Error::Missing { .. }
+    ));
     fs::remove_file(&library).unwrap();
     place::prepare(&library).unwrap();
     hold.place(&library).unwrap();
@@ -374,12 +523,22 @@ fn a_library_that_goes_away() {
 fn what_is_replaced_stays_readable() {
     let dir = on_disk();
     let (hold, library) = (Hold::new(dir.path(), &content(1000)), library(dir.path()));
-    let saved = hold.place_as(&library, "A film", |held| held.writer = true).unwrap();
+    let saved = hold
+        .place_as(&library, "A film", |held| held.writer = true)
+        .unwrap();
     let mut reader = File::open(&saved.path).unwrap();
     fs::write(hold.path(), content(5000)).unwrap();
     let stop = AtomicBool::new(false);
-    let mut work = Work { progress: &mut |_, _| (), stop: &stop };
-    let held = Held { file: &hold.file, staged: None, writer: true, len: None };
+    let mut work = Work {
+        progress: &mut |_, _| (),
+        stop: &stop,
+    };
+    let held = Held {
+        file: &hold.file,
+        staged: None,
+        writer: true,
+        len: None,
+    };
     let newer = place::replace(&saved, &held, &mut work).unwrap();
     assert_eq!(newer.path, saved.path);
     assert!(fs::read(&newer.path).unwrap() == content(5000));
@@ -407,14 +566,22 @@ fn what_is_written_fails_as_a_whole() {
     assert!(matches!(failed.unwrap_err(), Error::Other { .. }));
     assert_eq!(names(dir.path()), [""; 0]);
     let placed = place::write_new(dir.path(), &name, |file| file.write_all(b"whole")).unwrap();
-    assert_eq!((placed.means, fs::read(&placed.path).unwrap()), (Means::Written, b"whole".to_vec()));
+    assert_eq!(
+        (placed.means, fs::read(&placed.path).unwrap()),
+        (Means::Written, b"whole".to_vec())
+    );
 }
 
 /// A history in which these files were saved, in this order.
 fn history(dir: &Path, saved: &[&Path]) -> History {
     let history = History::open(&dir.join("history.jsonl")).unwrap();
     for path in saved {
-        let entry = Entry::new(chrono::Local::now(), Outcome::Saved, "/tmp/Flash1".into(), "flash".into());
+        let entry = Entry::new(
+            chrono::Local::now(),
+            Outcome::Saved,
+            "/tmp/Flash1".into(),
+            "flash".into(),
+        );
         history.append(&entry.at(path)).unwrap();
     }
     history
@@ -434,23 +601,47 @@ fn discarding() {
         fs::write(&path, "content").unwrap();
         path
     };
-    let (first, last) = (file(library.join("first.mp4")), file(library.join("last\n\u{1f3ac}.mp4")));
-    let (moved, foreign) = (file(elsewhere.join("moved.mp4")), file(elsewhere.join("foreign.mp4")));
+    let (first, last) = (
+        file(library.join("first.mp4")),
+        file(library.join("last\n\u{1f3ac}.mp4")),
+    );
+    let (moved, foreign) = (
+        file(elsewhere.join("moved.mp4")),
+        file(elsewhere.join("foreign.mp4")),
+    );
     let link = library.join("link.mp4");
     symlink(&foreign, &link).unwrap();
     let history = history(dir.path(), &[&first, &moved, &last]);
     let discard = |target: &OsStr| trash::discard(target, &library, &history);
 
-    assert!(matches!(discard(foreign.as_os_str()), Err(trash::Error::NotOurs { .. })));
-    assert!(matches!(discard(link.as_os_str()), Err(trash::Error::NoFile { .. })));
-    assert!(matches!(discard(library.as_os_str()), Err(trash::Error::NoFile { .. })));
-    assert!(matches!(discard(OsStr::new("not there")), Err(trash::Error::Missing { .. })));
+    assert!(matches!(
+        discard(foreign.as_os_str()),
+        Err(trash::Error::NotOurs { .. })
+    ));
+    assert!(matches!(
+        discard(link.as_os_str()),
+        Err(trash::Error::NoFile { .. })
+    ));
+    assert!(matches!(
+        discard(library.as_os_str()),
+        Err(trash::Error::NoFile { .. })
+    ));
+    assert!(matches!(
+        discard(OsStr::new("not there")),
+        Err(trash::Error::Missing { .. })
+    ));
     let escape = library.join("../../elsewhere/foreign.mp4");
-    assert!(matches!(discard(escape.as_os_str()), Err(trash::Error::NotOurs { .. })));
+    assert!(matches!(
+        discard(escape.as_os_str()),
+        Err(trash::Error::NotOurs { .. })
+    ));
 
     assert_eq!(discard(OsStr::new("LAST")).unwrap(), last);
     assert!(
-        matches!(discard(OsStr::new("LAST")), Err(trash::Error::Missing { .. })),
+        matches!(
+            discard(OsStr::new("LAST")),
+            Err(trash::Error::Missing { .. })
+        ),
         "and not the one before"
     );
     assert_eq!(discard(OsStr::new("first.mp4")).unwrap(), first);
@@ -464,7 +655,10 @@ fn discarding() {
     mount_again("remount,ro", dir.path());
     let error = discard(stuck.as_os_str()).unwrap_err();
     assert!(matches!(error, trash::Error::Trash { .. }), "{error:?}");
-    assert!(error.to_string().contains("Read-only file system"), "{error}");
+    assert!(
+        error.to_string().contains("Read-only file system"),
+        "{error}"
+    );
     assert!(stuck.exists());
 }
 
@@ -487,14 +681,25 @@ fn what_leaves_by_itself() {
     fs::create_dir(library.join("Incomplete")).unwrap();
     let save = |folder: &Path, name: &str| {
         let write = |file: &mut File| file.write_all(&content(100_000));
-        place::write_new(folder, &Name::plain(name, "mp4"), write).unwrap().path
+        place::write_new(folder, &Name::plain(name, "mp4"), write)
+            .unwrap()
+            .path
     };
     let old = |path: &Path, days: u64| {
         let time = SystemTime::now() - Duration::from_secs(days * 24 * 60 * 60);
         let times = fs::FileTimes::new().set_modified(time).set_accessed(time);
-        File::options().write(true).open(path).unwrap().set_times(times).unwrap();
+        File::options()
+            .write(true)
+            .open(path)
+            .unwrap()
+            .set_times(times)
+            .unwrap();
     };
-    let (first, opened, third) = (save(&library, "first"), save(&library, "opened"), save(&library, "third"));
+    let (first, opened, third) = (
+        save(&library, "first"),
+        save(&library, "opened"),
+        save(&library, "third"),
+    );
     let mine = library.join("mine.mp4");
     fs::write(&mine, content(100_000)).unwrap();
     for (path, days) in [(&first, 4), (&opened, 3), (&third, 2), (&mine, 9)] {
@@ -510,8 +715,15 @@ fn what_leaves_by_itself() {
     let next = upkeep::expire(&library, &history, 7, SystemTime::now(), &mut |line| {
         told.push((line, half.exists()));
     });
-    let left = next.unwrap().unwrap().duration_since(SystemTime::now()).unwrap();
-    assert!(left > Duration::from_secs(6 * 24 * 60 * 60), "the newer one is due in a week: {left:?}");
+    let left = next
+        .unwrap()
+        .unwrap()
+        .duration_since(SystemTime::now())
+        .unwrap();
+    assert!(
+        left > Duration::from_secs(6 * 24 * 60 * 60),
+        "the newer one is due in a week: {left:?}"
+    );
     let line = "incomplete for 7 days, and now going to the trash: half 45 %.mp4";
     assert_eq!(told, [(line.to_owned(), true)], "told before it happened");
     assert_eq!(names(&library.join("Incomplete")), ["newer 50 %.mp4"]);
@@ -520,9 +732,20 @@ fn what_leaves_by_itself() {
     upkeep::keep_below(&library, &history, 500_000, 0, &mut |line| told.push(line)).unwrap();
     assert_eq!(told, [""; 0], "small enough");
     upkeep::keep_below(&library, &history, 500_000, 1, &mut |line| told.push(line)).unwrap();
-    assert!(told.len() == 1 && told[0].ends_with("the oldest first: first.mp4"), "{told:?}");
-    assert_eq!(names(&library), ["Incomplete", "mine.mp4", "opened.mp4", "third.mp4"]);
+    assert!(
+        told.len() == 1 && told[0].ends_with("the oldest first: first.mp4"),
+        "{told:?}"
+    );
+    assert_eq!(
+        names(&library),
+        ["Incomplete", "mine.mp4", "opened.mp4", "third.mp4"]
+    );
     upkeep::keep_below(&library, &history, 0, 0, &mut |line| told.push(line)).unwrap();
     assert_eq!(names(&library), ["Incomplete", "mine.mp4", "opened.mp4"]);
-    assert!(told.last().unwrap().ends_with("nothing more can leave it: the rest was opened"), "{told:?}");
+    assert!(
+        told.last()
+            .unwrap()
+            .ends_with("nothing more can leave it: the rest was opened"),
+        "{told:?}"
+    );
 }

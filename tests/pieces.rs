@@ -28,7 +28,10 @@ fn caches_only() -> (Sandbox, PathBuf) {
 /// Six segments and their playlist, as ffmpeg makes them of a clip.
 fn segments(folder: &Path) -> (Vec<Vec<u8>>, Vec<u8>) {
     let mut command = Command::new(common::program("ffmpeg", "ffmpeg"));
-    command.current_dir(folder).args(["-nostdin", "-v", "error", "-i"]).arg(media::clip("short.mp4"));
+    command
+        .current_dir(folder)
+        .args(["-nostdin", "-v", "error", "-i"])
+        .arg(media::clip("short.mp4"));
     command.args([
         "-c:v",
         "libx264",
@@ -42,7 +45,13 @@ fn segments(folder: &Path) -> (Vec<Vec<u8>>, Vec<u8>) {
         "copy",
     ]);
     command.args(["-f", "hls", "-hls_time", "2", "-hls_playlist_type", "vod"]);
-    assert!(command.args(["-hls_segment_filename", "seg%d.ts", "list.m3u8"]).status().unwrap().success());
+    assert!(
+        command
+            .args(["-hls_segment_filename", "seg%d.ts", "list.m3u8"])
+            .status()
+            .unwrap()
+            .success()
+    );
     let list = fs::read(folder.join("list.m3u8")).unwrap();
     let names: Vec<String> = String::from_utf8(list.clone())
         .unwrap()
@@ -51,28 +60,55 @@ fn segments(folder: &Path) -> (Vec<Vec<u8>>, Vec<u8>) {
         .map(Into::into)
         .collect();
     assert!(names.len() >= 4, "{names:?}");
-    (names.iter().map(|name| fs::read(folder.join(name)).unwrap()).collect(), list)
+    (
+        names
+            .iter()
+            .map(|name| fs::read(folder.join(name)).unwrap())
+            .collect(),
+        list,
+    )
 }
 
 /// Waits until so many files lie in staging, and so many bytes in those that are no links.
 fn staged(sandbox: &Sandbox, count: usize, bytes: usize) {
-    let staging = sandbox.library().join(format!(".fisga-{}", rustix::process::getuid().as_raw()));
+    let staging = sandbox
+        .library()
+        .join(format!(".fisga-{}", rustix::process::getuid().as_raw()));
     let there = || {
-        let all: Vec<_> =
-            fs::read_dir(&staging).unwrap().flatten().filter_map(|e| e.metadata().ok()).collect();
-        let own = all.iter().filter(|m| m.nlink() == 1).map(|m| m.len() as usize).sum::<usize>();
+        let all: Vec<_> = fs::read_dir(&staging)
+            .unwrap()
+            .flatten()
+            .filter_map(|e| e.metadata().ok())
+            .collect();
+        let own = all
+            .iter()
+            .filter(|m| m.nlink() == 1)
+            .map(|m| m.len() as usize)
+            .sum::<usize>();
         all.len() == count && own >= bytes
     };
-    assert!(common::wait_until(SOON, &staging, there), "not {count}: {:?}", common::files(&staging));
+    assert!(
+        common::wait_until(SOON, &staging, there),
+        "not {count}: {:?}",
+        common::files(&staging)
+    );
 }
 
-/// What was held of a stream before fisga was killed counts, its playlist too, though the cache has thrown it away.
+/// What was held of a stream before fisga was killed counts, its playlist too, though the cache has
+/// thrown it away.
 #[test]
 fn a_stream_survives_a_crash_in_the_middle() {
     let (sandbox, cache) = caches_only();
     let (segments, list) = segments(&sandbox.tmp());
     let put = |number: usize, name: &str, kind: &str, body: &[u8]| {
-        entry(&cache, number as u64, &format!("https://cdn.example/film/{name}"), kind, body).unwrap()
+        entry(
+            &cache,
+            number as u64,
+            &format!("https://cdn.example/film/{name}"),
+            kind,
+            body,
+        )
+        .unwrap()
     };
     let fisga = sandbox.watch();
     let mut early = vec![put(100, "list.m3u8", "audio/mpegurl", &list)];
@@ -85,12 +121,19 @@ fn a_stream_survives_a_crash_in_the_middle() {
         put(n, &format!("seg{n}.ts"), "video/mp2t", segment);
     }
     let saved = fisga.wait_saved(SOON);
-    assert_eq!((&*saved.verdict, fs::read(&saved.path).unwrap() == segments.concat()), ("complete", true));
+    assert_eq!(
+        (
+            &*saved.verdict,
+            fs::read(&saved.path).unwrap() == segments.concat()
+        ),
+        ("complete", true)
+    );
     assert_eq!(saved.producer.as_deref(), Some("chromium"));
     fisga.stop();
 }
 
-/// Chromium empties a file of ranges in place, and our link with it; what was copied before survives a crash.
+/// Chromium empties a file of ranges in place, and our link with it; what was copied before
+/// survives a crash.
 #[test]
 fn ranges_survive_being_emptied_and_a_crash() {
     let (sandbox, cache) = caches_only();
@@ -108,7 +151,10 @@ fn ranges_survive_being_emptied_and_a_crash() {
     let mut fisga = sandbox.watch();
     ranges(&cache, 7, url, &[(half as u64, &video[half..])]).unwrap();
     let saved = fisga.wait_saved(SOON);
-    assert_eq!((&*saved.verdict, fs::read(&saved.path).unwrap() == video), ("complete", true));
+    assert_eq!(
+        (&*saved.verdict, fs::read(&saved.path).unwrap() == video),
+        ("complete", true)
+    );
     staged(&sandbox, 0, 0);
     fisga.stop();
 }

@@ -24,7 +24,8 @@ use common::{
 use fisga::event::{Event, How, Saved};
 use serde_json::json;
 
-/// Enough to play a minute of video eight times as fast, on a machine that is busy with other things.
+/// Enough to play a minute of video eight times as fast, on a machine that is busy with other
+/// things.
 const PLAYED: Duration = Duration::from_secs(180);
 
 static TURN: Mutex<()> = Mutex::new(());
@@ -33,7 +34,8 @@ fn turn() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A sandbox with a shipped rule on, a display, and a server that sends 6 MB a second on each connection.
+/// A sandbox with a shipped rule on, a display, and a server that sends 6 MB a second on each
+/// connection.
 struct Stage {
     sandbox: Sandbox,
     display: Xvfb,
@@ -51,7 +53,12 @@ impl Stage {
         sandbox.configure(json!({ "rules": rules(&[rule], json!([])) }));
         let display = Xvfb::start(&sandbox);
         let server = Server::start(&media::folder(), 6_000_000);
-        Self { sandbox, display, server, _turn: turn }
+        Self {
+            sandbox,
+            display,
+            server,
+            _turn: turn,
+        }
     }
 
     fn minibrowser(&self, page: &Page) -> Browser {
@@ -63,13 +70,17 @@ impl Stage {
     }
 }
 
-/// The next file in the library that is a clip, byte for byte. Other programs on the machine play, too: what they
-/// leave in a folder that all share is passed over.
+/// The next file in the library that is a clip, byte for byte. Other programs on the machine play,
+/// too: what they leave in a folder that all share is passed over.
 fn wait_same(fisga: &mut Fisga, clip: &Path) -> Saved {
-    let event = fisga.wait_for(&format!("{}, byte for byte", clip.display()), PLAYED, |event| match event {
-        Event::Saved(saved) => same(Path::new(&saved.path), clip),
-        _ => false,
-    });
+    let event = fisga.wait_for(
+        &format!("{}, byte for byte", clip.display()),
+        PLAYED,
+        |event| match event {
+            Event::Saved(saved) => same(Path::new(&saved.path), clip),
+            _ => false,
+        },
+    );
     match event {
         Event::Saved(saved) => saved,
         _ => unreachable!(),
@@ -86,7 +97,11 @@ fn minibrowser() {
         stage.server.wait_for("ended", PLAYED);
         drop(browser);
         let saved = wait_same(&mut fisga, &clip);
-        assert_eq!((saved.verdict.as_str(), saved.rule.as_str()), ("complete", "webkit"), "{name}");
+        assert_eq!(
+            (saved.verdict.as_str(), saved.rule.as_str()),
+            ("complete", "webkit"),
+            "{name}"
+        );
         assert_eq!(saved.container, name.split_once('.').unwrap().1);
     }
     fisga.stop();
@@ -102,24 +117,37 @@ fn minibrowser_half_way() {
     stage.server.wait_for("playing", PLAYED);
     drop(browser);
     let event = fisga.wait_for("part of the clip", SOON, |event| match event {
-        Event::Saved(saved) => saved.bytes <= clip.metadata().unwrap().len() && saved.verdict == "incomplete",
+        Event::Saved(saved) => {
+            saved.bytes <= clip.metadata().unwrap().len() && saved.verdict == "incomplete"
+        }
         _ => false,
     });
-    let Event::Saved(saved) = event else { unreachable!() };
-    assert!(saved.path.contains("/Incomplete/") && saved.fraction < 0.9, "{saved:?}");
+    let Event::Saved(saved) = event else {
+        unreachable!()
+    };
+    assert!(
+        saved.path.contains("/Incomplete/") && saved.fraction < 0.9,
+        "{saved:?}"
+    );
     fisga.stop();
 }
 
-/// GStreamer's playbin with the download flag, with the temporary file and the library on one file system and on two.
+/// GStreamer's playbin with the download flag, with the temporary file and the library on one file
+/// system and on two.
 #[test]
 fn playbin() {
     let clip = media::clip("short.mp4");
-    for (home, library) in [(std::env::temp_dir(), None), ("/dev/shm".into(), Some(media::folder()))] {
+    for (home, library) in [
+        (std::env::temp_dir(), None),
+        ("/dev/shm".into(), Some(media::folder())),
+    ] {
         let stage = Stage::on(Sandbox::on(&home), "gstreamer");
         let library = library.map(|folder| tempfile::tempdir_in(folder).unwrap());
         if let Some(library) = &library {
             let rules = rules(&["gstreamer"], json!([]));
-            stage.sandbox.configure(json!({ "library": library.path(), "rules": rules }));
+            stage
+                .sandbox
+                .configure(json!({ "library": library.path(), "rules": rules }));
         }
         let mut fisga = stage.sandbox.watch();
         let mut player = playbin_of(&stage, "short.mp4");
@@ -127,7 +155,10 @@ fn playbin() {
         let status = player.wait(PLAYED).expect("the player ends with the video");
         assert!(status.success(), "{status}");
         let saved = wait_same(&mut fisga, &clip);
-        assert_eq!((saved.verdict.as_str(), saved.how), ("complete", how(&held)));
+        assert_eq!(
+            (saved.verdict.as_str(), saved.how),
+            ("complete", how(&held))
+        );
         if let Some(library) = library {
             assert!(Path::new(&saved.path).starts_with(library.path()));
         }
@@ -138,7 +169,13 @@ fn playbin() {
 fn playbin_of(stage: &Stage, clip: &str) -> Group {
     let program = common::program("gst-launch-1.0", "gstreamer1.0-tools");
     let mut command = stage.sandbox.command(program);
-    command.args(["-q", "playbin", "flags=151", "video-sink=fakevideosink", "audio-sink=fakesink sync=true"]);
+    command.args([
+        "-q",
+        "playbin",
+        "flags=151",
+        "video-sink=fakevideosink",
+        "audio-sink=fakesink sync=true",
+    ]);
     command.arg(format!("uri={}", stage.server.url(clip)));
     Group::start(&mut command)
 }
@@ -168,8 +205,14 @@ fn player_first() {
 #[test]
 fn torrents() {
     for (rule, path) in [
-        ("webtorrent", "webtorrent/Some Film (1999)/Disc 1/Some Film.mp4"),
-        ("peerflix", "torrent-stream/0123456789abcdef/Some Film/Extras/a/b/c/Some Film.mp4"),
+        (
+            "webtorrent",
+            "webtorrent/Some Film (1999)/Disc 1/Some Film.mp4",
+        ),
+        (
+            "peerflix",
+            "torrent-stream/0123456789abcdef/Some Film/Extras/a/b/c/Some Film.mp4",
+        ),
     ] {
         let sandbox = Sandbox::new();
         sandbox.configure(json!({ "rules": rules(&[rule], json!([])) }));
@@ -186,8 +229,8 @@ fn torrents() {
     }
 }
 
-/// Plays a page in Firefox up to an event, closes it, and expects clips in the library, byte for byte, and nothing
-/// else.
+/// Plays a page in Firefox up to an event, closes it, and expects clips in the library, byte for
+/// byte, and nothing else.
 fn firefox_leaves(page: &Page, events: &[&str], clips: &[&str]) {
     let clips: Vec<_> = clips.iter().map(|name| media::clip(name)).collect();
     let mut stage = Stage::new("firefox");
@@ -199,10 +242,18 @@ fn firefox_leaves(page: &Page, events: &[&str], clips: &[&str]) {
     drop(browser);
     for clip in &clips {
         let saved = wait_same(&mut fisga, clip);
-        assert_eq!((saved.verdict.as_str(), saved.rule.as_str()), ("complete", "firefox"));
+        assert_eq!(
+            (saved.verdict.as_str(), saved.rule.as_str()),
+            ("complete", "firefox")
+        );
     }
     fisga.stop();
-    assert_eq!(stage.sandbox.saved().len(), clips.len(), "{:?}", stage.sandbox.saved());
+    assert_eq!(
+        stage.sandbox.saved().len(),
+        clips.len(),
+        "{:?}",
+        stage.sandbox.saved()
+    );
 }
 
 /// A plain play: the zeros at the end are cut.
@@ -219,19 +270,30 @@ fn firefox_webm() {
 /// The tail with the index arrives between the head and the rest.
 #[test]
 fn firefox_index_at_the_end() {
-    firefox_leaves(&Page::new("big-end.mp4").rate(8.0), &["ended"], &["big-end.mp4"]);
+    firefox_leaves(
+        &Page::new("big-end.mp4").rate(8.0),
+        &["ended"],
+        &["big-end.mp4"],
+    );
 }
 
 /// Forward, and then the whole: the second half lies before the first.
 #[test]
 fn firefox_seek() {
-    let page = Page::new("big.mp4?rate=3000000").rate(8.0).seek(1.0, 40.0).again();
+    let page = Page::new("big.mp4?rate=3000000")
+        .rate(8.0)
+        .seek(1.0, 40.0)
+        .again();
     firefox_leaves(&page, &["ended", "ended again"], &["big.mp4"]);
 }
 
 #[test]
 fn firefox_seek_in_webm() {
-    let page = Page::new("big.webm?rate=1500000").rate(8.0).seek(1.0, 40.0).seek(45.0, 20.0).again();
+    let page = Page::new("big.webm?rate=1500000")
+        .rate(8.0)
+        .seek(1.0, 40.0)
+        .seek(45.0, 20.0)
+        .again();
     firefox_leaves(&page, &["ended", "ended again"], &["big.webm"]);
 }
 
@@ -253,18 +315,23 @@ fn firefox_half_way() {
     drop(browser);
     let saved = fisga.wait_saved(SOON);
     assert_eq!(saved.verdict, "incomplete", "{saved:?}");
-    assert!(saved.path.contains("/Incomplete/") && (0.001..0.9).contains(&saved.fraction), "{saved:?}");
+    assert!(
+        saved.path.contains("/Incomplete/") && (0.001..0.9).contains(&saved.fraction),
+        "{saved:?}"
+    );
     // What is there lies where it belongs.
     let (made, clip) = (fs::read(&saved.path).unwrap(), fs::read(clip).unwrap());
     let blocks = made.chunks(32 << 10).zip(clip.chunks(32 << 10));
-    let other = blocks.filter(|(made, clip)| made != clip && made.iter().any(|byte| *byte != 0)).count();
+    let other = blocks
+        .filter(|(made, clip)| made != clip && made.iter().any(|byte| *byte != 0))
+        .count();
     // The last block of each of the two downloads is cut off somewhere.
     assert!(other <= 2, "{other} blocks are not the clip's");
     fisga.stop();
 }
 
-/// Two at once share one file. They are taken apart where the structure allows it; what is not certain is said to be
-/// damaged, and kept apart.
+/// Two at once share one file. They are taken apart where the structure allows it; what is not
+/// certain is said to be damaged, and kept apart.
 #[test]
 fn firefox_two_at_once() {
     let clips = ["big.webm", "other.mp4"].map(media::clip);
@@ -282,7 +349,12 @@ fn firefox_two_at_once() {
             "damaged" => assert!(saved.path.contains("/Incomplete/"), "{saved:?}"),
             _ => panic!("{saved:?}"),
         }
-        println!("{}: {}, {}", saved.container, saved.verdict, if exact { "exact" } else { "not exact" });
+        println!(
+            "{}: {}, {}",
+            saved.container,
+            saved.verdict,
+            if exact { "exact" } else { "not exact" }
+        );
     }
     fisga.stop();
 }
@@ -306,6 +378,11 @@ fn the_same_twice() {
         _ => false,
     });
     fisga.stop();
-    let copies = stage.sandbox.saved().into_iter().filter(|saved| same(saved, &clip)).count();
+    let copies = stage
+        .sandbox
+        .saved()
+        .into_iter()
+        .filter(|saved| same(saved, &clip))
+        .count();
     assert_eq!(copies, 1);
 }

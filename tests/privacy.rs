@@ -28,7 +28,11 @@ fn caches_only() -> Sandbox {
 /// Staging folders that exist.
 fn stagings(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap().flatten().filter(|e| e.path().is_dir()) {
+    for entry in fs::read_dir(folder)
+        .unwrap()
+        .flatten()
+        .filter(|e| e.path().is_dir())
+    {
         if entry.file_name().to_string_lossy().starts_with(".fisga-") {
             found.push(entry.path());
         } else {
@@ -41,14 +45,20 @@ fn stagings(folder: &Path) -> Vec<PathBuf> {
 /// Bytes that a process has read so far, by whatever call (proc_pid_io(5), `rchar`).
 fn bytes_read(pid: u32) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/io")).unwrap();
-    text.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap().parse().unwrap()
+    text.lines()
+        .find_map(|line| line.strip_prefix("rchar: "))
+        .unwrap()
+        .parse()
+        .unwrap()
 }
 
 #[test]
 fn what_is_not_media_is_let_go_and_hardly_read() {
     let sandbox = caches_only();
     let fisga = sandbox.watch();
-    let [staging] = &stagings(&sandbox.path(""))[..] else { panic!("one file system, one staging folder") };
+    let [staging] = &stagings(&sandbox.path(""))[..] else {
+        panic!("one file system, one staging folder")
+    };
     let cache = sandbox.path(CACHE);
     let before = bytes_read(fisga.id());
     let kinds = [
@@ -59,14 +69,26 @@ fn what_is_not_media_is_let_go_and_hardly_read() {
     for number in 0..60 {
         let (kind, start) = kinds[number as usize % 3];
         let body = [start, &vec![7; 1 << 20]].concat();
-        entry(&cache, number, &format!("https://site.example/{number}"), kind, &body).unwrap();
+        entry(
+            &cache,
+            number,
+            &format!("https://site.example/{number}"),
+            kind,
+            &body,
+        )
+        .unwrap();
     }
-    let gone = common::wait_until(SOON, staging, || fs::read_dir(staging).unwrap().next().is_none());
+    let gone = common::wait_until(SOON, staging, || {
+        fs::read_dir(staging).unwrap().next().is_none()
+    });
     assert!(gone, "{:?}", common::files(staging));
     let each = (bytes_read(fisga.id()) - before) / 60;
     assert!(each < 32 << 10, "{each} bytes read of each entry of 1 MiB");
     fisga.stop();
-    assert!(sandbox.saved().is_empty() && sandbox.history().is_empty(), "nobody needs to know");
+    assert!(
+        sandbox.saved().is_empty() && sandbox.history().is_empty(),
+        "nobody needs to know"
+    );
 }
 
 #[test]
@@ -79,14 +101,23 @@ fn the_page_stands_in_the_history_only_if_that_is_wanted() {
             "addresses": wanted,
         }));
         let mut fisga = sandbox.watch();
-        entry(&sandbox.path(CACHE), 1, "https://cdn.example/holiday.mp4?token=9", "video/mp4", &video)
-            .unwrap();
+        entry(
+            &sandbox.path(CACHE),
+            1,
+            "https://cdn.example/holiday.mp4?token=9",
+            "video/mp4",
+            &video,
+        )
+        .unwrap();
         fisga.wait_saved(SOON);
         fisga.stop();
         let history = sandbox.history();
         let text = serde_json::to_string(&history).unwrap();
         assert_eq!(text.contains("site.example"), wanted, "{text}");
-        assert!(!text.contains("cdn.example") && !text.contains("token"), "{text}");
+        assert!(
+            !text.contains("cdn.example") && !text.contains("token"),
+            "{text}"
+        );
     }
 }
 
@@ -96,10 +127,22 @@ fn one_key_turns_all_of_it_off() {
     sandbox.configure(json!({ "sources": { "temporary_files": true, "browser_cache": false } }));
     let mut fisga = common::sandbox::Fisga::start(sandbox.fisga(&["watch", "--json"]));
     let ready = fisga.wait_for("ready", SOON, |event| matches!(event, Event::Ready { .. }));
-    let Event::Ready { rules, .. } = ready else { unreachable!() };
-    assert!(!rules.iter().any(|rule| rule.ends_with("-cache")), "{rules:?}");
+    let Event::Ready { rules, .. } = ready else {
+        unreachable!()
+    };
+    assert!(
+        !rules.iter().any(|rule| rule.ends_with("-cache")),
+        "{rules:?}"
+    );
     let video = fs::read(media::clip("short.mp4")).unwrap();
-    entry(&sandbox.path(CACHE), 1, "https://cdn.example/holiday.mp4", "video/mp4", &video).unwrap();
+    entry(
+        &sandbox.path(CACHE),
+        1,
+        "https://cdn.example/holiday.mp4",
+        "video/mp4",
+        &video,
+    )
+    .unwrap();
     // What comes after it through another source is saved, so it would have been by now.
     fs::copy(media::clip("short.mp4"), sandbox.tmp().join("Flash1")).unwrap();
     let saved = fisga.wait_saved(SOON);
@@ -112,10 +155,16 @@ fn one_key_turns_all_of_it_off() {
 fn the_doctor_says_what_is_looked_at() {
     for watched in [true, false] {
         let sandbox = caches_only();
-        sandbox.configure(json!({ "sources": { "temporary_files": true, "browser_cache": watched } }));
+        sandbox
+            .configure(json!({ "sources": { "temporary_files": true, "browser_cache": watched } }));
         let output = sandbox.run(&["doctor", "--json"]);
         let findings: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-        let caches = findings.as_array().unwrap().iter().find(|f| f["area"] == "caches").unwrap();
+        let caches = findings
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|f| f["area"] == "caches")
+            .unwrap();
         assert_eq!(
             (&caches["watched"], caches["advice"].is_string()),
             (&json!(watched), watched),

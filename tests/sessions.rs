@@ -1,9 +1,9 @@
-//! Sessions of real browsers, from the page to the library: what was watched, and what is there afterwards, under which
-//! name, and why.
+//! Sessions of real browsers, from the page to the library: what was watched, and what is there
+//! afterwards, under which name, and why.
 //!
-//! The browsers are heard (a sound server without a sound card), so that they show their titles on the bus. Each test
-//! prints a line of the table that the whole makes. They take seven minutes, and a title has to come in time, which on a
-//! busy machine it may not:
+//! The browsers are heard (a sound server without a sound card), so that they show their titles on
+//! the bus. Each test prints a line of the table that the whole makes. They take seven minutes, and
+//! a title has to come in time, which on a busy machine it may not:
 //!
 //!     cargo test --test sessions -- --ignored --test-threads 1 --nocapture
 #![cfg(feature = "tray")]
@@ -41,7 +41,11 @@ const RIGHT_TO_LEFT: &str = "דיג בכנרת – صيد السمك";
 
 /// 300 characters, of one to four bytes.
 fn long() -> String {
-    "Ein sehr länger Titel 🐟 ".chars().cycle().take(300).collect()
+    "Ein sehr länger Titel 🐟 "
+        .chars()
+        .cycle()
+        .take(300)
+        .collect()
 }
 
 /// Browsers that decode at the same time would only measure each other.
@@ -71,7 +75,11 @@ impl Session {
     fn new(app: App) -> Self {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let mut sandbox = Sandbox::new();
-        let rule = if app.is_firefox() { "firefox" } else { "webkit" };
+        let rule = if app.is_firefox() {
+            "firefox"
+        } else {
+            "webkit"
+        };
         sandbox.configure(json!({ "rules": rules(&[rule], json!([])) }));
         let bus = Bus::start(&sandbox);
         sandbox.set("DBUS_SESSION_BUS_ADDRESS", bus.address.clone());
@@ -79,7 +87,16 @@ impl Session {
         let display = Xvfb::start(&sandbox);
         let server = Server::start(&media::folder(), 6_000_000);
         let fisga = sandbox.watch();
-        Self { app, fisga, server, display, _sound: sound, _bus: bus, sandbox, _turn: turn }
+        Self {
+            app,
+            fisga,
+            server,
+            display,
+            _sound: sound,
+            _bus: bus,
+            sandbox,
+            _turn: turn,
+        }
     }
 
     /// Plays a page with these clips until it has reported these events, and closes the browser.
@@ -91,7 +108,9 @@ impl Session {
         let (sandbox, display) = (&self.sandbox, &self.display);
         let browser: Browser = match self.app {
             App::MiniBrowser => browser::minibrowser(sandbox, display, &url),
-            App::PrivateMiniBrowser => browser::minibrowser_with(sandbox, display, &url, &["--private"]),
+            App::PrivateMiniBrowser => {
+                browser::minibrowser_with(sandbox, display, &url, &["--private"])
+            }
             App::Firefox => browser::firefox(sandbox, display, &url, &[]),
             App::PrivateFirefox => browser::firefox(sandbox, display, &url, &["--private-window"]),
         };
@@ -101,24 +120,34 @@ impl Session {
         drop(browser);
     }
 
-    /// What became of a video under this title. In WebKit's folder, which all share, other programs' files are passed
-    /// over.
+    /// What became of a video under this title. In WebKit's folder, which all share, other
+    /// programs' files are passed over.
     fn saved(&mut self, title: &str, clip: &str) -> Saved {
         let (clip, app) = (media::clip(clip), self.app);
         let ours = |saved: &Saved| {
             app.is_firefox()
-                || saved.title == title && (!saved.is_whole() || same(Path::new(&saved.path), &clip))
+                || saved.title == title
+                    && (!saved.is_whole() || same(Path::new(&saved.path), &clip))
         };
         let event =
-            self.fisga.wait_for(&format!("{title}, {}", clip.display()), PLAYED, |event| match event {
-                Event::Saved(saved) => ours(saved),
-                _ => false,
-            });
-        let Event::Saved(saved) = event else { unreachable!() };
+            self.fisga.wait_for(
+                &format!("{title}, {}", clip.display()),
+                PLAYED,
+                |event| match event {
+                    Event::Saved(saved) => ours(saved),
+                    _ => false,
+                },
+            );
+        let Event::Saved(saved) = event else {
+            unreachable!()
+        };
         println!(
             "| {app:?} | {} | {} | {} | {} |",
             saved.verdict,
-            Path::new(&saved.path).strip_prefix(self.sandbox.library()).unwrap().display(),
+            Path::new(&saved.path)
+                .strip_prefix(self.sandbox.library())
+                .unwrap()
+                .display(),
             saved.producer.as_deref().unwrap_or("?"),
             saved.bytes,
         );
@@ -128,10 +157,19 @@ impl Session {
     /// Saved whole, byte for byte, under this title.
     fn whole(&mut self, title: &str, clip: &str) -> Saved {
         let saved = self.saved(title, clip);
-        assert_eq!((saved.verdict.as_str(), saved.title.as_str()), ("complete", title));
-        assert!(same(Path::new(&saved.path), &media::clip(clip)), "{saved:?}");
+        assert_eq!(
+            (saved.verdict.as_str(), saved.title.as_str()),
+            ("complete", title)
+        );
+        assert!(
+            same(Path::new(&saved.path), &media::clip(clip)),
+            "{saved:?}"
+        );
         let producer = saved.producer.as_deref().unwrap_or_default();
-        assert!(producer.starts_with(if self.app.is_firefox() { "firefox" } else { "" }), "{saved:?}");
+        assert!(
+            producer.starts_with(if self.app.is_firefox() { "firefox" } else { "" }),
+            "{saved:?}"
+        );
         saved
     }
 
@@ -140,7 +178,9 @@ impl Session {
             Event::Dropped { reason, .. } => reason.starts_with(why),
             _ => false,
         });
-        let Event::Dropped { reason, .. } = event else { unreachable!() };
+        let Event::Dropped { reason, .. } = event else {
+            unreachable!()
+        };
         println!("| {:?} | dropped | {reason} | | |", self.app);
     }
 
@@ -159,7 +199,11 @@ impl App {
 
     /// A clip that it keeps in a file: Firefox does above 8 MiB.
     fn clip(self) -> &'static str {
-        if self.is_firefox() { "big.mp4" } else { "short.mp4" }
+        if self.is_firefox() {
+            "big.mp4"
+        } else {
+            "short.mp4"
+        }
     }
 
     /// As fast as it plays with sound.
@@ -173,7 +217,12 @@ impl App {
 }
 
 fn name_of(saved: &Saved) -> String {
-    Path::new(&saved.path).file_name().unwrap().to_str().unwrap().to_owned()
+    Path::new(&saved.path)
+        .file_name()
+        .unwrap()
+        .to_str()
+        .unwrap()
+        .to_owned()
 }
 
 fn to_the_end(app: App) {
@@ -199,11 +248,20 @@ fn to_the_end_in_firefox() {
 /// Kept apart, with the share that is there in its name.
 fn half_way(app: App) {
     let mut session = Session::new(app);
-    let page = app.page("big.mp4?rate=1000000", SLASH).rate(1.0).seek(1.0, 4.0);
+    let page = app
+        .page("big.mp4?rate=1000000", SLASH)
+        .rate(1.0)
+        .seek(1.0, 4.0);
     session.play(&page, &["big.mp4"], &["seeked", "playing"]);
     let saved = session.saved(SLASH, "big.mp4");
-    assert_eq!((saved.verdict.as_str(), saved.title.as_str()), ("incomplete", SLASH));
-    assert!(saved.path.contains("/Incomplete/") && (0.001..0.9).contains(&saved.fraction), "{saved:?}");
+    assert_eq!(
+        (saved.verdict.as_str(), saved.title.as_str()),
+        ("incomplete", SLASH)
+    );
+    assert!(
+        saved.path.contains("/Incomplete/") && (0.001..0.9).contains(&saved.fraction),
+        "{saved:?}"
+    );
     assert!(name_of(&saved).contains(" %"), "{saved:?}");
     session.end(1);
 }
@@ -223,10 +281,16 @@ fn half_way_in_firefox() {
 /// Forward, then the whole from its beginning.
 fn seek_and_all(app: App, clip: &str, rate: u32, from: f64, to: f64) {
     let mut session = Session::new(app);
-    let page = app.page(&format!("{clip}?rate={rate}"), SLASH).seek(from, to).again();
+    let page = app
+        .page(&format!("{clip}?rate={rate}"), SLASH)
+        .seek(from, to)
+        .again();
     session.play(&page, &[clip], &["seeked", "ended", "ended again"]);
     let saved = session.whole(SLASH, clip);
-    assert!(name_of(&saved).starts_with("AC-DC- live ('Thunder-struck') - 1-2"), "{saved:?}");
+    assert!(
+        name_of(&saved).starts_with("AC-DC- live ('Thunder-struck') - 1-2"),
+        "{saved:?}"
+    );
     session.end(1);
 }
 
@@ -272,11 +336,16 @@ fn twice(app: App) {
             let saved = session.whole(title.trim(), app.clip());
             let name = name_of(&saved);
             assert!(
-                name.len() <= 255 && name.starts_with("Ein sehr länger Titel 🐟 Ein") && name.len() > 200,
+                name.len() <= 255
+                    && name.starts_with("Ein sehr länger Titel 🐟 Ein")
+                    && name.len() > 200,
                 "{name}"
             );
             let stem = Path::new(&name).file_stem().unwrap().to_str().unwrap();
-            assert!(stem.as_bytes()[stem.len() - 8..].is_ascii(), "the time stays: {name}");
+            assert!(
+                stem.as_bytes()[stem.len() - 8..].is_ascii(),
+                "the time stays: {name}"
+            );
         }
     }
     session.dropped("duplicate of");
@@ -300,8 +369,14 @@ fn twice_in_firefox() {
 #[ignore = "minutes of real browsers: see above"]
 fn two_at_once_in_minibrowser() {
     let mut session = Session::new(App::MiniBrowser);
-    let page = App::MiniBrowser.page("short.mp4", EMOJI).second("short-vp9.webm");
-    session.play(&page, &["short.mp4", "short-vp9.webm"], &["ended", "ended2"]);
+    let page = App::MiniBrowser
+        .page("short.mp4", EMOJI)
+        .second("short-vp9.webm");
+    session.play(
+        &page,
+        &["short.mp4", "short-vp9.webm"],
+        &["ended", "ended2"],
+    );
     session.whole(EMOJI, "short.mp4");
     session.whole(EMOJI, "short-vp9.webm");
     session.end(2);
@@ -317,7 +392,9 @@ fn two_at_once_in_firefox() {
     session.play(&page, &clips, &["ended", "ended2"]);
     for _ in clips {
         let saved = session.saved(EMOJI, clips[0]);
-        let exact = clips.iter().any(|clip| same(Path::new(&saved.path), &media::clip(clip)));
+        let exact = clips
+            .iter()
+            .any(|clip| same(Path::new(&saved.path), &media::clip(clip)));
         match saved.verdict.as_str() {
             "complete" => assert!(exact && saved.title == EMOJI, "{saved:?}"),
             "damaged" => assert!(saved.path.contains("/Incomplete/"), "{saved:?}"),
@@ -333,29 +410,49 @@ fn two_at_once_in_firefox() {
 fn private_window_of_firefox() {
     let app = App::PrivateFirefox;
     let mut session = Session::new(app);
-    session.play(&app.page(app.clip(), "Nobody's business"), &[app.clip()], &["ended"]);
+    session.play(
+        &app.page(app.clip(), "Nobody's business"),
+        &[app.clip()],
+        &["ended"],
+    );
     session.dropped("played in a private window");
-    let state = session.sandbox.path("home/.local/state/fisga/history.jsonl");
-    assert!(!fs::read_to_string(state).unwrap_or_default().contains("business"));
+    let state = session
+        .sandbox
+        .path("home/.local/state/fisga/history.jsonl");
+    assert!(
+        !fs::read_to_string(state)
+            .unwrap_or_default()
+            .contains("business")
+    );
     session.end(0);
 }
 
-/// WebKitGTK shows nothing of a private window on the bus, not even that there is one: nothing tells it from a muted
-/// video.
+/// WebKitGTK shows nothing of a private window on the bus, not even that there is one: nothing
+/// tells it from a muted video.
 #[test]
 #[ignore = "minutes of real browsers: see above"]
 fn private_window_of_minibrowser() {
     let app = App::PrivateMiniBrowser;
     let mut session = Session::new(app);
-    session.play(&app.page(app.clip(), "Nobody's business"), &[app.clip()], &["ended"]);
+    session.play(
+        &app.page(app.clip(), "Nobody's business"),
+        &[app.clip()],
+        &["ended"],
+    );
     session.whole("Video", app.clip());
-    let state = session.sandbox.path("home/.local/state/fisga/history.jsonl");
-    assert!(!fs::read_to_string(state).unwrap_or_default().contains("business"));
+    let state = session
+        .sandbox
+        .path("home/.local/state/fisga/history.jsonl");
+    assert!(
+        !fs::read_to_string(state)
+            .unwrap_or_default()
+            .contains("business")
+    );
     session.end(1);
 }
 
-/// WebKitGTK shows a title though nobody hears it. Firefox doesn't: the container's own, of which the clips have none, or
-/// "Video".
+/// WebKitGTK shows a title though nobody hears it. Firefox doesn't: the container's own, of which
+/// the clips have none, or "Video".
 fn muted(app: App, title: &str, name: &str) {
     let mut session = Session::new(app);
     let page = Page::new(app.clip()).title(EMOJI).rate(app.rate());

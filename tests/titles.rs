@@ -45,7 +45,10 @@ impl Player {
     fn start(bus: &str, name: &str) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "player", "--ignored", "--nocapture", "--quiet"]);
-        command.env(PLAYER, format!("{bus} {name}")).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command
+            .env(PLAYER, format!("{bus} {name}"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
         let mut process = Group::start(&mut command);
         let answers = BufReader::new(process.child().stdout.take().unwrap());
         let mut player = Self { process, answers };
@@ -61,25 +64,45 @@ impl Player {
 
     /// A process below the player, as a browser's content process is.
     fn content_process(&mut self) -> u32 {
-        writeln!(self.process.child().stdin.as_mut().unwrap(), "{}", json!({"fork": true})).unwrap();
+        writeln!(
+            self.process.child().stdin.as_mut().unwrap(),
+            "{}",
+            json!({"fork": true})
+        )
+        .unwrap();
         self.answer("pid").parse().unwrap()
     }
 
     /// Waits until somebody has asked what it shows; who asks hears of every change.
     fn wait_asked(&mut self) {
-        writeln!(self.process.child().stdin.as_mut().unwrap(), "{}", json!({"asked": true})).unwrap();
+        writeln!(
+            self.process.child().stdin.as_mut().unwrap(),
+            "{}",
+            json!({"asked": true})
+        )
+        .unwrap();
         self.answer("asked");
     }
 
-    /// A process below the player hides a file of this content, and closes it when the video has ended.
+    /// A process below the player hides a file of this content, and closes it when the video has
+    /// ended.
     fn hide(&mut self, path: &Path, content: &Path) {
-        writeln!(self.process.child().stdin.as_mut().unwrap(), "{}", json!({"hide": [path, content]}))
-            .unwrap();
+        writeln!(
+            self.process.child().stdin.as_mut().unwrap(),
+            "{}",
+            json!({"hide": [path, content]})
+        )
+        .unwrap();
         self.answer("hidden");
     }
 
     fn close(&mut self) {
-        writeln!(self.process.child().stdin.as_mut().unwrap(), "{}", json!({"close": true})).unwrap();
+        writeln!(
+            self.process.child().stdin.as_mut().unwrap(),
+            "{}",
+            json!({"close": true})
+        )
+        .unwrap();
         self.answer("closed");
     }
 
@@ -87,7 +110,10 @@ impl Player {
         let mut line = String::new();
         loop {
             line.clear();
-            assert!(self.answers.read_line(&mut line).unwrap() > 0, "the player ended");
+            assert!(
+                self.answers.read_line(&mut line).unwrap() > 0,
+                "the player ended"
+            );
             if let Some(rest) = line.strip_prefix(word) {
                 return rest.trim().into();
             }
@@ -106,7 +132,10 @@ impl Shown {
     #[zbus(property)]
     fn metadata(&self) -> HashMap<String, OwnedValue> {
         let _ = self.asked.send(());
-        self.metadata.iter().map(|(key, value)| (key.clone(), value.try_clone().unwrap())).collect()
+        self.metadata
+            .iter()
+            .map(|(key, value)| (key.clone(), value.try_clone().unwrap()))
+            .collect()
     }
 
     #[zbus(property)]
@@ -119,10 +148,16 @@ impl Shown {
 #[test]
 #[ignore = "a part of the other tests"]
 fn player() {
-    let Ok(job) = std::env::var(PLAYER) else { return };
+    let Ok(job) = std::env::var(PLAYER) else {
+        return;
+    };
     let (bus, name) = job.split_once(' ').unwrap();
     let (sender, asked) = channel();
-    let shown = Shown { metadata: HashMap::new(), status: String::new(), asked: sender };
+    let shown = Shown {
+        metadata: HashMap::new(),
+        status: String::new(),
+        asked: sender,
+    };
     let connection = zbus::blocking::connection::Builder::address(bus)
         .unwrap()
         .serve_at("/org/mpris/MediaPlayer2", shown)
@@ -131,32 +166,49 @@ fn player() {
         .unwrap()
         .build()
         .unwrap();
-    let shown = connection.object_server().interface::<_, Shown>("/org/mpris/MediaPlayer2").unwrap();
+    let shown = connection
+        .object_server()
+        .interface::<_, Shown>("/org/mpris/MediaPlayer2")
+        .unwrap();
     println!("here");
     let mut children = Vec::new();
     for line in std::io::stdin().lines().map_while(Result::ok) {
         let what: Value = serde_json::from_str(&line).unwrap();
         if what["fork"] == true {
-            let child =
-                Command::new("sleep").arg("1000").stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+            let child = Command::new("sleep")
+                .arg("1000")
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .spawn()
+                .unwrap();
             println!("pid {}", child.id());
             children.push(child);
             continue;
         }
         if what["asked"] == true {
-            asked.recv_timeout(PATIENCE).expect("nobody asks this player");
+            asked
+                .recv_timeout(PATIENCE)
+                .expect("nobody asks this player");
             println!("asked");
             continue;
         }
         if let Some([path, content]) = what["hide"].as_array().map(Vec::as_slice) {
             let script = "exec 3>\"$1\"; rm \"$1\"; cat \"$2\" >&3; echo done; read end";
             let mut child = Command::new("sh")
-                .args(["-c", script, "sh", path.as_str().unwrap(), content.as_str().unwrap()])
+                .args([
+                    "-c",
+                    script,
+                    "sh",
+                    path.as_str().unwrap(),
+                    content.as_str().unwrap(),
+                ])
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
                 .spawn()
                 .unwrap();
-            BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut String::new()).unwrap();
+            BufReader::new(child.stdout.as_mut().unwrap())
+                .read_line(&mut String::new())
+                .unwrap();
             children.push(child);
             println!("hidden");
             continue;
@@ -170,7 +222,9 @@ fn player() {
         }
         let mut player = shown.get_mut();
         let mut put = |key: &str, value: Variant<'_>| {
-            player.metadata.insert(key.into(), value.try_to_owned().unwrap());
+            player
+                .metadata
+                .insert(key.into(), value.try_to_owned().unwrap());
         };
         put("mpris:trackid", Variant::from("/track"));
         for key in ["title", "url"] {
@@ -216,7 +270,10 @@ fn choose(titles: &Titles, pid: u32, from: SystemTime, length: Option<u64>) -> C
 }
 
 fn title(text: &str) -> Choice {
-    Choice { title: Some(text.into()), private: false }
+    Choice {
+        title: Some(text.into()),
+        private: false,
+    }
 }
 
 #[test]
@@ -233,12 +290,24 @@ fn a_player_that_was_there_and_one_that_comes() {
     until(&titles, "a player that was there before", is("First"));
 
     let mut second = Player::start(&bus.address, "two.instance2");
-    second.show(&json!({"title": "Second \u{1f3a3} / \u{5e2}\u{5d1}", "length": 90, "status": "Playing"}));
+    second.show(
+        &json!({"title": "Second \u{1f3a3} / \u{5e2}\u{5d1}", "length": 90, "status": "Playing"}),
+    );
     let second_content = second.content_process();
-    until(&titles, "a player that came", is("Second \u{1f3a3} / \u{5e2}\u{5d1}"));
+    until(
+        &titles,
+        "a player that came",
+        is("Second \u{1f3a3} / \u{5e2}\u{5d1}"),
+    );
 
-    assert_eq!(choose(&titles, first_content, held, Some(60)), title("First"));
-    assert_eq!(choose(&titles, second_content, held, None), title("Second \u{1f3a3} / \u{5e2}\u{5d1}"));
+    assert_eq!(
+        choose(&titles, first_content, held, Some(60)),
+        title("First")
+    );
+    assert_eq!(
+        choose(&titles, second_content, held, None),
+        title("Second \u{1f3a3} / \u{5e2}\u{5d1}")
+    );
     assert_eq!(
         choose(&titles, std::process::id(), held, Some(60)),
         title("First"),
@@ -253,7 +322,13 @@ fn a_player_that_was_there_and_one_that_comes() {
     second.show(&json!({"title": "Firefox is playing media"}));
     until(&titles, "a private window", is("Firefox is playing media"));
     let later = SystemTime::now();
-    assert_eq!(choose(&titles, second_content, later, Some(90)), Choice { title: None, private: true });
+    assert_eq!(
+        choose(&titles, second_content, later, Some(90)),
+        Choice {
+            title: None,
+            private: true
+        }
+    );
     drop(mpris);
 }
 
@@ -269,7 +344,9 @@ fn what_was_shown_stays_known_when_the_player_ends() {
     let family = Family::of(player.content_process());
     until(&titles, "the title", is("Gone soon"));
     drop(player);
-    until(&titles, "the end of the player", |showing| is("Gone soon")(showing) && showing.to.is_some());
+    until(&titles, "the end of the player", |showing| {
+        is("Gone soon")(showing) && showing.to.is_some()
+    });
     let wanted = Wanted {
         family: &family,
         from: held,
@@ -293,11 +370,19 @@ fn a_player_that_hangs_keeps_nobody_waiting() {
     let shown = Instant::now();
     good.show(&json!({"title": "Works", "status": "Playing"}));
     until(&titles, "the one that works", is("Works"));
-    assert!(shown.elapsed() < Duration::from_secs(4), "waited {:?}", shown.elapsed());
+    assert!(
+        shown.elapsed() < Duration::from_secs(4),
+        "waited {:?}",
+        shown.elapsed()
+    );
 
     let ending = Instant::now();
     drop(mpris);
-    assert!(ending.elapsed() < Duration::from_secs(4), "took {:?} to end", ending.elapsed());
+    assert!(
+        ending.elapsed() < Duration::from_secs(4),
+        "took {:?} to end",
+        ending.elapsed()
+    );
     hanging.process.signal(Signal::CONT);
 }
 
@@ -329,7 +414,9 @@ fn no_bus_and_a_bus_that_dies_and_comes_back() {
     player.show(&json!({"title": "Orphan", "status": "Playing"}));
     until(&titles, "the title", is("Orphan"));
     drop(bus);
-    until(&titles, "the end of the bus", |showing| is("Orphan")(showing) && showing.to.is_some());
+    until(&titles, "the end of the bus", |showing| {
+        is("Orphan")(showing) && showing.to.is_some()
+    });
     let back = Bus::start(&sandbox);
     assert_ne!(back.address, address);
     let start = Instant::now();
@@ -341,7 +428,8 @@ fn no_bus_and_a_bus_that_dies_and_comes_back() {
     drop(mpris);
 }
 
-/// What became of a video: fisga itself, on the bus of a player that shows something and hides a file.
+/// What became of a video: fisga itself, on the bus of a player that shows something and hides a
+/// file.
 fn watched(shown: &Value) -> (Sandbox, Event) {
     let mut sandbox = Sandbox::new();
     let bus = Bus::start(&sandbox);
@@ -352,10 +440,15 @@ fn watched(shown: &Value) -> (Sandbox, Event) {
     player.wait_asked();
     player.show(shown);
     player.hide(&sandbox.tmp().join("FlashABC"), &clip);
-    fisga.wait_for("the hold", PATIENCE, |event| matches!(event, Event::Held { .. }));
+    fisga.wait_for("the hold", PATIENCE, |event| {
+        matches!(event, Event::Held { .. })
+    });
     player.close();
     let end = fisga.wait_for("an end", PATIENCE, |event| {
-        matches!(event, Event::Saved(_) | Event::Dropped { .. } | Event::Lost { .. })
+        matches!(
+            event,
+            Event::Saved(_) | Event::Dropped { .. } | Event::Lost { .. }
+        )
     });
     (sandbox, end)
 }
@@ -363,9 +456,15 @@ fn watched(shown: &Value) -> (Sandbox, Event) {
 #[test]
 fn a_saved_video_has_its_players_title() {
     let (sandbox, end) = watched(&json!({"title": ODD, "length": 15, "status": "Playing"}));
-    let Event::Saved(saved) = end else { panic!("{end:?}") };
+    let Event::Saved(saved) = end else {
+        panic!("{end:?}")
+    };
     assert_eq!(saved.title, ODD);
-    let name = Path::new(&saved.path).file_name().unwrap().to_str().unwrap();
+    let name = Path::new(&saved.path)
+        .file_name()
+        .unwrap()
+        .to_str()
+        .unwrap();
     assert!(name.starts_with("Fish \u{1f3a3}"), "{name}");
     assert_eq!(sandbox.saved().len(), 1);
 }
@@ -374,7 +473,9 @@ fn a_saved_video_has_its_players_title() {
 fn a_private_window_is_not_saved() {
     let (sandbox, end) =
         watched(&json!({"title": "Firefox is playing media", "length": 15, "status": "Playing"}));
-    let Event::Dropped { reason, .. } = &end else { panic!("{end:?}") };
+    let Event::Dropped { reason, .. } = &end else {
+        panic!("{end:?}")
+    };
     assert!(reason.contains("private"), "{reason}");
     assert!(sandbox.saved().is_empty());
     assert_eq!(sandbox.history().len(), 1);
@@ -394,7 +495,11 @@ struct Watching {
 }
 
 impl Watching {
-    fn start(clip: &str, title: &str, start: impl FnOnce(&Sandbox, &Xvfb, &str) -> Browser) -> Self {
+    fn start(
+        clip: &str,
+        title: &str,
+        start: impl FnOnce(&Sandbox, &Xvfb, &str) -> Browser,
+    ) -> Self {
         let mut sandbox = Sandbox::new();
         let bus = Bus::start(&sandbox);
         sandbox.set("DBUS_SESSION_BUS_ADDRESS", bus.address.clone());
@@ -425,15 +530,27 @@ impl Watching {
     fn holder(&self, name: &str) -> u32 {
         let mut family = vec![self.browser.group.id()];
         while let Some(pid) = family.pop() {
-            let links = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+            let links = std::fs::read_dir(format!("/proc/{pid}/fd"))
+                .into_iter()
+                .flatten()
+                .flatten();
             let mut files = links.filter_map(|link| std::fs::read_link(link.path()).ok());
             if files.any(|file| file.to_string_lossy().contains(name)) {
                 return pid;
             }
             // Each thread has children of its own (proc(5)).
-            for task in std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
-                let children = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
-                family.extend(children.split_whitespace().map(|pid| pid.parse::<u32>().unwrap()));
+            for task in std::fs::read_dir(format!("/proc/{pid}/task"))
+                .into_iter()
+                .flatten()
+                .flatten()
+            {
+                let children =
+                    std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
+                family.extend(
+                    children
+                        .split_whitespace()
+                        .map(|pid| pid.parse::<u32>().unwrap()),
+                );
             }
         }
         panic!("no process of the browser has {name} open");
@@ -447,16 +564,23 @@ fn a_page_in_minibrowser() {
     let watching = Watching::start("short.mp4", ODD, browser::minibrowser);
     until(&watching.titles, "MiniBrowser's title", is(ODD));
     let holder = watching.holder("/WebKit-Media-");
-    assert_eq!(choose(&watching.titles, holder, watching.held, Some(15)), title(ODD));
+    assert_eq!(
+        choose(&watching.titles, holder, watching.held, Some(15)),
+        title(ODD)
+    );
 }
 
 #[test]
 fn a_page_in_firefox() {
-    let watching =
-        Watching::start("big.mp4", ODD, |sandbox, display, url| browser::firefox(sandbox, display, url, &[]));
+    let watching = Watching::start("big.mp4", ODD, |sandbox, display, url| {
+        browser::firefox(sandbox, display, url, &[])
+    });
     until(&watching.titles, "Firefox's title", is(ODD));
     let holder = watching.holder("/mozilla-temp-");
-    assert_eq!(choose(&watching.titles, holder, watching.held, Some(60)), title(ODD));
+    assert_eq!(
+        choose(&watching.titles, holder, watching.held, Some(60)),
+        title(ODD)
+    );
 }
 
 #[test]
@@ -469,18 +593,34 @@ fn a_private_window_of_firefox() {
     });
     let holder = watching.browser.group.id();
     let choice = choose(&watching.titles, holder, watching.held, Some(60));
-    assert_eq!(choice, Choice { title: None, private: true });
+    assert_eq!(
+        choice,
+        Choice {
+            title: None,
+            private: true
+        }
+    );
     let told = format!("{:?}", watching.titles.players());
     assert!(!told.contains("business"), "{told}");
 }
 
 #[test]
 fn a_page_without_a_title_in_firefox_is_not_private() {
-    let watching =
-        Watching::start("big.mp4", "", |sandbox, display, url| browser::firefox(sandbox, display, url, &[]));
-    until(&watching.titles, "Firefox's placeholder", |showing| {
-        showing.metadata.title.as_deref().is_some_and(fisga::title::placeholder::is_placeholder)
+    let watching = Watching::start("big.mp4", "", |sandbox, display, url| {
+        browser::firefox(sandbox, display, url, &[])
     });
-    let choice = choose(&watching.titles, watching.browser.group.id(), watching.held, Some(60));
+    until(&watching.titles, "Firefox's placeholder", |showing| {
+        showing
+            .metadata
+            .title
+            .as_deref()
+            .is_some_and(fisga::title::placeholder::is_placeholder)
+    });
+    let choice = choose(
+        &watching.titles,
+        watching.browser.group.id(),
+        watching.held,
+        Some(60),
+    );
     assert_eq!(choice, title("the container's"));
 }

@@ -29,10 +29,20 @@ struct Lines {
 
 impl Lines {
     fn start(sandbox: &Sandbox, args: &[&str]) -> Self {
-        let mut group = Group::start(sandbox.fisga(args).stdout(Stdio::piped()).stderr(Stdio::piped()));
+        let mut group = Group::start(
+            sandbox
+                .fisga(args)
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped()),
+        );
         let stdout = BufReader::new(group.child().stdout.take().unwrap());
         let (send, lines) = channel();
-        std::thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| send.send(line)));
+        std::thread::spawn(move || {
+            stdout
+                .lines()
+                .map_while(Result::ok)
+                .try_for_each(|line| send.send(line))
+        });
         Self { group, lines }
     }
 
@@ -45,7 +55,13 @@ impl Lines {
         self.group.signal(Signal::INT);
         let status = self.group.wait(SOON).unwrap();
         let mut stderr = String::new();
-        self.group.child().stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+        self.group
+            .child()
+            .stderr
+            .take()
+            .unwrap()
+            .read_to_string(&mut stderr)
+            .unwrap();
         (status.code(), self.lines.iter().collect(), stderr)
     }
 }
@@ -55,7 +71,9 @@ impl Lines {
 fn a_duplicate_is_said_once() {
     let sandbox = Sandbox::new();
     let mut fisga = sandbox.watch();
-    let play = |name: &str, clip: &str| Producer::start(&sandbox.tmp().join(name), &media::clip(clip), true);
+    let play = |name: &str, clip: &str| {
+        Producer::start(&sandbox.tmp().join(name), &media::clip(clip), true)
+    };
     play("FlashFirst", "short.mp4").close();
     fisga.wait_saved(SOON);
     let again = play("FlashAgain", "short.mp4");
@@ -63,10 +81,16 @@ fn a_duplicate_is_said_once() {
     let other = play("FlashOther", "short-end.mp4");
     fisga.wait_saved(SOON);
     again.close();
-    fisga.wait_for("a duplicate", SOON, |event| matches!(event, Event::Dropped { .. }));
+    fisga.wait_for("a duplicate", SOON, |event| {
+        matches!(event, Event::Dropped { .. })
+    });
     other.close();
     fisga.stop();
-    let ends: Vec<_> = sandbox.history().iter().map(|entry| entry["outcome"].clone()).collect();
+    let ends: Vec<_> = sandbox
+        .history()
+        .iter()
+        .map(|entry| entry["outcome"].clone())
+        .collect();
     assert_eq!(ends, ["saved", "saved", "dropped"]);
 }
 
@@ -76,43 +100,73 @@ fn events_are_told_as_the_original_script_told_them() {
     let fisga = Lines::start(&sandbox, &["watch", "--events"]);
     // Nothing says that it is ready: the first file that it sees does.
     let end = Instant::now() + SOON;
-    let probe = (0..).map(|n| sandbox.tmp().join(format!("probe{n}"))).find(|path| {
-        assert!(Instant::now() < end, "nothing is told");
-        fs::write(path, "").unwrap();
-        fisga.lines.recv_timeout(Duration::from_millis(200)).is_ok()
-    });
+    let probe = (0..)
+        .map(|n| sandbox.tmp().join(format!("probe{n}")))
+        .find(|path| {
+            assert!(Instant::now() < end, "nothing is told");
+            fs::write(path, "").unwrap();
+            fisga.lines.recv_timeout(Duration::from_millis(200)).is_ok()
+        });
     let path = sandbox.tmp().join("anything");
     fs::write(&path, "").unwrap();
     let created = format!("Create: {}", path.display());
     while fisga.next() != created {}
     fs::remove_file(probe.unwrap()).unwrap();
-    assert!(fisga.next().starts_with(&format!("Remove: {}/probe", sandbox.tmp().display())));
-    assert_eq!(fisga.interrupt(), (Some(0), vec!["fisga stopped".into()], String::new()));
+    assert!(
+        fisga
+            .next()
+            .starts_with(&format!("Remove: {}/probe", sandbox.tmp().display()))
+    );
+    assert_eq!(
+        fisga.interrupt(),
+        (Some(0), vec!["fisga stopped".into()], String::new())
+    );
 }
 
 #[test]
 fn for_people_a_plain_line_each() {
     let sandbox = Sandbox::new();
     let fisga = Lines::start(&sandbox, &["watch"]);
-    assert_eq!(fisga.next(), format!("Watching; videos go to {}", sandbox.library().display()));
+    assert_eq!(
+        fisga.next(),
+        format!("Watching; videos go to {}", sandbox.library().display())
+    );
     let path = sandbox.tmp().join("Flash1");
     fs::write(&path, "no video").unwrap();
     assert_eq!(fisga.next(), format!("Holding {}", path.display()));
-    assert!(fisga.next().starts_with(&format!("Dropped {}: not media", path.display())));
-    assert_eq!(fisga.interrupt(), (Some(0), vec!["fisga stopped".into()], String::new()));
+    assert!(
+        fisga
+            .next()
+            .starts_with(&format!("Dropped {}: not media", path.display()))
+    );
+    assert_eq!(
+        fisga.interrupt(),
+        (Some(0), vec!["fisga stopped".into()], String::new())
+    );
 }
 
 #[test]
 fn a_reader_that_has_seen_enough_ends_it_quietly() {
     let sandbox = Sandbox::new();
-    let mut group = Group::start(sandbox.fisga(&["watch"]).stdout(Stdio::piped()).stderr(Stdio::piped()));
+    let mut group = Group::start(
+        sandbox
+            .fisga(&["watch"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped()),
+    );
     let mut stdout = BufReader::new(group.child().stdout.take().unwrap());
     stdout.read_line(&mut String::new()).unwrap();
     drop(stdout);
     fs::write(sandbox.tmp().join("Flash1"), "no video").unwrap();
     assert_eq!(group.wait(SOON).unwrap().code(), Some(0));
     let mut stderr = String::new();
-    group.child().stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    group
+        .child()
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut stderr)
+        .unwrap();
     assert_eq!(stderr, "");
 }
 
@@ -135,7 +189,9 @@ fn a_changed_configuration_is_in_force_and_a_bad_one_is_not() {
 
     fs::write(sandbox.config_file(), r#"{"audio": 1}"#).unwrap();
     let error = fisga.wait_for("error", SOON, |event| matches!(event, Event::Error { .. }));
-    let Event::Error { message } = error else { unreachable!() };
+    let Event::Error { message } = error else {
+        unreachable!()
+    };
     let expected = format!("{}: audio: invalid type", sandbox.config_file().display());
     assert!(message.starts_with(&expected), "{message}");
     fs::write(other.join("A2"), "the last good one is in force").unwrap();
@@ -153,5 +209,7 @@ fn a_changed_configuration_is_in_force_and_a_bad_one_is_not() {
     fs::write(sandbox.config_file(), r#"{"audio": 2}"#).unwrap();
     fisga.wait_for("error", SOON, |event| matches!(event, Event::Error { .. }));
     fisga.signal(Signal::HUP);
-    fisga.wait_for("the same on SIGHUP", SOON, |event| matches!(event, Event::Error { .. }));
+    fisga.wait_for("the same on SIGHUP", SOON, |event| {
+        matches!(event, Event::Error { .. })
+    });
 }

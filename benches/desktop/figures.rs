@@ -45,9 +45,18 @@ fn quiet(command: &mut Command) -> Group {
 
 /// The smallest tray program, built as fisga is.
 fn peer() -> Result<PathBuf> {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().context("no build folder")?;
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .parent()
+        .context("no build folder")?;
     let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["build", "--release", "--quiet", "--example", "smallest-tray", "--manifest-path"])
+        .args([
+            "build",
+            "--release",
+            "--quiet",
+            "--example",
+            "smallest-tray",
+            "--manifest-path",
+        ])
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"))
         .arg("--target-dir")
         .arg(target)
@@ -56,16 +65,18 @@ fn peer() -> Result<PathBuf> {
     Ok(target.join("release/examples/smallest-tray"))
 }
 
-// --- until the icon is there --------------------------------------------------------------------------------------
+// --- until the icon is there
+// --------------------------------------------------------------------------------------
 
 fn start(quick: bool, table: &mut Table) -> Result<()> {
     let (peer, session) = (peer()?, Session::on_x11());
     let host = Host::start(&session)?;
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..if quick { 5 } else { 30 } {
-        for (mut command, times) in
-            [(session.sandbox.fisga(&[]), &mut ours), (session.sandbox.command(&peer), &mut theirs)]
-        {
+        for (mut command, times) in [
+            (session.sandbox.fisga(&[]), &mut ours),
+            (session.sandbox.command(&peer), &mut theirs),
+        ] {
             let begun = Instant::now();
             let mut program = quiet(&mut command);
             let there = host.registered.recv_timeout(PATIENCE)?;
@@ -75,15 +86,25 @@ fn start(quick: bool, table: &mut Table) -> Result<()> {
         }
     }
     let (ours, theirs) = (median(&mut ours), median(&mut theirs));
-    table.goal("start → icon registered", "≤ 2 × the smallest tray program", ours <= 2.0 * theirs, {
-        format!("{:.2} × (median {ours:.1} ms against {theirs:.1} ms)", ours / theirs)
-    });
+    table.goal(
+        "start → icon registered",
+        "≤ 2 × the smallest tray program",
+        ours <= 2.0 * theirs,
+        {
+            format!(
+                "{:.2} × (median {ours:.1} ms against {theirs:.1} ms)",
+                ours / theirs
+            )
+        },
+    );
     Ok(())
 }
 
-// --- at rest ------------------------------------------------------------------------------------------------------
+// --- at rest
+// ------------------------------------------------------------------------------------------------------
 
-/// A session with a panel and a notification server, which share the toolkit's memory, as they do on a desktop.
+/// A session with a panel and a notification server, which share the toolkit's memory, as they do
+/// on a desktop.
 fn desktop() -> (Session, [Group; 3]) {
     let session = Session::on_x11();
     let parts = [session.openbox(), session.dunst(), session.panel(false)];
@@ -94,7 +115,11 @@ fn memory(_: bool, table: &mut Table) -> Result<()> {
     let peer = peer()?;
     let mut mb = |name: &str, fisga: bool| -> Result<f64> {
         let (session, _parts) = desktop();
-        let program = if fisga { session.fisga() } else { quiet(&mut session.sandbox.command(&peer)) };
+        let program = if fisga {
+            session.fisga()
+        } else {
+            quiet(&mut session.sandbox.command(&peer))
+        };
         Item::find(&session);
         process::await_rest(program.id());
         std::thread::sleep(Duration::from_secs(3)); // started
@@ -102,7 +127,12 @@ fn memory(_: bool, table: &mut Table) -> Result<()> {
         let mb = |kib: u64| kib as f64 * 1024.0 / 1e6;
         let text = format!("{:.1} MB, {:.1} MB of it its own alone", mb(pss), mb(own));
         match name {
-            "fisga" => table.goal("memory (PSS), idle, with tray", "≤ 10 MB", mb(pss) <= 10.0, text),
+            "fisga" => table.goal(
+                "memory (PSS), idle, with tray",
+                "≤ 10 MB",
+                mb(pss) <= 10.0,
+                text,
+            ),
             name => table.report(&format!("the same: {name}"), text),
         }
         Ok(mb(pss))
@@ -116,7 +146,8 @@ fn idle(quick: bool, table: &mut Table) -> Result<()> {
     let (session, _parts) = desktop();
     let fisga = session.fisga();
     Item::find(&session);
-    // Idle threads of the bus library end after a while, and some 17 s after its start GTK's loop wakes up once.
+    // Idle threads of the bus library end after a while, and some 17 s after its start GTK's loop
+    // wakes up once.
     std::thread::sleep(Duration::from_secs(20));
     let seconds = if quick { 6 } else { 60 };
     let before = sleeps_by_thread(fisga.id())?;
@@ -129,7 +160,11 @@ fn idle(quick: bool, table: &mut Table) -> Result<()> {
             (more > 0).then(|| format!("{} {more}", thread.1))
         })
         .collect();
-    let what = if woken.is_empty() { "none".into() } else { woken.join(", ") };
+    let what = if woken.is_empty() {
+        "none".into()
+    } else {
+        woken.join(", ")
+    };
     table.goal(
         &format!("wake-ups in {seconds} s while nothing happens, with tray"),
         "0",
@@ -139,7 +174,8 @@ fn idle(quick: bool, table: &mut Table) -> Result<()> {
     Ok(())
 }
 
-// --- nothing grows ------------------------------------------------------------------------------------------------
+// --- nothing grows
+// ------------------------------------------------------------------------------------------------
 
 fn saves(quick: bool, table: &mut Table) -> Result<()> {
     let session = Session::on_x11();
@@ -163,7 +199,12 @@ fn saves(quick: bool, table: &mut Table) -> Result<()> {
     std::thread::sleep(SETTLED);
     save(0..50)?; // what the first ones load stays
     let count = if quick { 100 } else { 1000 };
-    flat(table, &format!("{count} saves that nobody clicks"), &fisga, || save(50..50 + count))?;
+    flat(
+        table,
+        &format!("{count} saves that nobody clicks"),
+        &fisga,
+        || save(50..50 + count),
+    )?;
     let popups = notifications.shown.try_iter().count();
     table.report("popups for them", popups.to_string());
     Ok(())
@@ -178,9 +219,15 @@ fn menus(quick: bool, table: &mut Table) -> Result<()> {
     let update = |count: u32| -> Result<()> {
         for _ in 0..count / 2 {
             for method in ["Pause", "Resume"] {
-                let until = if method == "Pause" { vec![0_i64] } else { vec![] };
+                let until = if method == "Pause" {
+                    vec![0_i64]
+                } else {
+                    vec![]
+                };
                 match until.first() {
-                    Some(until) => bus.call_method(Some(FISGA), OBJECT, Some(FISGA), method, until)?,
+                    Some(until) => {
+                        bus.call_method(Some(FISGA), OBJECT, Some(FISGA), method, until)?
+                    }
                     None => bus.call_method(Some(FISGA), OBJECT, Some(FISGA), method, &())?,
                 };
                 item.entries();
@@ -190,7 +237,12 @@ fn menus(quick: bool, table: &mut Table) -> Result<()> {
     };
     update(50)?;
     let count = if quick { 100 } else { 1000 };
-    flat(table, &format!("{count} menu updates, each fetched by the host"), &fisga, || update(count))
+    flat(
+        table,
+        &format!("{count} menu updates, each fetched by the host"),
+        &fisga,
+        || update(count),
+    )
 }
 
 fn panels(quick: bool, table: &mut Table) -> Result<()> {
@@ -214,16 +266,29 @@ fn panels(quick: bool, table: &mut Table) -> Result<()> {
     std::thread::sleep(SETTLED);
     restart(2, 3)?;
     let (real, least) = if quick { (2, 8) } else { (10, 90) };
-    let what = format!("{} panel restarts, {real} of them of xfce4-panel", real + least);
+    let what = format!(
+        "{} panel restarts, {real} of them of xfce4-panel",
+        real + least
+    );
     flat(table, &what, &fisga, || restart(real, least))
 }
 
 /// Resident memory, threads and descriptors before and after.
-fn flat(table: &mut Table, what: &str, fisga: &Group, work: impl FnOnce() -> Result<()>) -> Result<()> {
+fn flat(
+    table: &mut Table,
+    what: &str,
+    fisga: &Group,
+    work: impl FnOnce() -> Result<()>,
+) -> Result<()> {
     let measure = || -> Result<(i64, usize, usize)> {
         process::await_rest(fisga.id());
-        let count = |of: &str| fs::read_dir(format!("/proc/{}/{of}", fisga.id())).map(Iterator::count);
-        Ok((process::rss_kib(fisga.id())? as i64, count("task")?, count("fd")?))
+        let count =
+            |of: &str| fs::read_dir(format!("/proc/{}/{of}", fisga.id())).map(Iterator::count);
+        Ok((
+            process::rss_kib(fisga.id())? as i64,
+            count("task")?,
+            count("fd")?,
+        ))
     };
     std::thread::sleep(SETTLED);
     let before = measure()?;
@@ -233,21 +298,27 @@ fn flat(table: &mut Table, what: &str, fisga: &Group, work: impl FnOnce() -> Res
     let after = measure()?;
     let more = after.0 - before.0;
     let same = after.2.abs_diff(before.2) <= 2 && after.1.abs_diff(before.1) <= 2;
-    table.goal(&format!("memory (RSS) after {what}"), "± 2 MB", more.abs() <= FLAT && same, {
-        format!(
-            "{:+.2} MB of {:.1} MB (threads {} → {}, descriptors {} → {})",
-            more as f64 * 1024.0 / 1e6,
-            before.0 as f64 * 1024.0 / 1e6,
-            before.1,
-            after.1,
-            before.2,
-            after.2
-        )
-    });
+    table.goal(
+        &format!("memory (RSS) after {what}"),
+        "± 2 MB",
+        more.abs() <= FLAT && same,
+        {
+            format!(
+                "{:+.2} MB of {:.1} MB (threads {} → {}, descriptors {} → {})",
+                more as f64 * 1024.0 / 1e6,
+                before.0 as f64 * 1024.0 / 1e6,
+                before.1,
+                after.1,
+                before.2,
+                after.2
+            )
+        },
+    );
     Ok(())
 }
 
-// --- the end ------------------------------------------------------------------------------------------------------
+// --- the end
+// ------------------------------------------------------------------------------------------------------
 
 fn stop(quick: bool, table: &mut Table) -> Result<()> {
     let (session, _parts) = desktop();
@@ -257,14 +328,21 @@ fn stop(quick: bool, table: &mut Table) -> Result<()> {
         Item::find(&session);
         times.push(terminate(fisga).as_secs_f64() * 1e3);
     }
-    let (median, worst) = (median(&mut times), times.last().copied().unwrap_or_default());
-    table.goal("SIGTERM → exit, with tray", "≤ 100 ms", worst <= 100.0, {
-        format!("median {median:.0} ms, worst {worst:.0} ms")
-    });
+    let (median, worst) = (
+        median(&mut times),
+        times.last().copied().unwrap_or_default(),
+    );
+    table.goal(
+        "SIGTERM → exit, with tray",
+        "≤ 100 ms",
+        worst <= 100.0,
+        { format!("median {median:.0} ms, worst {worst:.0} ms") },
+    );
     Ok(())
 }
 
-// --- the desktop delays no hold -----------------------------------------------------------------------------------
+// --- the desktop delays no hold
+// -----------------------------------------------------------------------------------
 
 fn hold(quick: bool, table: &mut Table) -> Result<()> {
     let (session, parts) = desktop();
@@ -282,12 +360,16 @@ fn hold(quick: bool, table: &mut Table) -> Result<()> {
     for round in 0..if quick { 100 } else { 1000 } {
         if round % 100 == 0 {
             // Something to tell the server of.
-            fs::copy(&clip, session.sandbox.tmp().join(format!("Flash-told-{round}")))?;
+            fs::copy(
+                &clip,
+                session.sandbox.tmp().join(format!("Flash-told-{round}")),
+            )?;
             process::await_rest(tray.id());
         }
-        for (folder, pid, times) in
-            [(session.sandbox.tmp(), tray.id(), &mut ours), (alone.tmp(), watch.id(), &mut theirs)]
-        {
+        for (folder, pid, times) in [
+            (session.sandbox.tmp(), tray.id(), &mut ours),
+            (alone.tmp(), watch.id(), &mut theirs),
+        ] {
             times.extend(linked_after(&folder.join(format!("Flash-{round}")))?);
             process::await_rest(pid);
         }
@@ -297,9 +379,17 @@ fn hold(quick: bool, table: &mut Table) -> Result<()> {
     parts[1].signal(Signal::CONT);
     let (ours, theirs) = (median(&mut ours), median(&mut theirs));
     let figure = "create → second link exists, with tray and a notification server that hangs";
-    table.goal(figure, "≤ 1.15 × without a desktop", ours <= 1.15 * theirs, {
-        format!("{:.2} × (median {ours:.0} µs against {theirs:.0} µs)", ours / theirs)
-    });
+    table.goal(
+        figure,
+        "≤ 1.15 × without a desktop",
+        ours <= 1.15 * theirs,
+        {
+            format!(
+                "{:.2} × (median {ours:.0} µs against {theirs:.0} µs)",
+                ours / theirs
+            )
+        },
+    );
     Ok(())
 }
 
@@ -315,13 +405,23 @@ fn linked_after(path: &Path) -> Result<Option<f64>> {
     Ok(times)
 }
 
-// --- helpers ------------------------------------------------------------------------------------------------------
+// --- helpers
+// ------------------------------------------------------------------------------------------------------
 
 /// A video of a few kilobytes.
 fn tiny(session: &Session) -> Result<PathBuf> {
     let path = session.sandbox.path("tiny.mp4");
     let status = Command::new(crate::common::program("ffmpeg", "ffmpeg"))
-        .args(["-nostdin", "-v", "error", "-y", "-f", "lavfi", "-i", "testsrc=size=64x48:rate=5:duration=2"])
+        .args([
+            "-nostdin",
+            "-v",
+            "error",
+            "-y",
+            "-f",
+            "lavfi",
+            "-i",
+            "testsrc=size=64x48:rate=5:duration=2",
+        ])
         .args(["-pix_fmt", "yuv420p", "-movflags", "+faststart"])
         .arg(&path)
         .status()?;
@@ -335,10 +435,20 @@ fn sleeps_by_thread(pid: u32) -> Result<BTreeMap<(String, String), u64>> {
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
         let task = task?;
         let status = fs::read_to_string(task.path().join("status"))?;
-        let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-        let name = fs::read_to_string(task.path().join("comm"))?.trim().to_owned();
+        let count = status
+            .lines()
+            .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        let name = fs::read_to_string(task.path().join("comm"))?
+            .trim()
+            .to_owned();
         let id = task.file_name().to_string_lossy().into_owned();
-        all.insert((id, name), count.context("no count of context switches")?.trim().parse()?);
+        all.insert(
+            (id, name),
+            count
+                .context("no count of context switches")?
+                .trim()
+                .parse()?,
+        );
     }
     Ok(all)
 }
@@ -347,7 +457,15 @@ fn sleeps_by_thread(pid: u32) -> Result<BTreeMap<(String, String), u64>> {
 fn private_kib(pid: u32) -> Result<u64> {
     let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
     let private = rollup.lines().filter(|line| line.starts_with("Private_"));
-    private.map(|line| Ok(line.split_whitespace().nth(1).context("no number")?.parse::<u64>()?)).sum()
+    private
+        .map(|line| {
+            Ok(line
+                .split_whitespace()
+                .nth(1)
+                .context("no number")?
+                .parse::<u64>()?)
+        })
+        .sum()
 }
 
 fn median(values: &mut [f64]) -> f64 {

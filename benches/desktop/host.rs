@@ -21,9 +21,15 @@ impl Host {
     /// Takes the name on the session's bus.
     pub(crate) fn start(session: &Session) -> Result<Self> {
         let (sender, registered) = channel();
-        let watcher = Watcher { items: Vec::new(), registered: sender };
+        let watcher = Watcher {
+            items: Vec::new(),
+            registered: sender,
+        };
         let builder = builder(session)?.serve_at("/StatusNotifierWatcher", watcher)?;
-        Ok(Self { registered, _connection: builder.name(HOST)?.build()? })
+        Ok(Self {
+            registered,
+            _connection: builder.name(HOST)?.build()?,
+        })
     }
 }
 
@@ -67,8 +73,12 @@ impl Notifications {
     /// Takes the name on the session's bus.
     pub(crate) fn start(session: &Session) -> Result<Self> {
         let (sender, shown) = channel();
-        let builder = builder(session)?.serve_at("/org/freedesktop/Notifications", Server(0, sender))?;
-        Ok(Self { shown, _connection: builder.name(NOTIFICATIONS)?.build()? })
+        let builder =
+            builder(session)?.serve_at("/org/freedesktop/Notifications", Server(0, sender))?;
+        Ok(Self {
+            shown,
+            _connection: builder.name(NOTIFICATIONS)?.build()?,
+        })
     }
 }
 

@@ -1,11 +1,12 @@
-//! What fisga costs on the desktop, against the smallest tray program with the same crates (`peers/tray.rs`).
+//! What fisga costs on the desktop, against the smallest tray program with the same crates
+//! (`peers/tray.rs`).
 //!
 //!     cargo bench --bench desktop                     all figures, as a table
 //!     cargo bench --bench desktop -- start memory     some figures only
 //!     cargo bench --bench desktop -- --quick          a tenth of the work, for a first look
 //!
-//! The session is a real one, under Xvfb: xfce4-panel, dunst, a bus of its own. Where a thousand of something is
-//! counted, a tray host and a notification server that do the least take their places.
+//! The session is a real one, under Xvfb: xfce4-panel, dunst, a bus of its own. Where a thousand of
+//! something is counted, a tray host and a notification server that do the least take their places.
 
 #[path = "../../tests/common/mod.rs"]
 mod common;
@@ -32,7 +33,10 @@ fn run() -> Result<()> {
             name if ALL.iter().any(|(known, _)| *known == name) => only.push(word),
             _ => {
                 let names: Vec<&str> = ALL.iter().map(|(name, _)| *name).collect();
-                bail!("unknown argument {word}; there are --quick and {}", names.join(", "));
+                bail!(
+                    "unknown argument {word}; there are --quick and {}",
+                    names.join(", ")
+                );
             }
         }
     }

@@ -1,5 +1,5 @@
-//! The smallest tray program with the crates that fisga is built on: an icon and a menu with one entry. What fisga's
-//! start and memory on the desktop are measured against.
+//! The smallest tray program with the crates that fisga is built on: an icon and a menu with one
+//! entry. What fisga's start and memory on the desktop are measured against.
 
 use std::error::Error;
 
@@ -18,7 +18,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let menu = Menu::new();
     menu.append(&MenuItem::new("Quit", true, None))?;
     let icon = Icon::from_rgba(vec![0x80; 64 * 64 * 4], 64, 64)?;
-    let tray = TrayIconBuilder::new().with_menu(Box::new(menu)).with_icon(icon).build()?;
+    let tray = TrayIconBuilder::new()
+        .with_menu(Box::new(menu))
+        .with_icon(icon)
+        .build()?;
     event_loop.run(move |event, _, control| {
         let _shown = &tray;
         *control = match event {

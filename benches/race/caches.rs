@@ -25,16 +25,30 @@ pub(crate) fn entries(run: &mut Run, table: &mut Table) -> Result<()> {
     let (mut with, mut without) = (Vec::new(), Vec::new());
     let start = |times: &mut Vec<f64>| -> Result<()> {
         for _ in 0..run.scaled(20) {
-            times.push(Fisga::start(&program(), &home, &cache, Rules::Caches)?.start.as_secs_f64() * 1e3);
+            times.push(
+                Fisga::start(&program(), &home, &cache, Rules::Caches)?
+                    .start
+                    .as_secs_f64()
+                    * 1e3,
+            );
         }
         Ok(())
     };
     start(&mut without)?;
     for number in 0..count {
-        entry(&cache, number, &format!("https://site.example/{number}.png"), "image/png", b"\x89PNG")?;
+        entry(
+            &cache,
+            number,
+            &format!("https://site.example/{number}.png"),
+            "image/png",
+            b"\x89PNG",
+        )?;
     }
     start(&mut with)?;
-    let (with, without) = (median(&mut with).context("no start")?, median(&mut without).context("no start")?);
+    let (with, without) = (
+        median(&mut with).context("no start")?,
+        median(&mut without).context("no start")?,
+    );
     table.goal(
         &format!("start → ready with {count} cache entries"),
         "≤ 30 ms",
@@ -54,24 +68,50 @@ pub(crate) fn images(_: &mut Run, table: &mut Table) -> Result<()> {
     let picture = [&b"\x89PNG\r\n\x1a\n"[..], &vec![7; 40_000]].concat();
     let browse = || -> Result<()> {
         for number in 0..200 {
-            entry(&cache, number, &format!("https://site.example/{number}.png"), "image/png", &picture)?;
+            entry(
+                &cache,
+                number,
+                &format!("https://site.example/{number}.png"),
+                "image/png",
+                &picture,
+            )?;
         }
         Ok(())
     };
     let longest = longest_stay(&fisga.staging()?, 200, browse)?.as_secs_f64() * 1e3;
     process::await_rest(fisga.pid());
     let ms = (process::cpu_ns(fisga.pid())? - before) as f64 / 1e6;
-    table.goal("processor time for 200 pictures", "< 20 ms", ms < 20.0, format!("{ms:.1} ms"));
-    table.goal("the longest of them held", "≤ 1 s", longest <= 1e3, format!("{longest:.1} ms"));
+    table.goal(
+        "processor time for 200 pictures",
+        "< 20 ms",
+        ms < 20.0,
+        format!("{ms:.1} ms"),
+    );
+    table.goal(
+        "the longest of them held",
+        "≤ 1 s",
+        longest <= 1e3,
+        format!("{longest:.1} ms"),
+    );
     Ok(())
 }
 
-/// The longest time that a name stays in `folder`, of the `count` that come and go while `act` runs and after it.
-fn longest_stay(folder: &Path, count: usize, act: impl FnOnce() -> Result<()> + Send) -> Result<Duration> {
+/// The longest time that a name stays in `folder`, of the `count` that come and go while `act` runs
+/// and after it.
+fn longest_stay(
+    folder: &Path,
+    count: usize,
+    act: impl FnOnce() -> Result<()> + Send,
+) -> Result<Duration> {
     let mut inotify = Inotify::init()?;
-    inotify.watches().add(folder, WatchMask::CREATE | WatchMask::DELETE)?;
+    inotify
+        .watches()
+        .add(folder, WatchMask::CREATE | WatchMask::DELETE)?;
     let (mut here, mut stays) = (HashMap::new(), Vec::new());
-    let patience = Timespec { tv_sec: 20, tv_nsec: 0 };
+    let patience = Timespec {
+        tv_sec: 20,
+        tv_nsec: 0,
+    };
     std::thread::scope(|scope| {
         let acting = scope.spawn(act);
         while stays.len() < count {
@@ -106,9 +146,14 @@ pub(crate) fn watched(run: &mut Run, table: &mut Table) -> Result<()> {
             racer.run(round, &processors)?;
         }
     }
-    let mut medians = racers.iter_mut().map(|(racer, _, _)| median(&mut racer.times));
+    let mut medians = racers
+        .iter_mut()
+        .map(|(racer, _, _)| median(&mut racer.times));
     let (off, on) = (medians.next().flatten(), medians.next().flatten());
-    let (off, on) = (off.context("nothing was linked")?, on.context("nothing was linked")?);
+    let (off, on) = (
+        off.context("nothing was linked")?,
+        on.context("nothing was linked")?,
+    );
     table.goal(
         "create → second link exists, cache sources on",
         "≤ 1.15 × off",

@@ -45,16 +45,41 @@ pub(crate) fn draw(chart: &Chart) -> String {
         }
     }
     for case in cases {
-        heading(&mut body, &mut y, &format!("Saved of the files hidden at once, {case} (more is better)"));
+        heading(
+            &mut body,
+            &mut y,
+            &format!("Saved of the files hidden at once, {case} (more is better)"),
+        );
         for (program, _, share) in chart.shares.iter().filter(|(_, of, _)| of == case) {
-            bar(&mut body, &mut y, program, *share, &format!("{:.1} %", share * 100.0));
+            bar(
+                &mut body,
+                &mut y,
+                program,
+                *share,
+                &format!("{:.1} %", share * 100.0),
+            );
         }
     }
-    if let Some(slowest) = chart.latencies.iter().map(|(_, median)| *median).reduce(f64::max) {
-        heading(&mut body, &mut y, "From creation to the second link, median, logarithmic (less is better)");
+    if let Some(slowest) = chart
+        .latencies
+        .iter()
+        .map(|(_, median)| *median)
+        .reduce(f64::max)
+    {
+        heading(
+            &mut body,
+            &mut y,
+            "From creation to the second link, median, logarithmic (less is better)",
+        );
         for (program, median) in &chart.latencies {
             let share = median.max(1.0).log10() / slowest.max(10.0).log10();
-            bar(&mut body, &mut y, program, share, &format!("{median:.0} µs"));
+            bar(
+                &mut body,
+                &mut y,
+                program,
+                share,
+                &format!("{median:.0} µs"),
+            );
         }
     }
     y += ROW / 2;
@@ -67,12 +92,20 @@ pub(crate) fn draw(chart: &Chart) -> String {
 fn heading(body: &mut String, y: &mut usize, text: &str) {
     *y += ROW;
     // Writing to a String can't fail.
-    let _ = writeln!(body, "<text class=\"head\" x=\"8\" y=\"{}\">{text}</text>", *y);
+    let _ = writeln!(
+        body,
+        "<text class=\"head\" x=\"8\" y=\"{}\">{text}</text>",
+        *y
+    );
     *y += 8;
 }
 
 fn bar(body: &mut String, y: &mut usize, program: &str, share: f64, label: &str) {
-    let class = if program == "fisga" { "bar ours" } else { "bar" };
+    let class = if program == "fisga" {
+        "bar ours"
+    } else {
+        "bar"
+    };
     let (width, text) = ((share.clamp(0.0, 1.0) * BAR as f64).max(1.0), *y + 15);
     let _ = writeln!(
         body,

@@ -27,7 +27,9 @@ impl Crowd {
         }
         for child in &mut crowd.0 {
             let stdout = child.stdout.as_mut().context("no pipe")?;
-            stdout.read_exact(&mut [0]).context("a bystander ended early")?;
+            stdout
+                .read_exact(&mut [0])
+                .context("a bystander ended early")?;
         }
         Ok(crowd)
     }
@@ -55,7 +57,9 @@ pub(crate) fn asked_for() -> Option<Result<()>> {
 
 fn stand_by(files: &str) -> Result<()> {
     let program = std::env::current_exe()?;
-    let open: Vec<File> = (0..files.parse()?).map(|_| File::open(&program)).collect::<Result<_, _>>()?;
+    let open: Vec<File> = (0..files.parse()?)
+        .map(|_| File::open(&program))
+        .collect::<Result<_, _>>()?;
     std::io::stdout().write_all(b".")?;
     std::io::stdout().flush()?;
     std::io::stdin().read_to_end(&mut Vec::new())?;

@@ -30,7 +30,10 @@ pub(crate) struct Run {
 impl Run {
     pub(crate) fn new(quick: bool) -> Result<Self> {
         fs::create_dir_all(env!("CARGO_TARGET_TMPDIR"))?;
-        Ok(Self { quick, chart: Chart::default() })
+        Ok(Self {
+            quick,
+            chart: Chart::default(),
+        })
     }
 
     /// So many rounds, or a tenth of them.
@@ -42,10 +45,12 @@ impl Run {
 /// Other processes, and open files in each, while files are hidden.
 const BYSTANDERS: (usize, usize) = (300, 60);
 
-// --- how soon the second link exists ------------------------------------------------------------------------------
+// --- how soon the second link exists
+// ------------------------------------------------------------------------------
 
 pub(crate) fn latency(run: &mut Run, table: &mut Table) -> Result<()> {
-    // A watcher on the producer's own processor would keep it from seeing the link until the watcher sleeps.
+    // A watcher on the producer's own processor would keep it from seeing the link until the
+    // watcher sleeps.
     let processors = Processors::split()?;
     let home = Sandbox::new()?;
     let folder = home.folder("fisga")?;
@@ -64,7 +69,10 @@ pub(crate) fn latency(run: &mut Run, table: &mut Table) -> Result<()> {
                 times: Vec::new(),
                 deaths: 0,
             }),
-            Err(error) => table.failed(&format!("latency of the {}", kind.name()), &format!("{error:#}")),
+            Err(error) => table.failed(
+                &format!("latency of the {}", kind.name()),
+                &format!("{error:#}"),
+            ),
         }
     }
     for round in 0..run.scaled(1000) {
@@ -76,28 +84,43 @@ pub(crate) fn latency(run: &mut Run, table: &mut Table) -> Result<()> {
 
     let ours = median(&mut racers[0].times).context("fisga linked nothing")?;
     for racer in &mut racers {
-        let Some(median) = median(&mut racer.times) else { continue };
+        let Some(median) = median(&mut racer.times) else {
+            continue;
+        };
         run.chart.latency(racer.name, median);
-        let detail = format!("median {median:.0} µs, p95 {:.0} µs", percentile(&racer.times, 0.95));
+        let detail = format!(
+            "median {median:.0} µs, p95 {:.0} µs",
+            percentile(&racer.times, 0.95)
+        );
         match racer.name {
             "fisga" => table.report("create → second link exists: fisga", detail),
             "bare C loop" => {
                 let ratio = ours / median;
-                table.goal("create → second link exists", "≤ 1.15 × bare C loop", ratio <= 1.15, {
-                    format!("{ratio:.2} × (bare C loop: {detail})")
-                });
+                table.goal(
+                    "create → second link exists",
+                    "≤ 1.15 × bare C loop",
+                    ratio <= 1.15,
+                    { format!("{ratio:.2} × (bare C loop: {detail})") },
+                );
             }
             name => {
-                let died =
-                    if racer.deaths == 0 { String::new() } else { format!(", died {} times", racer.deaths) };
-                table.report(&format!("create → second link exists: {name}"), format!("{detail}{died}"));
+                let died = if racer.deaths == 0 {
+                    String::new()
+                } else {
+                    format!(", died {} times", racer.deaths)
+                };
+                table.report(
+                    &format!("create → second link exists: {name}"),
+                    format!("{detail}{died}"),
+                );
             }
         }
     }
     Ok(())
 }
 
-/// The first processor for the producer, the others for the watchers, as they would divide by themselves at rest.
+/// The first processor for the producer, the others for the watchers, as they would divide by
+/// themselves at rest.
 pub(crate) struct Processors {
     first: CpuSet,
     others: CpuSet,
@@ -109,7 +132,9 @@ impl Processors {
     pub(crate) fn split() -> Result<Self> {
         let all = sched_getaffinity(None)?;
         let (mut first, mut others) = (CpuSet::new(), all);
-        let index = (0..CpuSet::MAX_CPU).find(|index| all.is_set(*index)).context("no processor")?;
+        let index = (0..CpuSet::MAX_CPU)
+            .find(|index| all.is_set(*index))
+            .context("no processor")?;
         first.set(index);
         others.unset(index);
         let processors = Self { first, others, all };
@@ -149,7 +174,15 @@ pub(crate) struct Racer {
 impl Racer {
     /// A fisga that watches `folder`.
     pub(crate) fn of_fisga(name: &'static str, folder: PathBuf, pid: u32) -> Self {
-        Self { name, folder, fisga: pid, every: 1, peer: None, times: Vec::new(), deaths: 0 }
+        Self {
+            name,
+            folder,
+            fisga: pid,
+            every: 1,
+            peer: None,
+            times: Vec::new(),
+            deaths: 0,
+        }
     }
 
     /// Creates a file and watches its link count from the producer's side.
@@ -177,19 +210,32 @@ impl Racer {
         processors.watch()?;
         fs::remove_file(&path)?;
         drop(file);
-        process::await_rest(self.peer.as_ref().map_or(self.fisga, |(_, peer, _)| peer.pid()));
+        process::await_rest(
+            self.peer
+                .as_ref()
+                .map_or(self.fisga, |(_, peer, _)| peer.pid()),
+        );
         Ok(())
     }
 }
 
-// --- how many hidden files are saved ------------------------------------------------------------------------------
+// --- how many hidden files are saved
+// ------------------------------------------------------------------------------
 
 pub(crate) fn hide(run: &mut Run, table: &mut Table) -> Result<()> {
     let (processes, files) = BYSTANDERS;
     let crowd = Crowd::gather(processes, files)?;
     // Kept open, how many at once, pause between two: a few hundred files a second in each case.
-    for (hold, parallel, gap, goal) in [(250, 32, 0, Some(1.0)), (20, 4, 0, Some(0.995)), (0, 1, 5, None)] {
-        let label = if hold == 0 { "closed at once".to_owned() } else { format!("kept open {hold} ms") };
+    for (hold, parallel, gap, goal) in [
+        (250, 32, 0, Some(1.0)),
+        (20, 4, 0, Some(0.995)),
+        (0, 1, 5, None),
+    ] {
+        let label = if hold == 0 {
+            "closed at once".to_owned()
+        } else {
+            format!("kept open {hold} ms")
+        };
         let home = Sandbox::new()?;
         let mut job = Hide {
             folder: home.folder("fisga")?,
@@ -209,11 +255,21 @@ pub(crate) fn hide(run: &mut Run, table: &mut Table) -> Result<()> {
         let figure = format!("saved of {} hidden after 0 µs, {label}", job.count);
         let measured = format!("{identical} byte-identical ({seen}; {entries} history entries)");
         match goal {
-            Some(goal) => table.goal(&figure, &format!("≥ {} %", goal * 100.0), share >= goal, measured),
+            Some(goal) => table.goal(
+                &figure,
+                &format!("≥ {} %", goal * 100.0),
+                share >= goal,
+                measured,
+            ),
             None => {
                 table.report(&figure, measured);
                 let accounted = entries as u64 == job.count;
-                table.goal("every file of it in the history", "all", accounted, format!("{entries}"));
+                table.goal(
+                    "every file of it in the history",
+                    "all",
+                    accounted,
+                    format!("{entries}"),
+                );
             }
         }
 
@@ -221,7 +277,9 @@ pub(crate) fn hide(run: &mut Run, table: &mut Table) -> Result<()> {
         for kind in [Kind::Bare, Kind::Recipe, Kind::Original] {
             job.folder = home.folder(kind.name())?;
             let staging = home.folder(&format!("{} staging", kind.name()))?;
-            let Ok(mut peer) = Peer::start(kind, &job.folder, &staging, CREATED) else { continue };
+            let Ok(mut peer) = Peer::start(kind, &job.folder, &staging, CREATED) else {
+                continue;
+            };
             job.run()?;
             let died = if peer.alive() { "" } else { ", then it died" };
             let share = self::identical(&peer.catch)? as f64 / job.count as f64;
@@ -248,7 +306,9 @@ impl Seen {
     fn collect(fisga: &mut Fisga, count: u64) -> Self {
         let mut seen = Self::default();
         while seen.saved + seen.dropped + seen.lost < count {
-            let Some(event) = fisga.next_event(Duration::from_secs(10)) else { break };
+            let Some(event) = fisga.next_event(Duration::from_secs(10)) else {
+                break;
+            };
             match event["event"].as_str() {
                 Some("held") if event["how"] == "rescue" => seen.rescued += 1,
                 Some("saved") => seen.saved += 1,
@@ -263,8 +323,16 @@ impl Seen {
 
 impl std::fmt::Display for Seen {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { saved, dropped, lost, rescued } = self;
-        write!(out, "{saved} saved, {rescued} of them rescued, {dropped} dropped, {lost} lost")
+        let Self {
+            saved,
+            dropped,
+            lost,
+            rescued,
+        } = self;
+        write!(
+            out,
+            "{saved} saved, {rescued} of them rescued, {dropped} dropped, {lost} lost"
+        )
     }
 }
 
@@ -288,11 +356,16 @@ fn history_entries(path: &Path) -> usize {
     fs::read_to_string(path).unwrap_or_default().lines().count()
 }
 
-// --- what the thousands of files cost that are not ours -----------------------------------------------------------
+// --- what the thousands of files cost that are not ours
+// -----------------------------------------------------------
 
 pub(crate) fn busy(run: &mut Run, table: &mut Table) -> Result<()> {
     let home = Sandbox::new()?;
-    let folders = [home.folder("fisga")?, home.folder("bare")?, home.folder("inotifywait")?];
+    let folders = [
+        home.folder("fisga")?,
+        home.folder("bare")?,
+        home.folder("inotifywait")?,
+    ];
     let mut fisga = Fisga::start(&program(), &home, &folders[0], Rules::Bench)?;
     let mask = process::watch_mask(fisga.pid(), &folders[0])?;
     let bare = Peer::start(Kind::Bare, &folders[1], &home.folder("staging")?, &mask)?;
@@ -300,7 +373,10 @@ pub(crate) fn busy(run: &mut Run, table: &mut Table) -> Result<()> {
     let mut pids = vec![fisga.pid(), bare.pid()];
     pids.extend(inotifywait.as_ref().ok().map(Peer::pid));
 
-    let before: Vec<u64> = pids.iter().map(|pid| process::cpu_ns(*pid)).collect::<Result<_>>()?;
+    let before: Vec<u64> = pids
+        .iter()
+        .map(|pid| process::cpu_ns(*pid))
+        .collect::<Result<_>>()?;
     let count = run.scaled(200_000);
     for start in (0..count).step_by(500) {
         for folder in &folders[..pids.len()] {
@@ -311,9 +387,15 @@ pub(crate) fn busy(run: &mut Run, table: &mut Table) -> Result<()> {
         }
     }
     std::thread::sleep(Duration::from_millis(200));
-    let after: Vec<u64> = pids.iter().map(|pid| process::cpu_ns(*pid)).collect::<Result<_>>()?;
-    let ms: Vec<f64> =
-        before.iter().zip(&after).map(|(before, after)| (after - before) as f64 / 1e6).collect();
+    let after: Vec<u64> = pids
+        .iter()
+        .map(|pid| process::cpu_ns(*pid))
+        .collect::<Result<_>>()?;
+    let ms: Vec<f64> = before
+        .iter()
+        .zip(&after)
+        .map(|(before, after)| (after - before) as f64 / 1e6)
+        .collect();
 
     ensure!(
         fisga.await_event("overflow", Duration::ZERO).is_err(),
@@ -322,7 +404,10 @@ pub(crate) fn busy(run: &mut Run, table: &mut Table) -> Result<()> {
     let figure = format!("processor time for {count} creations that match nothing");
     let ratio = ms[0] / ms[1];
     table.goal(&figure, "≤ 1.3 × bare C loop, same mask", ratio <= 1.3, {
-        format!("{ratio:.2} × ({:.0} ms against {:.0} ms, mask {mask})", ms[0], ms[1])
+        format!(
+            "{ratio:.2} × ({:.0} ms against {:.0} ms, mask {mask})",
+            ms[0], ms[1]
+        )
     });
     inotifywait.context("no inotifywait to compare with")?;
     let ratio = ms[0] / ms[2];
@@ -332,7 +417,8 @@ pub(crate) fn busy(run: &mut Run, table: &mut Table) -> Result<()> {
     Ok(())
 }
 
-// --- at rest ------------------------------------------------------------------------------------------------------
+// --- at rest
+// ------------------------------------------------------------------------------------------------------
 
 pub(crate) fn idle(run: &mut Run, table: &mut Table) -> Result<()> {
     let home = Sandbox::new()?;
@@ -342,7 +428,12 @@ pub(crate) fn idle(run: &mut Run, table: &mut Table) -> Result<()> {
     let before = process::sleeps(fisga.pid())?;
     std::thread::sleep(Duration::from_secs(seconds));
     let wakes = process::sleeps(fisga.pid())? - before;
-    table.goal(&format!("wake-ups in {seconds} s while nothing happens"), "0", wakes == 0, wakes.to_string());
+    table.goal(
+        &format!("wake-ups in {seconds} s while nothing happens"),
+        "0",
+        wakes == 0,
+        wakes.to_string(),
+    );
     Ok(())
 }
 
@@ -352,7 +443,12 @@ pub(crate) fn memory(_: &mut Run, table: &mut Table) -> Result<()> {
     let fisga = Fisga::start(&program, &home, &home.folder("fisga")?, Rules::Shipped)?;
     std::thread::sleep(Duration::from_secs(2)); // started
     let mib = process::pss_kib(fisga.pid())? as f64 / 1024.0;
-    table.goal("memory (PSS), idle, without tray", "≤ 4 MB", mib * 1.048_576 <= 4.0, format!("{mib:.2} MiB"));
+    table.goal(
+        "memory (PSS), idle, without tray",
+        "≤ 4 MB",
+        mib * 1.048_576 <= 4.0,
+        format!("{mib:.2} MiB"),
+    );
     Ok(())
 }
 
@@ -363,7 +459,15 @@ fn without_tray() -> Result<PathBuf> {
     }
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("without-tray");
     let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["build", "--release", "--quiet", "--no-default-features", "--bin", "fisga", "--manifest-path"])
+        .args([
+            "build",
+            "--release",
+            "--quiet",
+            "--no-default-features",
+            "--bin",
+            "fisga",
+            "--manifest-path",
+        ])
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"))
         .arg("--target-dir")
         .arg(&target)
@@ -380,11 +484,17 @@ pub(crate) fn start(run: &mut Run, table: &mut Table) -> Result<()> {
         times.push(fisga.start.as_secs_f64() * 1e3);
     }
     let median = median(&mut times).context("no start at all")?;
-    table.goal("start → ready, shipped rules", "≤ 30 ms", median <= 30.0, format!("median {median:.1} ms"));
+    table.goal(
+        "start → ready, shipped rules",
+        "≤ 30 ms",
+        median <= 30.0,
+        format!("median {median:.1} ms"),
+    );
     Ok(())
 }
 
-// --- big files ----------------------------------------------------------------------------------------------------
+// --- big files
+// ----------------------------------------------------------------------------------------------------
 
 pub(crate) fn big(run: &mut Run, table: &mut Table) -> Result<()> {
     let tags = if run.quick { 64 } else { 512 };
@@ -432,11 +542,19 @@ pub(crate) fn big(run: &mut Run, table: &mut Table) -> Result<()> {
         &format!("saving {gib} GiB from tmpfs to disk"),
         "≥ 0.95 × cp and sync",
         ratio >= 0.95,
-        format!("{ratio:.2} × ({:.2} GiB/s against {:.2} GiB/s)", rate(&ours), rate(&theirs)),
+        format!(
+            "{ratio:.2} × ({:.2} GiB/s against {:.2} GiB/s)",
+            rate(&ours),
+            rate(&theirs)
+        ),
     );
     table.report(
         "the same against cp alone, which leaves the bytes in memory",
-        format!("{:.2} × (against {:.2} GiB/s)", rate(&ours) / rate(&unsynced), rate(&unsynced)),
+        format!(
+            "{:.2} × (against {:.2} GiB/s)",
+            rate(&ours) / rate(&unsynced),
+            rate(&unsynced)
+        ),
     );
     Ok(())
 }
@@ -455,7 +573,10 @@ fn save_big(fisga: &mut Fisga, folder: &Path, film: (u32, u8), synced: bool) -> 
     let saved = fisga.await_event("saved", Duration::from_secs(120))?;
     // An FLV without metadata doesn't promise a length: whole as far as it goes.
     let verdict = saved["verdict"].as_str().unwrap_or_default();
-    ensure!(["complete", "open-ended"].contains(&verdict), "judged {verdict}");
+    ensure!(
+        ["complete", "open-ended"].contains(&verdict),
+        "judged {verdict}"
+    );
     saved["ms"].as_f64().context("no time in the event")
 }
 
@@ -469,14 +590,17 @@ fn write_big(file: &mut File, (tags, kind): (u32, u8)) -> Result<()> {
         let [high, time @ ..] = (tag * 2000).to_be_bytes();
         frame[0] = if tag == 0 { 0x12 } else { 0x22 };
         frame[1..5].copy_from_slice(&tag.to_be_bytes());
-        file.write_all(&[9, size[0], size[1], size[2], time[0], time[1], time[2], high, 0, 0, 0])?;
+        file.write_all(&[
+            9, size[0], size[1], size[2], time[0], time[1], time[2], high, 0, 0, 0,
+        ])?;
         file.write_all(&frame)?;
         file.write_all(&(PAYLOAD + 11).to_be_bytes())?;
     }
     Ok(())
 }
 
-/// `cp`, and what fisga promises too: that the bytes are on the disk. Returns the milliseconds of `cp` and of both.
+/// `cp`, and what fisga promises too: that the bytes are on the disk. Returns the milliseconds of
+/// `cp` and of both.
 fn copy_and_sync(from: &Path, to: &Path) -> Result<(f64, f64)> {
     if !exists("cp") {
         bail!("no cp");
@@ -486,10 +610,14 @@ fn copy_and_sync(from: &Path, to: &Path) -> Result<(f64, f64)> {
     let unsynced = start.elapsed();
     let synced = Command::new("sync").arg(to).status()?;
     ensure!(copied.success() && synced.success(), "cp or sync failed");
-    Ok((unsynced.as_secs_f64() * 1e3, start.elapsed().as_secs_f64() * 1e3))
+    Ok((
+        unsynced.as_secs_f64() * 1e3,
+        start.elapsed().as_secs_f64() * 1e3,
+    ))
 }
 
-// --- one look at all processes ------------------------------------------------------------------------------------
+// --- one look at all processes
+// ------------------------------------------------------------------------------------
 
 pub(crate) fn scan(run: &mut Run, table: &mut Table) -> Result<()> {
     ensure!(exists("lsof"), "lsof is missing (Debian: lsof)");
@@ -505,17 +633,24 @@ pub(crate) fn scan(run: &mut Run, table: &mut Table) -> Result<()> {
         theirs.push(start.elapsed().as_secs_f64() * 1e3);
     }
     drop(crowd);
-    let (ours, theirs) = (median(&mut ours).unwrap_or_default(), median(&mut theirs).unwrap_or_default());
+    let (ours, theirs) = (
+        median(&mut ours).unwrap_or_default(),
+        median(&mut theirs).unwrap_or_default(),
+    );
     table.goal(
         "one rescue scan against `lsof +L1`",
         "≥ 10 × faster",
         theirs >= 10.0 * ours,
-        format!("{:.1} × ({ours:.1} ms against {theirs:.0} ms, {seen} descriptors)", theirs / ours),
+        format!(
+            "{:.1} × ({ours:.1} ms against {theirs:.0} ms, {seen} descriptors)",
+            theirs / ours
+        ),
     );
     Ok(())
 }
 
-// --- numbers ------------------------------------------------------------------------------------------------------
+// --- numbers
+// ------------------------------------------------------------------------------------------------------
 
 /// Sorts, and returns the middle.
 pub(crate) fn median(values: &mut [f64]) -> Option<f64> {
@@ -526,5 +661,8 @@ pub(crate) fn median(values: &mut [f64]) -> Option<f64> {
 /// Of sorted values.
 fn percentile(sorted: &[f64], share: f64) -> f64 {
     let at = (sorted.len() as f64 * share) as usize;
-    sorted.get(at.min(sorted.len().saturating_sub(1))).copied().unwrap_or_default()
+    sorted
+        .get(at.min(sorted.len().saturating_sub(1)))
+        .copied()
+        .unwrap_or_default()
 }

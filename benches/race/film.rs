@@ -1,4 +1,5 @@
-//! A film of two hours in cached segments: how fast it is put together, against `cat` of the same pieces.
+//! A film of two hours in cached segments: how fast it is put together, against `cat` of the same
+//! pieces.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -30,9 +31,21 @@ struct Kind {
 }
 
 const KINDS: [Kind; 4] = [
-    Kind { name: "TS", segments: ("ts", "video/mp2t"), tracks: &[('m', 0)] },
-    Kind { name: "TS, separate sound", segments: ("ts", "video/mp2t"), tracks: &[('v', 0), ('a', 0)] },
-    Kind { name: "fMP4", segments: ("m4s", "video/iso.segment"), tracks: &[('v', 12_800)] },
+    Kind {
+        name: "TS",
+        segments: ("ts", "video/mp2t"),
+        tracks: &[('m', 0)],
+    },
+    Kind {
+        name: "TS, separate sound",
+        segments: ("ts", "video/mp2t"),
+        tracks: &[('v', 0), ('a', 0)],
+    },
+    Kind {
+        name: "fMP4",
+        segments: ("m4s", "video/iso.segment"),
+        tracks: &[('v', 12_800)],
+    },
     Kind {
         name: "fMP4, separate sound",
         segments: ("m4s", "video/iso.segment"),
@@ -47,7 +60,9 @@ pub(crate) fn film(run: &mut Run, table: &mut Table) -> Result<()> {
     let models = models.folder("models")?;
     model(&models)?;
     let count = run.scaled(SEGMENTS);
-    KINDS.iter().try_for_each(|kind| one(kind, &models, count, table))
+    KINDS
+        .iter()
+        .try_for_each(|kind| one(kind, &models, count, table))
 }
 
 /// Entries as a browser writes them, the playlists last.
@@ -55,13 +70,23 @@ fn one(kind: &Kind, models: &Path, count: u64, table: &mut Table) -> Result<()> 
     let home = Sandbox::new()?;
     let cache = home.folder(CACHE)?;
     let mut fisga = Fisga::start(&program(), &home, &cache, Rules::Caches)?;
-    let mut site = Site { cache: &cache, entries: Vec::new() };
+    let mut site = Site {
+        cache: &cache,
+        entries: Vec::new(),
+    };
     let mut lists = Vec::new();
     for (letter, ticks) in kind.tracks {
         lists.push((letter, site.track(kind, models, *letter, *ticks, count)?));
     }
     // What is measured is putting it together, not the browser's own writing.
-    ensure!(Command::new("sync").arg("-f").arg(&cache).status()?.success(), "sync failed");
+    ensure!(
+        Command::new("sync")
+            .arg("-f")
+            .arg(&cache)
+            .status()?
+            .success(),
+        "sync failed"
+    );
     let paths = site.entries.clone();
     let copy = home.folder("cat")?.join("film");
     let before = cat(&paths, &copy)?;
@@ -79,19 +104,34 @@ fn one(kind: &Kind, models: &Path, count: u64, table: &mut Table) -> Result<()> 
     let bytes = saved["bytes"].as_u64().context("no size in the event")?;
     let peak = process::peak_kib(fisga.pid())? as f64 / 1024.0;
     drop(fisga);
-    let sizes = paths.iter().map(|path| Ok(path.metadata()?.len())).sum::<std::io::Result<u64>>()?;
-    ensure!(bytes.abs_diff(sizes) < sizes / 50, "{bytes} bytes of {sizes}");
-    // What the disk has still to do slows whoever comes next, so that they stand on either side of us.
+    let sizes = paths
+        .iter()
+        .map(|path| Ok(path.metadata()?.len()))
+        .sum::<std::io::Result<u64>>()?;
+    ensure!(
+        bytes.abs_diff(sizes) < sizes / 50,
+        "{bytes} bytes of {sizes}"
+    );
+    // What the disk has still to do slows whoever comes next, so that they stand on either side of
+    // us.
     let theirs = (before + cat(&paths, &copy)?) / 2.0;
     let (gb, ratio) = (bytes as f64 / 1e9, theirs / ours);
     table.goal(
-        &format!("putting {count} cached segments together ({}), {gb:.1} GB", kind.name),
+        &format!(
+            "putting {count} cached segments together ({}), {gb:.1} GB",
+            kind.name
+        ),
         "≥ 0.9 × cat and sync",
         ratio >= 0.9,
         format!("{ratio:.2} × ({ours:.0} ms against {theirs:.0} ms)"),
     );
     let memory = format!("most memory (RSS) meanwhile ({})", kind.name);
-    table.goal(&memory, "≤ 30 MB", peak * 1.048_576 <= 30.0, format!("{peak:.1} MiB"));
+    table.goal(
+        &memory,
+        "≤ 30 MB",
+        peak * 1.048_576 <= 30.0,
+        format!("{peak:.1} MiB"),
+    );
     Ok(())
 }
 
@@ -104,12 +144,25 @@ struct Site<'a> {
 impl Site<'_> {
     fn add(&mut self, name: &str, kind: &str, body: &[u8]) -> Result<()> {
         let number = self.entries.len() as u64;
-        self.entries.push(entry(self.cache, number, &format!("{URL}/{name}"), kind, body)?);
+        self.entries.push(entry(
+            self.cache,
+            number,
+            &format!("{URL}/{name}"),
+            kind,
+            body,
+        )?);
         Ok(())
     }
 
     /// The segments of a track; returns its playlist.
-    fn track(&mut self, kind: &Kind, models: &Path, letter: char, ticks: u64, count: u64) -> Result<String> {
+    fn track(
+        &mut self,
+        kind: &Kind,
+        models: &Path,
+        letter: char,
+        ticks: u64,
+        count: u64,
+    ) -> Result<String> {
         let (extension, mime) = kind.segments;
         let fragmented = extension == "m4s";
         let mut list = format!("#EXTM3U\n#EXT-X-TARGETDURATION:{SECONDS}\n");
@@ -130,9 +183,12 @@ impl Site<'_> {
     }
 }
 
-/// When a fragment is decoded: what follows the name and version of its `tfdt` (ISO/IEC 14496-12, 8.8.12).
+/// When a fragment is decoded: what follows the name and version of its `tfdt` (ISO/IEC 14496-12,
+/// 8.8.12).
 fn set_time(fragment: &mut [u8], ticks: u64) {
-    let Some(at) = fragment.windows(4).position(|name| name == b"tfdt") else { return };
+    let Some(at) = fragment.windows(4).position(|name| name == b"tfdt") else {
+        return;
+    };
     let time = ticks.to_be_bytes();
     match fragment[at + 4] {
         1 => fragment[at + 8..at + 16].copy_from_slice(&time),
@@ -144,7 +200,10 @@ fn set_time(fragment: &mut [u8], ticks: u64) {
 fn model(folder: &Path) -> Result<()> {
     let ffmpeg = |args: &str| -> Result<()> {
         let mut command = Command::new("ffmpeg");
-        command.current_dir(folder).args(["-nostdin", "-v", "error", "-y"]).args(args.split_whitespace());
+        command
+            .current_dir(folder)
+            .args(["-nostdin", "-v", "error", "-y"])
+            .args(args.split_whitespace());
         ensure!(command.status()?.success(), "ffmpeg {args}");
         Ok(())
     };
@@ -155,7 +214,9 @@ fn model(folder: &Path) -> Result<()> {
     )?;
     ffmpeg("-i m.mp4 -c copy -f mpegts m.ts")?;
     for (stream, letter) in [("v", 'v'), ("a", 'a')] {
-        ffmpeg(&format!("-i m.mp4 -map 0:{stream} -c copy -f mpegts {letter}.ts"))?;
+        ffmpeg(&format!(
+            "-i m.mp4 -map 0:{stream} -c copy -f mpegts {letter}.ts"
+        ))?;
         ffmpeg(&format!(
             "-i m.mp4 -map 0:{stream} -c copy -f hls -hls_time 60 -hls_segment_type fmp4 \
              -hls_fmp4_init_filename {letter}.init -hls_segment_filename {letter}%d.m4s {letter}.m3u8"
@@ -167,7 +228,10 @@ fn model(folder: &Path) -> Result<()> {
 /// `cat` with what fisga promises too: that the bytes are on the disk.
 fn cat(paths: &[PathBuf], to: &Path) -> Result<f64> {
     let start = Instant::now();
-    let status = Command::new("cat").args(paths).stdout(Stdio::from(File::create(to)?)).status()?;
+    let status = Command::new("cat")
+        .args(paths)
+        .stdout(Stdio::from(File::create(to)?))
+        .status()?;
     let synced = Command::new("sync").arg(to).status()?;
     ensure!(status.success() && synced.success(), "cat or sync failed");
     let ms = start.elapsed().as_secs_f64() * 1e3;

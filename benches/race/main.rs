@@ -7,11 +7,13 @@
 //!
 //! `RACE_PROGRAM=PATH` measures another build of fisga than the one that cargo just made.
 //!
-//! The peers are the least that a program in C can do (`peers/bare.c`), the `inotifywait` recipe (`peers/recipe.sh`)
-//! and the script that fisga comes from (`peers/original.py`). Peer and fisga take turns file by file, so that a busy
-//! machine slows both. A peer that this machine lacks is left out, and said so.
+//! The peers are the least that a program in C can do (`peers/bare.c`), the `inotifywait` recipe
+//! (`peers/recipe.sh`) and the script that fisga comes from (`peers/original.py`). Peer and fisga
+//! take turns file by file, so that a busy machine slows both. A peer that this machine lacks is
+//! left out, and said so.
 //!
-//! Needs a C compiler, and for the other peers inotifywait, python3 with pip, and lsof (`packaging/setup.sh --test`).
+//! Needs a C compiler, and for the other peers inotifywait, python3 with pip, and lsof
+//! (`packaging/setup.sh --test`).
 
 #[path = "../../tests/common/cache.rs"]
 mod cache;
@@ -67,11 +69,16 @@ fn parse(words: impl Iterator<Item = String>) -> Result<Arguments> {
     while let Some(word) = words.next() {
         match word.as_str() {
             "--quick" => arguments.quick = true,
-            "--chart" => arguments.chart = Some(words.next().context("--chart needs a file")?.into()),
+            "--chart" => {
+                arguments.chart = Some(words.next().context("--chart needs a file")?.into())
+            }
             name if ALL.iter().any(|(known, _)| *known == name) => arguments.only.push(word),
             _ => {
                 let names: Vec<&str> = ALL.iter().map(|(name, _)| *name).collect();
-                bail!("unknown argument {word}; there are --quick, --chart FILE and {}", names.join(", "));
+                bail!(
+                    "unknown argument {word}; there are --quick, --chart FILE and {}",
+                    names.join(", ")
+                );
             }
         }
     }

@@ -54,9 +54,16 @@ impl Peer {
                 command
             }
             Kind::Recipe => {
-                ensure!(exists("inotifywait"), "inotifywait is missing (Debian: inotify-tools)");
+                ensure!(
+                    exists("inotifywait"),
+                    "inotifywait is missing (Debian: inotify-tools)"
+                );
                 let mut command = Command::new("sh");
-                command.arg(source("recipe.sh")).arg(folder).arg(PREFIX).arg(staging);
+                command
+                    .arg(source("recipe.sh"))
+                    .arg(folder)
+                    .arg(PREFIX)
+                    .arg(staging);
                 command
             }
             Kind::Original => {
@@ -65,8 +72,17 @@ impl Peer {
                 command
             }
         };
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-        let catch = if kind == Kind::Original { folder } else { staging }.to_owned();
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let catch = if kind == Kind::Original {
+            folder
+        } else {
+            staging
+        }
+        .to_owned();
         let peer = Self { child, catch };
         match kind {
             Kind::Recipe => await_watch(peer.recipe_watcher()?)?,
@@ -77,14 +93,20 @@ impl Peer {
 
     /// `inotifywait -m -e create` alone, its output thrown away.
     pub(crate) fn inotifywait(folder: &Path) -> Result<Self> {
-        ensure!(exists("inotifywait"), "inotifywait is missing (Debian: inotify-tools)");
+        ensure!(
+            exists("inotifywait"),
+            "inotifywait is missing (Debian: inotify-tools)"
+        );
         let child = Command::new("inotifywait")
             .args(["-m", "-e", "create"])
             .arg(folder)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
-        let peer = Self { child, catch: folder.to_owned() };
+        let peer = Self {
+            child,
+            catch: folder.to_owned(),
+        };
         await_watch(peer.child.id())?;
         Ok(peer)
     }
@@ -119,7 +141,10 @@ impl Drop for Peer {
     fn drop(&mut self) {
         // The recipe is a shell with a pipeline: its children don't end with it.
         let below = children(self.child.id());
-        for pid in below.into_iter().filter_map(|pid| rustix::process::Pid::from_raw(pid as i32)) {
+        for pid in below
+            .into_iter()
+            .filter_map(|pid| rustix::process::Pid::from_raw(pid as i32))
+        {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         }
         terminate(&mut self.child);
@@ -133,7 +158,9 @@ pub(crate) fn exists(program: &str) -> bool {
 }
 
 fn source(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("benches/peers")
+        .join(name)
 }
 
 /// Where what is built for the peers lies, beside the build.
@@ -142,8 +169,14 @@ fn built(name: &str) -> PathBuf {
 }
 
 fn done(command: &mut Command) -> Result<()> {
-    let output = command.output().with_context(|| format!("can't run {:?}", command.get_program()))?;
-    ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim());
+    let output = command
+        .output()
+        .with_context(|| format!("can't run {:?}", command.get_program()))?;
+    ensure!(
+        output.status.success(),
+        "{command:?}: {}",
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
     Ok(())
 }
 
@@ -151,7 +184,12 @@ fn bare() -> Result<PathBuf> {
     let program = built("bare");
     static COMPILED: OnceLock<()> = OnceLock::new();
     if COMPILED.get().is_none() {
-        done(Command::new("cc").args(["-O2", "-o"]).arg(&program).arg(source("bare.c")))?;
+        done(
+            Command::new("cc")
+                .args(["-O2", "-o"])
+                .arg(&program)
+                .arg(source("bare.c")),
+        )?;
         let _ = COMPILED.set(());
     }
     Ok(program)
@@ -160,7 +198,10 @@ fn bare() -> Result<PathBuf> {
 /// A Python that has pyinotify: the system's, or one with it from PyPI.
 fn python() -> Result<PathBuf> {
     let has_it = |python: &Path| {
-        let import = Command::new(python).args(["-c", "import pyinotify"]).stderr(Stdio::null()).status();
+        let import = Command::new(python)
+            .args(["-c", "import pyinotify"])
+            .stderr(Stdio::null())
+            .status();
         import.is_ok_and(|status| status.success())
     };
     let system = PathBuf::from("python3");
@@ -172,8 +213,16 @@ fn python() -> Result<PathBuf> {
     if !has_it(&python) {
         done(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
         // Python 3.12 dropped asyncore, which pyinotify imports.
-        let packages = ["pyinotify", "setuptools", "pyasyncore; python_version >= '3.12'"];
-        done(Command::new(&python).args(["-m", "pip", "install", "--quiet"]).args(packages))?;
+        let packages = [
+            "pyinotify",
+            "setuptools",
+            "pyasyncore; python_version >= '3.12'",
+        ];
+        done(
+            Command::new(&python)
+                .args(["-m", "pip", "install", "--quiet"])
+                .args(packages),
+        )?;
     }
     Ok(python)
 }

@@ -10,11 +10,15 @@ use anyhow::{Context, Result, bail};
 /// Processor time of all threads so far, in nanoseconds.
 pub(crate) fn cpu_ns(pid: u32) -> Result<u64> {
     let mut clock = 0;
-    // SAFETY: writes one clockid_t, which lives here; any process id is allowed (clock_getcpuclockid(3)).
+    // SAFETY: writes one clockid_t, which lives here; any process id is allowed
+    // (clock_getcpuclockid(3)).
     if unsafe { libc::clock_getcpuclockid(pid as libc::pid_t, &mut clock) } != 0 {
         bail!("no processor clock for process {pid}");
     }
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: writes one timespec, which lives here (clock_gettime(2)).
     if unsafe { libc::clock_gettime(clock, &mut time) } != 0 {
         return Err(std::io::Error::last_os_error()).context("can't read a processor clock");
@@ -36,12 +40,14 @@ pub(crate) fn await_rest(pid: u32) {
     }
 }
 
-/// How often its threads went to sleep so far: each wake-up ends in one (`voluntary_ctxt_switches`, proc(5)).
+/// How often its threads went to sleep so far: each wake-up ends in one (`voluntary_ctxt_switches`,
+/// proc(5)).
 pub(crate) fn sleeps(pid: u32) -> Result<u64> {
     let mut sum = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
         let status = fs::read_to_string(task?.path().join("status"))?;
-        sum += number_after(&status, "\nvoluntary_ctxt_switches:").context("no count of context switches")?;
+        sum += number_after(&status, "\nvoluntary_ctxt_switches:")
+            .context("no count of context switches")?;
     }
     Ok(sum)
 }
@@ -54,7 +60,11 @@ pub(crate) fn pss_kib(pid: u32) -> Result<u64> {
 
 /// Most resident memory so far in KiB (`VmHWM`, proc(5)).
 pub(crate) fn peak_kib(pid: u32) -> Result<u64> {
-    number_after(&fs::read_to_string(format!("/proc/{pid}/status"))?, "VmHWM:").context("no VmHWM in status")
+    number_after(
+        &fs::read_to_string(format!("/proc/{pid}/status"))?,
+        "VmHWM:",
+    )
+    .context("no VmHWM in status")
 }
 
 /// Resident set size in KiB.
@@ -64,7 +74,8 @@ pub(crate) fn rss_kib(pid: u32) -> Result<u64> {
     number_after(&rollup, "\nRss:").context("no Rss in smaps_rollup")
 }
 
-/// The inotify mask of its watch on `folder`, in hexadecimal as `/proc/PID/fdinfo` has it (proc(5)).
+/// The inotify mask of its watch on `folder`, in hexadecimal as `/proc/PID/fdinfo` has it
+/// (proc(5)).
 pub(crate) fn watch_mask(pid: u32, folder: &Path) -> Result<String> {
     let inode = format!("{:x}", fs::metadata(folder)?.ino());
     watches(pid)?
@@ -78,8 +89,14 @@ pub(crate) fn watch_mask(pid: u32, folder: &Path) -> Result<String> {
 fn watches(pid: u32) -> Result<Vec<String>> {
     let mut lines = Vec::new();
     for entry in fs::read_dir(format!("/proc/{pid}/fdinfo"))? {
-        let Ok(info) = fs::read_to_string(entry?.path()) else { continue }; // closed in between
-        lines.extend(info.lines().filter(|line| line.starts_with("inotify ")).map(str::to_owned));
+        let Ok(info) = fs::read_to_string(entry?.path()) else {
+            continue;
+        }; // closed in between
+        lines.extend(
+            info.lines()
+                .filter(|line| line.starts_with("inotify "))
+                .map(str::to_owned),
+        );
     }
     Ok(lines)
 }
@@ -103,7 +120,9 @@ pub(crate) fn await_watch(pid: u32) -> Result<()> {
 /// The children of a process, oldest first.
 pub(crate) fn children(pid: u32) -> Vec<u32> {
     let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    list.split_whitespace().filter_map(|word| word.parse().ok()).collect()
+    list.split_whitespace()
+        .filter_map(|word| word.parse().ok())
+        .collect()
 }
 
 fn number_after(text: &str, label: &str) -> Option<u64> {

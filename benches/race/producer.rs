@@ -1,4 +1,5 @@
-//! Plays a browser plug-in that hides its temporary files: create, wait, remove the name, write, keep open, close.
+//! Plays a browser plug-in that hides its temporary files: create, wait, remove the name, write,
+//! keep open, close.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -56,8 +57,13 @@ pub(crate) fn asked_for() -> Option<Result<()>> {
 }
 
 fn produce(words: &[String]) -> Result<()> {
-    let [folder, numbers @ ..] = words else { anyhow::bail!("no folder") };
-    let numbers: Vec<u64> = numbers.iter().map(|word| word.parse()).collect::<Result<_, _>>()?;
+    let [folder, numbers @ ..] = words else {
+        anyhow::bail!("no folder")
+    };
+    let numbers: Vec<u64> = numbers
+        .iter()
+        .map(|word| word.parse())
+        .collect::<Result<_, _>>()?;
     let &[count, parallel, delay, hold, gap] = numbers.as_slice() else {
         anyhow::bail!("five numbers, please")
     };
@@ -82,7 +88,9 @@ fn produce(words: &[String]) -> Result<()> {
             }
         };
         let threads: Vec<_> = (0..parallel).map(|_| scope.spawn(hide_all)).collect();
-        threads.into_iter().try_for_each(|thread| thread.join().map_err(|_| anyhow::anyhow!("panicked"))?)
+        threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().map_err(|_| anyhow::anyhow!("panicked"))?)
     })
 }
 
@@ -90,7 +98,9 @@ fn produce(words: &[String]) -> Result<()> {
 pub(crate) fn create(path: &Path) -> Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create_new(true);
-    options.open(path).with_context(|| format!("can't create {}", path.display()))
+    options
+        .open(path)
+        .with_context(|| format!("can't create {}", path.display()))
 }
 
 fn spin(time: Duration) {

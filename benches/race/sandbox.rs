@@ -16,7 +16,9 @@ use crate::producer::PREFIX;
 
 /// The program as `cargo bench` built it, or the one that `RACE_PROGRAM` names.
 pub(crate) fn program() -> PathBuf {
-    std::env::var_os("RACE_PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_fisga").into()).into()
+    std::env::var_os("RACE_PROGRAM")
+        .unwrap_or_else(|| env!("CARGO_BIN_EXE_fisga").into())
+        .into()
 }
 
 /// Folders of one measurement: all on one file system, gone at its end.
@@ -33,8 +35,10 @@ impl Sandbox {
 
     /// A new one below `parent`.
     pub(crate) fn on(parent: &Path) -> Result<Self> {
-        let root =
-            tempfile::Builder::new().prefix("race-").tempdir_in(parent).context("no room for a sandbox")?;
+        let root = tempfile::Builder::new()
+            .prefix("race-")
+            .tempdir_in(parent)
+            .context("no room for a sandbox")?;
         Ok(Self { root })
     }
 
@@ -51,7 +55,8 @@ impl Sandbox {
 pub(crate) enum Rules {
     /// Those that are shipped.
     Shipped,
-    /// One for the files of our producers, and no other: what else happens on this machine stays outside.
+    /// One for the files of our producers, and no other: what else happens on this machine stays
+    /// outside.
     Bench,
     /// The same and browsers' caches.
     BenchAndCaches,
@@ -76,8 +81,14 @@ pub(crate) struct Fisga {
 }
 
 impl Fisga {
-    /// Starts `program` with its home and library in `home`, watching `folder` if the rules are ours.
-    pub(crate) fn start(program: &Path, home: &Sandbox, folder: &Path, rules: Rules) -> Result<Self> {
+    /// Starts `program` with its home and library in `home`, watching `folder` if the rules are
+    /// ours.
+    pub(crate) fn start(
+        program: &Path,
+        home: &Sandbox,
+        folder: &Path,
+        rules: Rules,
+    ) -> Result<Self> {
         let sources = json!({
             "temporary_files": rules != Rules::Caches,
             "browser_cache": matches!(rules, Rules::BenchAndCaches | Rules::Caches),
@@ -86,10 +97,16 @@ impl Fisga {
             Rules::Shipped | Rules::Caches => json!([]),
             Rules::Bench | Rules::BenchAndCaches => {
                 let temporary = json!({"temporary_files": true, "browser_cache": false});
-                let shipped = Self::launch(program, home, &json!([]), &temporary)?.rules.clone();
-                let mut rules: Vec<Value> =
-                    shipped.iter().map(|name| json!({"name": name, "enabled": false})).collect();
-                rules.push(json!({"name": "bench", "folders": [folder], "files": [format!("{PREFIX}*")]}));
+                let shipped = Self::launch(program, home, &json!([]), &temporary)?
+                    .rules
+                    .clone();
+                let mut rules: Vec<Value> = shipped
+                    .iter()
+                    .map(|name| json!({"name": name, "enabled": false}))
+                    .collect();
+                rules.push(
+                    json!({"name": "bench", "folders": [folder], "files": [format!("{PREFIX}*")]}),
+                );
                 Value::Array(rules)
             }
         };
@@ -110,11 +127,16 @@ impl Fisga {
         fs::write(&config, serde_json::to_vec_pretty(&settings)?)?;
         let state = home.folder("state")?;
         let mut command = Command::new(program);
-        command.args(["watch", "--json"]).env("HOME", home.folder("")?).env("XDG_STATE_HOME", &state);
+        command
+            .args(["watch", "--json"])
+            .env("HOME", home.folder("")?)
+            .env("XDG_STATE_HOME", &state);
         for (name, folder) in [("CONFIG", "config"), ("CACHE", "cache"), ("DATA", "data")] {
             command.env(format!("XDG_{name}_HOME"), home.folder(folder)?);
         }
-        command.env("XDG_RUNTIME_DIR", home.folder("runtime")?).env_remove("DBUS_SESSION_BUS_ADDRESS");
+        command
+            .env("XDG_RUNTIME_DIR", home.folder("runtime")?)
+            .env_remove("DBUS_SESSION_BUS_ADDRESS");
         command.env_remove("TMPDIR").env_remove("RUST_LOG");
 
         let start = Instant::now();
@@ -146,15 +168,22 @@ impl Fisga {
         let ready = fisga.await_event("ready", Duration::from_secs(20))?;
         fisga.start = start.elapsed();
         let rules = ready["rules"].as_array().into_iter().flatten();
-        fisga.rules = rules.filter_map(|rule| rule.as_str().map(str::to_owned)).collect();
+        fisga.rules = rules
+            .filter_map(|rule| rule.as_str().map(str::to_owned))
+            .collect();
         Ok(fisga)
     }
 
     /// Where it keeps links, on the library's file system.
     pub(crate) fn staging(&self) -> Result<PathBuf> {
         let ours = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with(".fisga-");
-        let entries = fs::read_dir(&self.library)?.flatten().map(|entry| entry.path());
-        entries.into_iter().find(|path| path.file_name().is_some_and(ours)).context("no staging folder")
+        let entries = fs::read_dir(&self.library)?
+            .flatten()
+            .map(|entry| entry.path());
+        entries
+            .into_iter()
+            .find(|path| path.file_name().is_some_and(ours))
+            .context("no staging folder")
     }
 
     /// Its process id.
@@ -166,11 +195,16 @@ impl Fisga {
     pub(crate) fn await_event(&mut self, name: &str, patience: Duration) -> Result<Value> {
         let deadline = Instant::now() + patience;
         loop {
-            match self.events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            match self
+                .events
+                .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+            {
                 Ok(event) if event["event"] == name => return Ok(event),
                 Ok(_) => {}
                 Err(RecvTimeoutError::Timeout) => bail!("no event {name:?} within {patience:?}"),
-                Err(RecvTimeoutError::Disconnected) => bail!("fisga ended before an event {name:?}"),
+                Err(RecvTimeoutError::Disconnected) => {
+                    bail!("fisga ended before an event {name:?}")
+                }
             }
         }
     }

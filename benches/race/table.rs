@@ -32,14 +32,28 @@ impl Table {
 
     fn line(&mut self, figure: &str, goal: &str, measured: String, reached: Option<bool>) {
         eprintln!("  {figure}: {measured}");
-        self.0.push(Line { figure: figure.into(), goal: goal.into(), measured, reached });
+        self.0.push(Line {
+            figure: figure.into(),
+            goal: goal.into(),
+            measured,
+            reached,
+        });
     }
 }
 
 impl fmt::Display for Table {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(out, "| figure | goal | measured | reached |\n|---|---|---|---|")?;
-        for Line { figure, goal, measured, reached } in &self.0 {
+        writeln!(
+            out,
+            "| figure | goal | measured | reached |\n|---|---|---|---|"
+        )?;
+        for Line {
+            figure,
+            goal,
+            measured,
+            reached,
+        } in &self.0
+        {
             let reached = reached.map_or("", |reached| if reached { "yes" } else { "**no**" });
             writeln!(out, "| {figure} | {goal} | {measured} | {reached} |")?;
         }

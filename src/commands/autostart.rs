@@ -23,7 +23,10 @@ pub fn run(which: Which, out: &mut impl Write) -> anyhow::Result<Outcome> {
         Status::Off => writeln!(out, "off")?,
         Status::On => writeln!(out, "on: {}", autostart.path().display())?,
         Status::Moved { program } => {
-            writeln!(out, "on, but {program} is gone; fisga mends that when it starts")?;
+            writeln!(
+                out,
+                "on, but {program} is gone; fisga mends that when it starts"
+            )?;
         }
         Status::Unit => writeln!(out, "on: the systemd user unit {UNIT}")?,
     }

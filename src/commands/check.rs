@@ -29,7 +29,12 @@ pub fn run(files: &[PathBuf], out: &mut impl Write) -> anyhow::Result<Outcome> {
                 if report.verdict != Verdict::Complete {
                     outcome = Outcome::Bad;
                 }
-                writeln!(out, "{}: {}", text::one_line(&path.to_string_lossy()), describe(&report, bytes))?;
+                writeln!(
+                    out,
+                    "{}: {}",
+                    text::one_line(&path.to_string_lossy()),
+                    describe(&report, bytes)
+                )?;
             }
             Err(e) => {
                 let line = Err(e).with_context(|| text::one_line(&path.to_string_lossy()));
@@ -47,10 +52,16 @@ pub fn run(files: &[PathBuf], out: &mut impl Write) -> anyhow::Result<Outcome> {
 fn inspect(path: &Path) -> io::Result<(Report, u64)> {
     // Nothing that bears the name, a FIFO for one, may make us wait.
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
-    let file: File = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let file: File = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(path)?;
     let meta = file.metadata()?;
     if !meta.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "is not a regular file"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "is not a regular file",
+        ));
     }
     Ok((media::inspect(&file)?, meta.len()))
 }
@@ -59,7 +70,9 @@ fn inspect(path: &Path) -> io::Result<(Report, u64)> {
 fn describe(report: &Report, bytes: u64) -> String {
     let verdict = match &report.verdict {
         Verdict::Complete => "complete".to_owned(),
-        Verdict::Incomplete { fraction } => format!("incomplete, {} is there", text::percent(*fraction)),
+        Verdict::Incomplete { fraction } => {
+            format!("incomplete, {} is there", text::percent(*fraction))
+        }
         Verdict::Damaged { reason } => format!("damaged ({})", text::one_line(reason)),
         Verdict::Protected => "protected (encrypted)".to_owned(),
         Verdict::NotMedia { what } => format!("not media ({})", text::one_line(what)),
@@ -70,13 +83,18 @@ fn describe(report: &Report, bytes: u64) -> String {
         Kind::Unknown => None,
     };
     let facts = [
-        report.container.map(|container| container.extension().to_owned()),
+        report
+            .container
+            .map(|container| container.extension().to_owned()),
         kind.map(str::to_owned),
         report.duration.map(text::clock),
         Some(text::size(bytes)),
         report.detail.as_deref().map(text::one_line),
     ];
-    format!("{verdict}: {}", facts.into_iter().flatten().collect::<Vec<_>>().join(", "))
+    format!(
+        "{verdict}: {}",
+        facts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+    )
 }
 
 #[cfg(test)]
@@ -98,11 +116,24 @@ mod tests {
             open_ended: false,
             detail: None,
         };
-        assert_eq!(describe(&report(Verdict::Complete), 12_000_000), "complete: mp4, video, 3:25, 12 MB");
+        assert_eq!(
+            describe(&report(Verdict::Complete), 12_000_000),
+            "complete: mp4, video, 3:25, 12 MB"
+        );
         let verdict = Verdict::Incomplete { fraction: 0.4242 };
-        assert_eq!(describe(&report(verdict), 12_340), "incomplete, 42 % is there: mp4, video, 3:25, 12 kB");
-        let verdict = Verdict::NotMedia { what: "text".into() };
-        let nothing = Report { container: None, kind: Kind::Unknown, duration: None, ..report(verdict) };
+        assert_eq!(
+            describe(&report(verdict), 12_340),
+            "incomplete, 42 % is there: mp4, video, 3:25, 12 kB"
+        );
+        let verdict = Verdict::NotMedia {
+            what: "text".into(),
+        };
+        let nothing = Report {
+            container: None,
+            kind: Kind::Unknown,
+            duration: None,
+            ..report(verdict)
+        };
         assert_eq!(describe(&nothing, 5), "not media (text): 5 B");
     }
 }

@@ -25,7 +25,12 @@ pub fn run(
     let path = global.config.as_deref();
     match which {
         Config::Path => {
-            writeln!(out, "{}", path.map_or_else(|| config::default_path(env), Path::to_owned).display())?;
+            writeln!(
+                out,
+                "{}",
+                path.map_or_else(|| config::default_path(env), Path::to_owned)
+                    .display()
+            )?;
         }
         Config::Show => {
             let file = config::effective(path, &global.overrides(), env)?;
@@ -34,8 +39,17 @@ pub fn run(
         Config::Check => {
             let settings = config::load(path, &global.overrides(), env)?;
             let path: PathBuf = path.map_or_else(|| config::default_path(env), Path::to_owned);
-            let absent = if path.exists() { "" } else { " is absent: defaults are in force" };
-            writeln!(out, "{}{absent}: good, {} rules", path.display(), settings.rules.len())?;
+            let absent = if path.exists() {
+                ""
+            } else {
+                " is absent: defaults are in force"
+            };
+            writeln!(
+                out,
+                "{}{absent}: good, {} rules",
+                path.display(),
+                settings.rules.len()
+            )?;
         }
         Config::Schema => out.write_all(config::pretty(&config::schema()).as_bytes())?,
     }

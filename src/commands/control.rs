@@ -1,4 +1,5 @@
-//! `fisga status`, `pause`, `resume`, `grab`, `open`, `quit`: said to the running one over the session bus.
+//! `fisga status`, `pause`, `resume`, `grab`, `open`, `quit`: said to the running one over the
+//! session bus.
 
 use std::io::Write;
 
@@ -48,11 +49,16 @@ mod bus {
         match request {
             Request::Status { json } => {
                 let status = fisga.status()?;
-                if json { writeln!(out, "{status}")? } else { out.write_all(plain(&status).as_bytes())? }
+                if json {
+                    writeln!(out, "{status}")?
+                } else {
+                    out.write_all(plain(&status).as_bytes())?
+                }
             }
             Request::Pause(Pause { span }) => {
-                let until =
-                    span.and_then(|span| TimeDelta::from_std(span.0).ok()).map(|span| Local::now() + span);
+                let until = span
+                    .and_then(|span| TimeDelta::from_std(span.0).ok())
+                    .map(|span| Local::now() + span);
                 fisga.pause(until)?;
             }
             Request::Resume => fisga.resume()?,
@@ -60,7 +66,9 @@ mod bus {
                 let line = match fisga.grab()? {
                     0 => "No program is playing anything that is not held already",
                     1 => "One more video is held, and saved when it is whole",
-                    count => &format!("{count} more videos are held, and saved when they are whole"),
+                    count => {
+                        &format!("{count} more videos are held, and saved when they are whole")
+                    }
                 };
                 writeln!(out, "{line}")?;
             }
@@ -82,7 +90,11 @@ mod bus {
         let mut plain = format!("{}\nVideos go to {}\n", field("status"), field("library"));
         for missing in status["missing"].as_array().into_iter().flatten() {
             let (part, advice) = (missing["part"].as_str(), missing["advice"].as_str());
-            plain.push_str(&format!("No {}: {}\n", part.unwrap_or_default(), advice.unwrap_or_default()));
+            plain.push_str(&format!(
+                "No {}: {}\n",
+                part.unwrap_or_default(),
+                advice.unwrap_or_default()
+            ));
         }
         plain
     }
@@ -95,7 +107,10 @@ mod bus {
         fn status_for_people() {
             let json = r#"{"status":"Watching · 3 saved today","library":"/v",
                            "missing":[{"part":"tray","advice":"install it"}]}"#;
-            assert_eq!(plain(json), "Watching · 3 saved today\nVideos go to /v\nNo tray: install it\n");
+            assert_eq!(
+                plain(json),
+                "Watching · 3 saved today\nVideos go to /v\nNo tray: install it\n"
+            );
         }
     }
 }

@@ -12,7 +12,12 @@ use crate::{
 ///
 /// # Errors
 /// A [`trash::Error`], or an `out` that can't be written.
-pub fn run(what: &OsStr, library: &Path, history: &History, out: &mut impl Write) -> anyhow::Result<Outcome> {
+pub fn run(
+    what: &OsStr,
+    library: &Path,
+    history: &History,
+    out: &mut impl Write,
+) -> anyhow::Result<Outcome> {
     let path = trash::discard(what, library, history)?;
     writeln!(out, "{}", text::one_line(&path.to_string_lossy()))?;
     Ok(Outcome::Good)

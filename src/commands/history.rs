@@ -18,7 +18,8 @@ use crate::{
 /// # Errors
 /// A history that can't be read, or an `out` that can't be written.
 pub fn run(args: cli::History, env: &Environment, out: &mut impl Write) -> anyhow::Result<Outcome> {
-    let entries = History::open(&env.history_file())?.read_last(args.limit.unwrap_or(usize::MAX))?;
+    let entries =
+        History::open(&env.history_file())?.read_last(args.limit.unwrap_or(usize::MAX))?;
     if args.json {
         for entry in &entries {
             serde_json::to_writer(&mut *out, entry).map_err(std::io::Error::from)?;
@@ -34,8 +35,13 @@ pub fn run(args: cli::History, env: &Environment, out: &mut impl Write) -> anyho
 
 /// Columns; what may have any width stands last.
 fn table(entries: &[Entry]) -> String {
-    let head = ["WHEN", "VERDICT", "SIZE", "LENGTH", "HELD", "PROGRAM", "TITLE"].map(str::to_owned);
-    let rows: Vec<[String; 7]> = std::iter::once(head).chain(entries.iter().map(row)).collect();
+    let head = [
+        "WHEN", "VERDICT", "SIZE", "LENGTH", "HELD", "PROGRAM", "TITLE",
+    ]
+    .map(str::to_owned);
+    let rows: Vec<[String; 7]> = std::iter::once(head)
+        .chain(entries.iter().map(row))
+        .collect();
     let mut widths = [0; 6];
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -46,8 +52,11 @@ fn table(entries: &[Entry]) -> String {
     for row in &rows {
         for ((i, cell), width) in row.iter().enumerate().zip(widths) {
             // Figures stand flush right.
-            let padded =
-                if matches!(i, 2 | 3) { format!("{cell:>width$}") } else { format!("{cell:<width$}") };
+            let padded = if matches!(i, 2 | 3) {
+                format!("{cell:>width$}")
+            } else {
+                format!("{cell:<width$}")
+            };
             table.push_str(&padded);
             table.push_str("  ");
         }
@@ -61,7 +70,11 @@ fn row(entry: &Entry) -> [String; 7] {
     let none = || "–".to_owned();
     let when = DateTime::parse_from_rfc3339(&entry.time).map_or_else(
         |_| text::one_line(&entry.time),
-        |time| time.with_timezone(&Local).format("%Y-%m-%d %H:%M").to_string(),
+        |time| {
+            time.with_timezone(&Local)
+                .format("%Y-%m-%d %H:%M")
+                .to_string()
+        },
     );
     let verdict = match (entry.outcome, entry.verdict.as_deref(), entry.fraction) {
         (history::Outcome::Dropped, ..) => "dropped".into(),
@@ -77,7 +90,9 @@ fn row(entry: &Entry) -> [String; 7] {
         Some(How::Attach) => "attach".into(),
         None => none(),
     };
-    let length = entry.duration_s.and_then(|s| Duration::try_from_secs_f64(s).ok());
+    let length = entry
+        .duration_s
+        .and_then(|s| Duration::try_from_secs_f64(s).ok());
     let title = entry.title.as_deref().filter(|title| !title.is_empty());
     let mut last = text::one_line(title.unwrap_or(&entry.source));
     if let Some(reason) = &entry.reason {
@@ -100,7 +115,9 @@ mod tests {
 
     #[test]
     fn tables() {
-        let time = DateTime::parse_from_rfc3339("2026-11-21T10:57:00Z").unwrap().with_timezone(&Local);
+        let time = DateTime::parse_from_rfc3339("2026-11-21T10:57:00Z")
+            .unwrap()
+            .with_timezone(&Local);
         let shown = time.format("%Y-%m-%d %H:%M");
         let entry = |outcome| Entry::new(time, outcome, "/tmp/FlashX".into(), "flash".into());
         let entries = [
@@ -120,8 +137,15 @@ mod tests {
                 title: Some("b\u{1b}ad".into()),
                 ..entry(history::Outcome::Saved)
             },
-            Entry { reason: Some("too small".into()), ..entry(history::Outcome::Dropped) },
-            Entry { reason: Some("gone".into()), time: "once".into(), ..entry(history::Outcome::Lost) },
+            Entry {
+                reason: Some("too small".into()),
+                ..entry(history::Outcome::Dropped)
+            },
+            Entry {
+                reason: Some("gone".into()),
+                time: "once".into(),
+                ..entry(history::Outcome::Lost)
+            },
         ];
         let expected = format!(
             "\

@@ -44,8 +44,14 @@ pub fn page(out: &mut impl Write) -> io::Result<()> {
             "EXIT STATUS",
             &[
                 ("0", "Done."),
-                ("1", "Failed; the reason is on stderr. For check: a file is not whole."),
-                ("2", "A command line or a configuration that cannot be used."),
+                (
+                    "1",
+                    "Failed; the reason is on stderr. For check: a file is not whole.",
+                ),
+                (
+                    "2",
+                    "A command line or a configuration that cannot be used.",
+                ),
                 ("3", "No fisga is running."),
             ],
         ),
@@ -56,13 +62,22 @@ pub fn page(out: &mut impl Write) -> io::Result<()> {
                     "$XDG_CONFIG_HOME/fisga/config.json",
                     "The configuration; ~/.config when the variable is not set.",
                 ),
-                ("$XDG_STATE_HOME/fisga/history.jsonl", "What was saved, dropped or lost; ~/.local/state."),
-                ("~/Videos/Fisga", "The library, unless the configuration says otherwise."),
+                (
+                    "$XDG_STATE_HOME/fisga/history.jsonl",
+                    "What was saved, dropped or lost; ~/.local/state.",
+                ),
+                (
+                    "~/Videos/Fisga",
+                    "The library, unless the configuration says otherwise.",
+                ),
             ],
         ),
         (
             "ENVIRONMENT",
-            &[("RUST_LOG", "What is logged to stderr, in place of -v and -q: for example fisga=debug.")],
+            &[(
+                "RUST_LOG",
+                "What is logged to stderr, in place of -v and -q: for example fisga=debug.",
+            )],
         ),
     ];
     for (title, entries) in sections {
@@ -78,20 +93,33 @@ pub fn page(out: &mut impl Write) -> io::Result<()> {
 
 /// Each command that does something, with what belongs to it alone.
 fn commands(page: &mut Roff, above: &Command) {
-    for command in above.get_subcommands().filter(|c| c.get_name() != "help" && !c.is_hide_set()) {
+    for command in above
+        .get_subcommands()
+        .filter(|c| c.get_name() != "help" && !c.is_hide_set())
+    {
         if command.has_subcommands() {
             commands(page, command);
             continue;
         }
-        let own = || command.get_arguments().filter(|arg| !arg.is_global_set() && arg.get_id() != "help");
+        let own = || {
+            command
+                .get_arguments()
+                .filter(|arg| !arg.is_global_set() && arg.get_id() != "help")
+        };
         page.control("TP", []);
         page.text([bold(usage(command))]);
-        page.text([roman(format!("{}.", command.get_about().cloned().unwrap_or_default()))]);
+        page.text([roman(format!(
+            "{}.",
+            command.get_about().cloned().unwrap_or_default()
+        ))]);
         for arg in own().filter(|arg| arg.get_help().is_some()) {
             page.control("RS", []);
             page.control("TP", []);
             page.text([bold(arg.to_string())]);
-            page.text([roman(format!("{}.", arg.get_help().cloned().unwrap_or_default()))]);
+            page.text([roman(format!(
+                "{}.",
+                arg.get_help().cloned().unwrap_or_default()
+            ))]);
             page.control("RE", []);
         }
     }
@@ -100,5 +128,7 @@ fn commands(page: &mut Roff, above: &Command) {
 /// "fisga history [OPTIONS]".
 fn usage(command: &Command) -> String {
     let text = command.clone().render_usage().to_string();
-    text.strip_prefix("Usage: ").unwrap_or(&text).replace(" [OPTIONS]", "")
+    text.strip_prefix("Usage: ")
+        .unwrap_or(&text)
+        .replace(" [OPTIONS]", "")
 }

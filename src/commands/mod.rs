@@ -1,4 +1,5 @@
-//! The commands that print and end. Each writes its results to `out`; what goes wrong is the caller's to show.
+//! The commands that print and end. Each writes its results to `out`; what goes wrong is the
+//! caller's to show.
 
 pub mod autostart;
 pub mod check;

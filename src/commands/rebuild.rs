@@ -12,19 +12,26 @@ use crate::{
     text,
 };
 
-/// Lists what could be put together, or saves what was chosen of it: a line for each video, saved or not, and a last
-/// one with the count. How far reading is shows on stderr, if that is a terminal.
+/// Lists what could be put together, or saves what was chosen of it: a line for each video, saved
+/// or not, and a last one with the count. How far reading is shows on stderr, if that is a
+/// terminal.
 ///
 /// # Errors
-/// A [`pipeline::RebuildError`], a number that the list doesn't have, or an `out` that can't be written.
+/// A [`pipeline::RebuildError`], a number that the list doesn't have, or an `out` that can't be
+/// written.
 pub fn run(
     wish: &Rebuild,
     settings: Settings,
     store: impl FnOnce() -> anyhow::Result<Store>,
     out: &mut impl Write,
 ) -> anyhow::Result<Outcome> {
-    let mut progress = Progress { shown: None, wanted: io::stderr().is_terminal() };
-    let found = pipeline::look(&wish.folder, &settings, &mut |done, all| progress.tell(done, all))?;
+    let mut progress = Progress {
+        shown: None,
+        wanted: io::stderr().is_terminal(),
+    };
+    let found = pipeline::look(&wish.folder, &settings, &mut |done, all| {
+        progress.tell(done, all)
+    })?;
     if wish.list {
         for (number, video) in (1..).zip(&found.videos) {
             line_to(out, &format!("{number:>4}  {}", described(video)))?;
@@ -32,15 +39,29 @@ pub fn run(
         for (url, reason) in &found.dropped {
             line_to(out, &format!("left out, {url}: {reason}"))?;
         }
-        line_to(out, &format!("{} videos in {} cache entries", found.videos.len(), found.entries))?;
+        line_to(
+            out,
+            &format!(
+                "{} videos in {} cache entries",
+                found.videos.len(),
+                found.entries
+            ),
+        )?;
         return Ok(Outcome::Good);
     }
     let there = found.videos.len();
-    if let Some(number) = wish.numbers.iter().find(|number| !(1..=there).contains(*number)) {
+    if let Some(number) = wish
+        .numbers
+        .iter()
+        .find(|number| !(1..=there).contains(*number))
+    {
         anyhow::bail!("there is no video {number}: the list has {there}");
     }
     let chosen = |number: &usize| wish.numbers.is_empty() || wish.numbers.contains(number);
-    let videos = (1..).zip(found.videos).filter(|(number, _)| chosen(number)).map(|(_, video)| video);
+    let videos = (1..)
+        .zip(found.videos)
+        .filter(|(number, _)| chosen(number))
+        .map(|(_, video)| video);
     let (mut saved, mut written) = (0_usize, Ok(()));
     pipeline::save(videos.collect(), settings, store()?, |event| {
         let line = match &event {
@@ -62,7 +83,10 @@ pub fn run(
             line_to(out, &format!("left out, {url}: {reason}"))?;
         }
     }
-    line_to(out, &format!("{saved} saved, out of {} cache entries", found.entries))?;
+    line_to(
+        out,
+        &format!("{saved} saved, out of {} cache entries", found.entries),
+    )?;
     Ok(Outcome::Good)
 }
 
@@ -73,8 +97,16 @@ fn described(video: &Video) -> String {
         (What::File(body), _) => text::size(body.len()),
         (What::Stream(_), length) => text::clock(length.unwrap_or_default()),
     };
-    let share = if video.whole() { "whole".into() } else { text::percent(video.fraction()) };
-    let site = video.site.as_deref().map(|site| format!(", from {site}")).unwrap_or_default();
+    let share = if video.whole() {
+        "whole".into()
+    } else {
+        text::percent(video.fraction())
+    };
+    let site = video
+        .site
+        .as_deref()
+        .map(|site| format!(", from {site}"))
+        .unwrap_or_default();
     format!("{title} ({much}, {share}{site})")
 }
 

@@ -15,8 +15,8 @@ use crate::environment::Environment;
 /// The schema's file name, beside the configuration.
 const SCHEMA: &str = "config.schema.json";
 
-/// Makes sure that there is a file to edit: writes one with every default where none is, and beside it the schema
-/// that it refers to.
+/// Makes sure that there is a file to edit: writes one with every default where none is, and beside
+/// it the schema that it refers to.
 ///
 /// # Errors
 /// [`ConfigError::Write`].
@@ -30,18 +30,23 @@ pub fn write_default(path: &Path, env: &Environment) -> Result<(), ConfigError> 
         library: Some(env.shorten(&default_library(env))),
         ..File::default()
     };
-    match fs::OpenOptions::new().write(true).create_new(true).open(path) {
+    match fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(path)
+    {
         Ok(mut new) => new.write_all(pretty(&file).as_bytes()).map_err(error(path)),
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(e) => Err(error(path)(e)),
     }
 }
 
-/// Sets one key at the top level and leaves the others as they are, in their order; makes the file if need be. The file
-/// is replaced in one step, and a link to it stays a link.
+/// Sets one key at the top level and leaves the others as they are, in their order; makes the file
+/// if need be. The file is replaced in one step, and a link to it stays a link.
 ///
 /// # Errors
-/// When the file that is there can't be used, the key or its value is not allowed, or nothing can be written.
+/// When the file that is there can't be used, the key or its value is not allowed, or nothing can
+/// be written.
 pub fn set(path: &Path, key: &str, value: Value, env: &Environment) -> Result<(), ConfigError> {
     write_default(path, env)?;
     let path = path.canonicalize().map_err(error(path))?;
@@ -57,7 +62,8 @@ pub fn set(path: &Path, key: &str, value: Value, env: &Environment) -> Result<()
 fn replace(path: &Path, text: &str) -> io::Result<()> {
     let mut new = NamedTempFile::new_in(path.parent().unwrap_or(Path::new("/")))?;
     new.write_all(text.as_bytes())?;
-    new.as_file().set_permissions(fs::metadata(path)?.permissions())?;
+    new.as_file()
+        .set_permissions(fs::metadata(path)?.permissions())?;
     new.as_file().sync_all()?;
     new.persist(path)?;
     Ok(())

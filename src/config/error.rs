@@ -100,11 +100,15 @@ impl Problem {
     pub(super) fn new(key: impl Into<String>, what: impl Into<String>) -> Self {
         let key = key.into();
         let allowed = file::allowed(&key).to_owned();
-        Self { key, what: what.into(), allowed }
+        Self {
+            key,
+            what: what.into(),
+            allowed,
+        }
     }
 
-    /// What serde found wrong; its own text tells the position, which the key makes needless, and for an unknown
-    /// key what is allowed.
+    /// What serde found wrong; its own text tells the position, which the key makes needless, and
+    /// for an unknown key what is allowed.
     pub(super) fn of_serde(error: &serde_path_to_error::Error<serde_json::Error>) -> Self {
         let inner = error.inner();
         let text = without_position(inner);
@@ -113,9 +117,18 @@ impl Problem {
             path => one_line(path),
         };
         if text.starts_with("unknown field") {
-            let allowed = text.split_once(", expected ").map_or("nothing else", |(_, rest)| rest);
-            let allowed = allowed.strip_prefix("one of ").unwrap_or(allowed).replace('`', "");
-            return Self { key, what: "unknown key".into(), allowed };
+            let allowed = text
+                .split_once(", expected ")
+                .map_or("nothing else", |(_, rest)| rest);
+            let allowed = allowed
+                .strip_prefix("one of ")
+                .unwrap_or(allowed)
+                .replace('`', "");
+            return Self {
+                key,
+                what: "unknown key".into(),
+                allowed,
+            };
         }
         Self::new(key, text)
     }
@@ -130,5 +143,13 @@ pub(super) fn without_position(error: &serde_json::Error) -> String {
 
 /// Control characters escaped, so that a foreign text can't break the line.
 fn one_line(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+    text.chars()
+        .flat_map(|c| {
+            if c.is_control() {
+                c.escape_default().collect()
+            } else {
+                vec![c]
+            }
+        })
+        .collect()
 }

@@ -24,10 +24,11 @@ pub struct File {
     /// Where this schema is, for editors.
     #[serde(rename = "$schema", skip_serializing_if = "Option::is_none")]
     pub schema: Option<String>,
-    /// Folder for finished videos; null: the folder Fisga in the Videos folder. May begin with ~ or hold $VARIABLES.
+    /// Folder for finished videos; null: the folder Fisga in the Videos folder. May begin with ~ or
+    /// hold $VARIABLES.
     pub library: Option<String>,
-    /// File name without its extension. Fields: {title} {program} {date} {time} {rule} {container} {length} {number};
-    /// {date:%d.%m.%Y} and {time:%H-%M} in a form of your own (strftime).
+    /// File name without its extension. Fields: {title} {program} {date} {time} {rule} {container}
+    /// {length} {number}; {date:%d.%m.%Y} and {time:%H-%M} in a form of your own (strftime).
     pub name: String,
     /// Rules beside the shipped ones. A rule of the same name replaces a shipped one.
     pub rules: Vec<Entry>,
@@ -51,7 +52,8 @@ pub struct File {
     pub thumbnails: bool,
     /// Whether page addresses may stand in the history.
     pub addresses: bool,
-    /// Most that the library may hold before the oldest that were never opened go to the trash; null: no limit.
+    /// Most that the library may hold before the oldest that were never opened go to the trash;
+    /// null: no limit.
     pub max_library: Option<Size>,
     /// Room to leave on the library's disk; nothing is saved that would take it.
     pub min_free: Size,
@@ -85,7 +87,8 @@ impl Default for File {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Rule")]
 pub struct Entry {
-    /// Unique name. That of a shipped rule replaces it, or only switches it when "enabled" alone stands beside it.
+    /// Unique name. That of a shipped rule replaces it, or only switches it when "enabled" alone
+    /// stands beside it.
     pub name: String,
     /// Whether the rule is in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -101,12 +104,24 @@ pub struct Entry {
     pub recursive: Option<bool>,
 }
 
-/// Refuses a list where an object belongs: serde would take its items for the fields in their order.
+/// Refuses a list where an object belongs: serde would take its items for the fields in their
+/// order.
 pub(super) fn only_objects(file: &Value) -> Result<(), Problem> {
-    let rules = file.get("rules").and_then(Value::as_array).into_iter().flatten();
-    let rules = rules.enumerate().map(|(i, rule)| (format!("rules[{i}]"), rule));
-    let sources = file.get("sources").map(|sources| ("sources".to_owned(), sources));
-    match iter::once((TOP.to_owned(), file)).chain(sources).chain(rules).find(|(_, value)| !value.is_object())
+    let rules = file
+        .get("rules")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
+    let rules = rules
+        .enumerate()
+        .map(|(i, rule)| (format!("rules[{i}]"), rule));
+    let sources = file
+        .get("sources")
+        .map(|sources| ("sources".to_owned(), sources));
+    match iter::once((TOP.to_owned(), file))
+        .chain(sources)
+        .chain(rules)
+        .find(|(_, value)| !value.is_object())
     {
         Some((key, _)) => Err(Problem::new(key, "is not an object")),
         None => Ok(()),
@@ -118,14 +133,18 @@ pub(super) fn allowed(key: &str) -> &'static str {
     let last = key.rsplit('.').next().unwrap_or(key);
     let list_item = last.ends_with(']');
     match last.split('[').next().unwrap_or(last) {
-        "rules" if list_item => "a rule: { \"name\", \"folders\", \"files\", \"recursive\", \"enabled\" }",
+        "rules" if list_item => {
+            "a rule: { \"name\", \"folders\", \"files\", \"recursive\", \"enabled\" }"
+        }
         "$schema" => "text",
         "library" => "null, or an absolute folder, with ~ and $VARIABLES",
         "name" if key == "name" => {
             "text with {title} {program} {date} {time} {rule} {container} {length} {number}"
         }
         "name" => "a short text on one line, once",
-        "rules" => "a list of rules: [ { \"name\", \"folders\", \"files\", \"recursive\", \"enabled\" } ]",
+        "rules" => {
+            "a list of rules: [ { \"name\", \"folders\", \"files\", \"recursive\", \"enabled\" } ]"
+        }
         "folders" if list_item => "an absolute folder, with ~, $VARIABLES and * in any component",
         "folders" => "a list of absolute folders, at least one",
         "files" if list_item => "a glob over file names: * ? [abc] {this,that}",

@@ -1,7 +1,8 @@
 //! The configuration: what may be set, and what is in force.
 //!
-//! [`load`] reads `$XDG_CONFIG_HOME/fisga/config.json` into checked [`Settings`]. All that it depends on is in its
-//! arguments: the file, what the command line overrides, and the [`Environment`].
+//! [`load`] reads `$XDG_CONFIG_HOME/fisga/config.json` into checked [`Settings`]. All that it
+//! depends on is in its arguments: the file, what the command line overrides, and the
+//! [`Environment`].
 
 use std::{
     fs,
@@ -104,7 +105,10 @@ pub struct Sources {
 
 impl Default for Sources {
     fn default() -> Self {
-        Self { temporary_files: true, browser_cache: true }
+        Self {
+            temporary_files: true,
+            browser_cache: true,
+        }
     }
 }
 
@@ -124,7 +128,11 @@ pub fn default_path(env: &Environment) -> PathBuf {
 ///
 /// # Errors
 /// A [`ConfigError`] that fits on one line: the file, the key, and what is allowed.
-pub fn load(path: Option<&Path>, overrides: &Overrides, env: &Environment) -> Result<Settings, ConfigError> {
+pub fn load(
+    path: Option<&Path>,
+    overrides: &Overrides,
+    env: &Environment,
+) -> Result<Settings, ConfigError> {
     let (path, file) = read(path, env)?;
     settings(&file, overrides, env, &path)
 }
@@ -133,7 +141,11 @@ pub fn load(path: Option<&Path>, overrides: &Overrides, env: &Environment) -> Re
 ///
 /// # Errors
 /// Those of [`load`].
-pub fn effective(path: Option<&Path>, overrides: &Overrides, env: &Environment) -> Result<File, ConfigError> {
+pub fn effective(
+    path: Option<&Path>,
+    overrides: &Overrides,
+    env: &Environment,
+) -> Result<File, ConfigError> {
     let (path, mut file) = read(path, env)?;
     let settings = settings(&file, overrides, env, &path)?;
     let rules = listed(&file, env, &path)?;
@@ -180,7 +192,9 @@ fn read(path: Option<&Path>, env: &Environment) -> Result<(PathBuf, File), Confi
         }
     };
     let text = match read_text(path) {
-        Err(ConfigError::Read { source, .. }) if !required && source.kind() == io::ErrorKind::NotFound => {
+        Err(ConfigError::Read { source, .. })
+            if !required && source.kind() == io::ErrorKind::NotFound =>
+        {
             "{}".into()
         }
         text => text?,
@@ -190,7 +204,10 @@ fn read(path: Option<&Path>, env: &Environment) -> Result<(PathBuf, File), Confi
 
 /// All of a regular file, without waiting for anything else that bears its name.
 fn read_text(path: &Path) -> Result<String, ConfigError> {
-    let error = |source| ConfigError::Read { path: path.to_owned(), source };
+    let error = |source| ConfigError::Read {
+        path: path.to_owned(),
+        source,
+    };
     let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
     let mut file = fs::OpenOptions::new()
         .read(true)
@@ -199,16 +216,30 @@ fn read_text(path: &Path) -> Result<String, ConfigError> {
         .map_err(error)?;
     let meta = file.metadata().map_err(error)?;
     if !meta.is_file() {
-        let what = if meta.is_dir() { "a folder" } else { "no regular file" };
-        return Err(ConfigError::NotAFile { path: path.to_owned(), what });
+        let what = if meta.is_dir() {
+            "a folder"
+        } else {
+            "no regular file"
+        };
+        return Err(ConfigError::NotAFile {
+            path: path.to_owned(),
+            what,
+        });
     }
     let mut bytes = Vec::new();
-    (&mut file).take(LIMIT + 1).read_to_end(&mut bytes).map_err(error)?;
+    (&mut file)
+        .take(LIMIT + 1)
+        .read_to_end(&mut bytes)
+        .map_err(error)?;
     if bytes.len() as u64 > LIMIT {
-        return Err(ConfigError::TooLarge { path: path.to_owned() });
+        return Err(ConfigError::TooLarge {
+            path: path.to_owned(),
+        });
     }
-    String::from_utf8(bytes)
-        .map_err(|e| ConfigError::NotUtf8 { path: path.to_owned(), at: e.utf8_error().valid_up_to() })
+    String::from_utf8(bytes).map_err(|e| ConfigError::NotUtf8 {
+        path: path.to_owned(),
+        at: e.utf8_error().valid_up_to(),
+    })
 }
 
 /// Reads the text of a configuration file; `path` is for messages.
@@ -217,7 +248,9 @@ fn read_text(path: &Path) -> Result<String, ConfigError> {
 /// What is wrong with the text; whether its values make sense is for [`load`].
 pub fn parse(text: &str, path: &Path) -> Result<File, ConfigError> {
     if text.trim().is_empty() {
-        return Err(ConfigError::Empty { path: path.to_owned() });
+        return Err(ConfigError::Empty {
+            path: path.to_owned(),
+        });
     }
     let not_json = |e: &serde_json::Error| ConfigError::NotJson {
         path: path.to_owned(),
@@ -225,7 +258,10 @@ pub fn parse(text: &str, path: &Path) -> Result<File, ConfigError> {
         column: e.column(),
         problem: error::without_position(e),
     };
-    let value = |problem| ConfigError::Value { path: path.to_owned(), problem };
+    let value = |problem| ConfigError::Value {
+        path: path.to_owned(),
+        problem,
+    };
     file::only_objects(&serde_json::from_str(text).map_err(|e| not_json(&e))?).map_err(value)?;
     // From the text again, since the parsed value has forgotten keys that stand twice.
     serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(text))
@@ -233,8 +269,10 @@ pub fn parse(text: &str, path: &Path) -> Result<File, ConfigError> {
 }
 
 fn listed(file: &File, env: &Environment, path: &Path) -> Result<Vec<source::Listed>, ConfigError> {
-    rules::merge(source::shipped(env), &file.rules, env)
-        .map_err(|problem| ConfigError::Value { path: path.to_owned(), problem })
+    rules::merge(source::shipped(env), &file.rules, env).map_err(|problem| ConfigError::Value {
+        path: path.to_owned(),
+        problem,
+    })
 }
 
 fn settings(
@@ -248,12 +286,19 @@ fn settings(
         problem: Problem::new(key, what),
     };
     let library = match (&overrides.library, &file.library) {
-        (Some(dir), _) => std::path::absolute(dir)
-            .map_err(|_| ConfigError::Library { dir: dir.clone(), problem: "is no path" })?,
+        (Some(dir), _) => std::path::absolute(dir).map_err(|_| ConfigError::Library {
+            dir: dir.clone(),
+            problem: "is no path",
+        })?,
         (None, Some(text)) => env
             .expand(text)
             .map_err(|e| problem("library", e.to_string()))?
-            .ok_or_else(|| problem("library", format!("{text:?} has a variable that is not set")))?,
+            .ok_or_else(|| {
+                problem(
+                    "library",
+                    format!("{text:?} has a variable that is not set"),
+                )
+            })?,
         (None, None) => default_library(env),
     };
     let rules = listed(file, env, path)?
@@ -264,7 +309,10 @@ fn settings(
         .collect();
     Ok(Settings {
         library,
-        name: file.name.parse().map_err(|e: TemplateError| problem("name", e.to_string()))?,
+        name: file
+            .name
+            .parse()
+            .map_err(|e: TemplateError| problem("name", e.to_string()))?,
         rules,
         min_size: file.min_size.0,
         min_duration: file.min_duration.0,
@@ -287,7 +335,12 @@ impl Settings {
     /// # Errors
     /// None in practice: the defaults are checked as any other value.
     pub fn defaults(env: &Environment) -> Result<Self, ConfigError> {
-        settings(&File::default(), &Overrides::default(), env, &default_path(env))
+        settings(
+            &File::default(),
+            &Overrides::default(),
+            env,
+            &default_path(env),
+        )
     }
 }
 

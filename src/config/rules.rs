@@ -9,8 +9,8 @@ use crate::{
     source::Listed,
 };
 
-/// Applies the user's entries in their order. A new rule adds, one of a shipped name replaces, and an entry that has
-/// nothing but a name and `enabled` switches.
+/// Applies the user's entries in their order. A new rule adds, one of a shipped name replaces, and
+/// an entry that has nothing but a name and `enabled` switches.
 pub(super) fn merge(
     shipped: Vec<Listed>,
     entries: &[Entry],
@@ -22,18 +22,34 @@ pub(super) fn merge(
         let key = |name: &str| format!("rules[{i}].{name}");
         check_name(&entry.name).map_err(|why| Problem::new(key("name"), why))?;
         if !seen.insert(entry.name.as_str()) {
-            return Err(Problem::new(key("name"), format!("a rule {:?} stands above already", entry.name)));
+            return Err(Problem::new(
+                key("name"),
+                format!("a rule {:?} stands above already", entry.name),
+            ));
         }
-        let known = rules.iter().position(|listed| listed.rule.name == entry.name);
+        let known = rules
+            .iter()
+            .position(|listed| listed.rule.name == entry.name);
         match (entry, known) {
-            (Entry { enabled: Some(enabled), folders: None, files: None, recursive: None, .. }, Some(at)) => {
+            (
+                Entry {
+                    enabled: Some(enabled),
+                    folders: None,
+                    files: None,
+                    recursive: None,
+                    ..
+                },
+                Some(at),
+            ) => {
                 rules[at].enabled = *enabled;
             }
             (_, known) => {
                 // A replaced rule for a browser's cache still is one.
                 let source = known.map_or(Source::Temporary, |at| rules[at].rule.source);
-                let listed =
-                    Listed { rule: rule(entry, source, env, key)?, enabled: entry.enabled.unwrap_or(true) };
+                let listed = Listed {
+                    rule: rule(entry, source, env, key)?,
+                    enabled: entry.enabled.unwrap_or(true),
+                };
                 match known {
                     Some(at) => rules[at] = listed,
                     None => rules.push(listed),
@@ -60,8 +76,14 @@ fn rule(
     key: impl Fn(&str) -> String,
 ) -> Result<Rule, Problem> {
     let required = |list: &Option<Vec<String>>, name| match list.as_deref() {
-        None => Err(Problem::new(key(name), format!("is missing in rule {:?}", entry.name))),
-        Some([]) => Err(Problem::new(key(name), format!("is empty in rule {:?}", entry.name))),
+        None => Err(Problem::new(
+            key(name),
+            format!("is missing in rule {:?}", entry.name),
+        )),
+        Some([]) => Err(Problem::new(
+            key(name),
+            format!("is empty in rule {:?}", entry.name),
+        )),
         Some(list) => Ok(list.to_vec()),
     };
     let written = required(&entry.folders, "folders")?;
@@ -81,9 +103,17 @@ fn rule(
             Some(Ok(folder)) if !folders.contains(&folder) => folders.push(folder),
             Some(Ok(_)) => {}
             Some(Err(_)) => {
-                tracing::warn!(rule = entry.name, folder = text, "left out: its variable is not UTF-8")
+                tracing::warn!(
+                    rule = entry.name,
+                    folder = text,
+                    "left out: its variable is not UTF-8"
+                )
             }
-            None => tracing::warn!(rule = entry.name, folder = text, "left out: its variable is not set"),
+            None => tracing::warn!(
+                rule = entry.name,
+                folder = text,
+                "left out: its variable is not set"
+            ),
         }
     }
     let files = required(&entry.files, "files")?;
@@ -94,5 +124,11 @@ fn rule(
         }
         Matcher::new(std::slice::from_ref(glob)).map_err(|e| problem(e.to_string()))?;
     }
-    Ok(Rule { name: entry.name.clone(), folders, files, recursive: entry.recursive.unwrap_or(false), source })
+    Ok(Rule {
+        name: entry.name.clone(),
+        folders,
+        files,
+        recursive: entry.recursive.unwrap_or(false),
+        source,
+    })
 }

@@ -69,16 +69,27 @@ impl FromStr for Size {
         let unit = match unit.trim_start() {
             "" if number.contains('.') => return Err(wrong()),
             "" => 1,
-            unit => SIZES.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit)).ok_or_else(wrong)?.1,
+            unit => {
+                SIZES
+                    .iter()
+                    .find(|(name, _)| name.eq_ignore_ascii_case(unit))
+                    .ok_or_else(wrong)?
+                    .1
+            }
         };
-        scaled(number, unit).ok_or_else(wrong)?.map(Self).ok_or_else(|| UnitError::TooLarge(text.to_owned()))
+        scaled(number, unit)
+            .ok_or_else(wrong)?
+            .map(Self)
+            .ok_or_else(|| UnitError::TooLarge(text.to_owned()))
     }
 }
 
 impl fmt::Display for Size {
     /// The largest unit that gives a whole number, so that reading it again gives the same size.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let whole = SIZES.iter().find(|(_, unit)| self.0 != 0 && self.0.is_multiple_of(*unit));
+        let whole = SIZES
+            .iter()
+            .find(|(_, unit)| self.0 != 0 && self.0.is_multiple_of(*unit));
         match whole {
             Some((name, unit)) => write!(f, "{} {name}", self.0 / unit),
             None => write!(f, "0 B"),
@@ -104,9 +115,14 @@ impl FromStr for Span {
         while !rest.is_empty() {
             let (number, after) = rest.split_at(number_len(rest));
             let after = after.trim_start();
-            let letters = after.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(after.len());
+            let letters = after
+                .find(|c: char| !c.is_ascii_alphabetic())
+                .unwrap_or(after.len());
             let (unit, after) = after.split_at(letters);
-            let &(_, unit) = SPANS.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?;
+            let &(_, unit) = SPANS
+                .iter()
+                .find(|(name, _)| *name == unit)
+                .ok_or_else(wrong)?;
             let part = scaled(number, unit).ok_or_else(wrong)?.ok_or_else(large)?;
             total = total.checked_add(part).ok_or_else(large)?;
             rest = after.trim_start();
@@ -136,7 +152,8 @@ impl fmt::Display for Span {
 
 /// Length of the decimal number that `text` begins with.
 fn number_len(text: &str) -> usize {
-    text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len())
+    text.find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len())
 }
 
 /// `number` times `unit`, rounded down. `None`: not a number; `Some(None)`: more than 64 bits.
@@ -147,8 +164,11 @@ fn scaled(number: &str, unit: u64) -> Option<Option<u64>> {
     }
     // Nine decimals resolve a byte in a GiB; more than that changes nothing that anyone could mean.
     let part = &part[..part.len().min(9)];
-    let Ok(whole) = whole.parse::<u64>() else { return Some(None) };
-    let fraction = u128::from(part.parse::<u64>().ok()?) * u128::from(unit) / 10_u128.pow(part.len() as u32);
+    let Ok(whole) = whole.parse::<u64>() else {
+        return Some(None);
+    };
+    let fraction =
+        u128::from(part.parse::<u64>().ok()?) * u128::from(unit) / 10_u128.pow(part.len() as u32);
     let total = u128::from(whole) * u128::from(unit) + fraction;
     Some(u64::try_from(total).ok())
 }
@@ -274,10 +294,18 @@ mod tests {
             "1.2.3 GiB",
             "١ B",
         ] {
-            assert_eq!(text.parse::<Size>(), Err(UnitError::Size(text.into())), "{text}");
+            assert_eq!(
+                text.parse::<Size>(),
+                Err(UnitError::Size(text.into())),
+                "{text}"
+            );
         }
         for text in ["16777216 TiB", "99999999999999999999"] {
-            assert_eq!(text.parse::<Size>(), Err(UnitError::TooLarge(text.into())), "{text}");
+            assert_eq!(
+                text.parse::<Size>(),
+                Err(UnitError::TooLarge(text.into())),
+                "{text}"
+            );
         }
     }
 
@@ -297,10 +325,22 @@ mod tests {
             assert_eq!(text.parse(), Ok(Span(Duration::from_millis(*ms))), "{text}");
         }
         for text in ["", "10", "s", "10 parsecs", "-1 s", "1h30", "1:30", "10 S"] {
-            assert_eq!(text.parse::<Span>(), Err(UnitError::Span(text.into())), "{text}");
+            assert_eq!(
+                text.parse::<Span>(),
+                Err(UnitError::Span(text.into())),
+                "{text}"
+            );
         }
-        for text in ["99999999999999999999 s", "213503982335 d", "213503982334 d 213503982334 d"] {
-            assert_eq!(text.parse::<Span>(), Err(UnitError::TooLarge(text.into())), "{text}");
+        for text in [
+            "99999999999999999999 s",
+            "213503982335 d",
+            "213503982334 d 213503982334 d",
+        ] {
+            assert_eq!(
+                text.parse::<Span>(),
+                Err(UnitError::TooLarge(text.into())),
+                "{text}"
+            );
         }
     }
 

@@ -59,12 +59,17 @@ impl Pause {
     }
 }
 
-/// When the next day begins where the user is. Where clocks change at midnight, the first moment that exists.
+/// When the next day begins where the user is. Where clocks change at midnight, the first moment
+/// that exists.
 pub(crate) fn next_midnight(now: DateTime<Local>) -> DateTime<Local> {
     let day = now.date_naive() + Days::new(1);
     let midnight = day.and_time(NaiveTime::MIN);
     (0..=3)
-        .find_map(|hours| (midnight + TimeDelta::hours(hours)).and_local_timezone(Local).earliest())
+        .find_map(|hours| {
+            (midnight + TimeDelta::hours(hours))
+                .and_local_timezone(Local)
+                .earliest()
+        })
         .unwrap_or(now + TimeDelta::days(1))
 }
 
@@ -146,7 +151,10 @@ mod tests {
     fn pauses_end_when_they_say() {
         let now = Local.with_ymd_and_hms(2026, 11, 21, 14, 0, 0).unwrap();
         assert_eq!(Pause::Open.until(now), None);
-        assert_eq!(Pause::HalfHour.until(now), Some(now + TimeDelta::minutes(30)));
+        assert_eq!(
+            Pause::HalfHour.until(now),
+            Some(now + TimeDelta::minutes(30))
+        );
         assert_eq!(Pause::Until(now).until(now), Some(now));
         let tomorrow = Pause::Tomorrow.until(now).unwrap();
         assert_eq!(tomorrow.date_naive(), now.date_naive() + Days::new(1));

@@ -1,9 +1,9 @@
 //! A thread that sleeps until the wall clock shows a time, or a folder changes.
 //!
-//! A pause until 14:30 ends at 14:30, though the machine was asleep or its clock was set in between. No timeout of
-//! an event loop does that (they count monotonic time, which stands still in suspend); a timer of the kernel on
-//! `CLOCK_REALTIME` with an absolute time does (timerfd_create(2): it fires late after a suspend at once, and
-//! follows a clock that is set).
+//! A pause until 14:30 ends at 14:30, though the machine was asleep or its clock was set in
+//! between. No timeout of an event loop does that (they count monotonic time, which stands still in
+//! suspend); a timer of the kernel on `CLOCK_REALTIME` with an absolute time does
+//! (timerfd_create(2): it fires late after a suspend at once, and follows a clock that is set).
 
 use std::{
     io,
@@ -45,15 +45,28 @@ impl Alarm {
     ///
     /// # Errors
     /// The kernel gives no timer, no inotify instance or no thread.
-    pub fn start(folder: Option<PathBuf>, tell: impl Fn(Sign) + Send + 'static) -> io::Result<Self> {
-        let timer = timerfd_create(TimerfdClockId::Realtime, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
-        let (timer, stop) = (Arc::new(timer), Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?));
+    pub fn start(
+        folder: Option<PathBuf>,
+        tell: impl Fn(Sign) + Send + 'static,
+    ) -> io::Result<Self> {
+        let timer = timerfd_create(
+            TimerfdClockId::Realtime,
+            TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK,
+        )?;
+        let (timer, stop) = (
+            Arc::new(timer),
+            Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?),
+        );
         let folder = folder.map(Folder::watch).transpose()?;
         let thread = thread::Builder::new().name("alarm".into()).spawn({
             let (timer, stop) = (timer.clone(), stop.clone());
             move || wait(&timer, &stop, folder, tell)
         })?;
-        Ok(Self { timer, stop, thread: Some(thread) })
+        Ok(Self {
+            timer,
+            stop,
+            thread: Some(thread),
+        })
     }
 
     /// Sets the time, or no time. A time that is past comes at once.
@@ -61,7 +74,10 @@ impl Alarm {
     /// # Errors
     /// The kernel refuses the time.
     pub fn set(&self, at: Option<DateTime<Local>>) -> io::Result<()> {
-        let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let zero = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
         let it_value = match at {
             None => zero,
             // Zero would disarm it.
@@ -70,7 +86,10 @@ impl Alarm {
                 tv_nsec: i64::from(at.timestamp_subsec_nanos().min(999_999_999)),
             },
         };
-        let spec = Itimerspec { it_interval: zero, it_value };
+        let spec = Itimerspec {
+            it_interval: zero,
+            it_value,
+        };
         timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &spec)?;
         Ok(())
     }
@@ -87,11 +106,20 @@ impl Drop for Alarm {
 
 fn wait(timer: &OwnedFd, stop: &OwnedFd, mut folder: Option<Folder>, tell: impl Fn(Sign)) {
     loop {
-        let mut fds = vec![PollFd::new(stop, PollFlags::IN), PollFd::new(timer, PollFlags::IN)];
-        fds.extend(folder.as_ref().map(|f| PollFd::from_borrowed_fd(f.inotify.as_fd(), PollFlags::IN)));
+        let mut fds = vec![
+            PollFd::new(stop, PollFlags::IN),
+            PollFd::new(timer, PollFlags::IN),
+        ];
+        fds.extend(
+            folder
+                .as_ref()
+                .map(|f| PollFd::from_borrowed_fd(f.inotify.as_fd(), PollFlags::IN)),
+        );
         match poll(&mut fds, None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return tracing::error!(%error, "the alarm can't wait; pauses end by hand"),
+            Err(error) => {
+                return tracing::error!(%error, "the alarm can't wait; pauses end by hand");
+            }
         }
         let ready: Vec<_> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
         if ready[0] {
@@ -115,19 +143,27 @@ struct Folder {
 
 impl Folder {
     fn watch(path: PathBuf) -> io::Result<Self> {
-        let folder = Self { inotify: Inotify::init()?, path };
+        let folder = Self {
+            inotify: Inotify::init()?,
+            path,
+        };
         folder.look();
         Ok(folder)
     }
 
     fn look(&self) {
         let add = |path: &Path, mask| self.inotify.watches().add(path, mask | WatchMask::ONLYDIR);
-        let inside = WatchMask::CLOSE_WRITE | WatchMask::MOVE | WatchMask::DELETE | WatchMask::DELETE_SELF;
+        let inside =
+            WatchMask::CLOSE_WRITE | WatchMask::MOVE | WatchMask::DELETE | WatchMask::DELETE_SELF;
         if add(&self.path, inside | WatchMask::MOVE_SELF).is_ok() {
             return;
         }
         let arrival = WatchMask::CREATE | WatchMask::MOVED_TO | WatchMask::ONESHOT;
-        if self.path.parent().is_some_and(|parent| add(parent, arrival).is_ok()) {
+        if self
+            .path
+            .parent()
+            .is_some_and(|parent| add(parent, arrival).is_ok())
+        {
             // It may have come between the two looks.
             let _ = add(&self.path, inside | WatchMask::MOVE_SELF);
         }
@@ -136,7 +172,10 @@ impl Folder {
     /// Reads what has come, and looks again where the folder is now.
     fn changed(&mut self) -> bool {
         let mut buffer = [0; 4096];
-        let any = self.inotify.read_events(&mut buffer).is_ok_and(|mut events| events.next().is_some());
+        let any = self
+            .inotify
+            .read_events(&mut buffer)
+            .is_ok_and(|mut events| events.next().is_some());
         self.look();
         any
     }

@@ -1,8 +1,8 @@
-//! The session bus: one connection for all that the program asks and answers there, made again when the bus
-//! comes later or comes back.
+//! The session bus: one connection for all that the program asks and answers there, made again when
+//! the bus comes later or comes back.
 //!
-//! A thread listens for who comes and goes and for clicks on popups. First it subscribes, then it asks how things
-//! stand, so that nothing falls between.
+//! A thread listens for who comes and goes and for clicks on popups. First it subscribes, then it
+//! asks how things stand, so that nothing falls between.
 
 use std::io;
 
@@ -56,7 +56,8 @@ pub enum BusEvent {
 pub struct Bus(#[expect(dead_code, reason = "held to be dropped")] Line);
 
 impl Bus {
-    /// Starts listening. `tell` is called on the thread; what is asked of us over the bus goes to `waker`.
+    /// Starts listening. `tell` is called on the thread; what is asked of us over the bus goes to
+    /// `waker`.
     ///
     /// # Errors
     /// The kernel gives no descriptor or no thread.
@@ -84,7 +85,10 @@ impl Bus {
 /// Whether the name is ours now.
 fn request_name(connection: &Connection) -> zbus::Result<bool> {
     match connection.request_name_with_flags(APP_ID, RequestNameFlags::DoNotQueue.into()) {
-        Ok(reply) => Ok(matches!(reply, RequestNameReply::PrimaryOwner | RequestNameReply::AlreadyOwner)),
+        Ok(reply) => Ok(matches!(
+            reply,
+            RequestNameReply::PrimaryOwner | RequestNameReply::AlreadyOwner
+        )),
         Err(zbus::Error::NameTaken) => Ok(false),
         Err(error) => Err(error),
     }
@@ -94,20 +98,35 @@ fn request_name(connection: &Connection) -> zbus::Result<bool> {
 fn listen(connection: &Connection, tell: &impl Fn(BusEvent)) -> zbus::Result<()> {
     let messages = MessageIterator::from(connection);
     let bus = DBusProxy::new(connection)?;
-    let owners = || MatchRule::builder().msg_type(Type::Signal).interface("org.freedesktop.DBus");
+    let owners = || {
+        MatchRule::builder()
+            .msg_type(Type::Signal)
+            .interface("org.freedesktop.DBus")
+    };
     for name in [TRAY_HOST, NOTIFICATIONS] {
         bus.add_match_rule(owners()?.member("NameOwnerChanged")?.arg(0, name)?.build())?;
     }
-    let popups = MatchRule::builder().msg_type(Type::Signal).interface(NOTIFICATIONS)?.build();
+    let popups = MatchRule::builder()
+        .msg_type(Type::Signal)
+        .interface(NOTIFICATIONS)?
+        .build();
     bus.add_match_rule(popups)?;
 
-    let owned = |name: &str| -> zbus::Result<bool> { Ok(bus.name_has_owner(BusName::try_from(name)?)?) };
-    let startable = |name: &str| bus.list_activatable_names().is_ok_and(|all| all.iter().any(|n| *n == name));
+    let owned =
+        |name: &str| -> zbus::Result<bool> { Ok(bus.name_has_owner(BusName::try_from(name)?)?) };
+    let startable = |name: &str| {
+        bus.list_activatable_names()
+            .is_ok_and(|all| all.iter().any(|n| *n == name))
+    };
     tell(BusEvent::TrayHost(owned(TRAY_HOST)?));
-    tell(BusEvent::Notifications(owned(NOTIFICATIONS)? || startable(NOTIFICATIONS)));
+    tell(BusEvent::Notifications(
+        owned(NOTIFICATIONS)? || startable(NOTIFICATIONS),
+    ));
     for message in messages {
         match read(&message?) {
-            Some(BusEvent::Notifications(false)) => tell(BusEvent::Notifications(startable(NOTIFICATIONS))),
+            Some(BusEvent::Notifications(false)) => {
+                tell(BusEvent::Notifications(startable(NOTIFICATIONS)))
+            }
             Some(event) => tell(event),
             None => {}
         }

@@ -1,7 +1,8 @@
 //! Control over the session bus: what the running one offers, and how another process asks.
 //!
-//! Object [`PATH`], interface `io.github.fisga.Fisga`; beside it `org.freedesktop.Application`, by which a desktop
-//! entry's actions reach the running one (Desktop Entry Specification, "D-Bus Activation").
+//! Object [`PATH`], interface `io.github.fisga.Fisga`; beside it `org.freedesktop.Application`, by
+//! which a desktop entry's actions reach the running one (Desktop Entry Specification, "D-Bus
+//! Activation").
 
 use std::{collections::HashMap, time::Duration};
 
@@ -41,7 +42,9 @@ impl Control {
         self.0.wake(question(Reply::new(move |text| {
             let _ = answer.try_send(text);
         })));
-        wait.recv().await.map_err(|_| fdo::Error::Failed("fisga is ending".into()))
+        wait.recv()
+            .await
+            .map_err(|_| fdo::Error::Failed("fisga is ending".into()))
     }
 
     async fn act(&self, action: Action) -> fdo::Result<()> {
@@ -130,8 +133,8 @@ impl Application {
         _parameter: Vec<OwnedValue>,
         _platform_data: HashMap<String, OwnedValue>,
     ) -> fdo::Result<()> {
-        let action =
-            named(action_name).ok_or_else(|| fdo::Error::InvalidArgs(format!("no action {action_name}")))?;
+        let action = named(action_name)
+            .ok_or_else(|| fdo::Error::InvalidArgs(format!("no action {action_name}")))?;
         self.0.wake(Wake::Do(action));
         Ok(())
     }
@@ -170,8 +173,9 @@ impl Client {
         if health::bus_hangs() {
             return Err(Error::Silent);
         }
-        let connection =
-            Builder::session().and_then(|b| b.method_timeout(ANSWER).build()).map_err(Error::NoBus)?;
+        let connection = Builder::session()
+            .and_then(|b| b.method_timeout(ANSWER).build())
+            .map_err(Error::NoBus)?;
         let bus = zbus::blocking::fdo::DBusProxy::new(&connection).map_err(Error::NoBus)?;
         let name = zbus::names::BusName::try_from(APP_ID).map_err(|e| Error::NoBus(e.into()))?;
         match bus.name_has_owner(name) {
@@ -179,7 +183,9 @@ impl Client {
             Ok(false) => return Err(Error::NotRunning),
             Err(error) => return Err(Error::NoBus(error.into())),
         }
-        Proxy::new(&connection, APP_ID, PATH, APP_ID).map(Self).map_err(Error::NoBus)
+        Proxy::new(&connection, APP_ID, PATH, APP_ID)
+            .map(Self)
+            .map_err(Error::NoBus)
     }
 
     /// How it stands, as JSON (see [`crate::desktop::ui::Status`]).
@@ -222,13 +228,16 @@ impl Client {
         self.call("Open", &())
     }
 
-    /// Ends it. Returns when it has begun to end: its connection may close before its answer is out.
+    /// Ends it. Returns when it has begun to end: its connection may close before its answer is
+    /// out.
     ///
     /// # Errors
     /// [`enum@Error`]
     pub fn quit(&self) -> Result<(), Error> {
         match self.call("Quit", &()) {
-            Err(Error::Call(zbus::Error::MethodError(name, ..))) if name.as_str().ends_with(".NoReply") => {
+            Err(Error::Call(zbus::Error::MethodError(name, ..)))
+                if name.as_str().ends_with(".NoReply") =>
+            {
                 Ok(())
             }
             result => result,
@@ -240,13 +249,19 @@ impl Client {
         B: Serialize + Type,
         R: for<'d> Deserialize<'d> + Type + Default,
     {
-        let reply = self.0.call_with_flags(method, MethodFlags::NoAutoStart.into(), body);
+        let reply = self
+            .0
+            .call_with_flags(method, MethodFlags::NoAutoStart.into(), body);
         match reply {
             Ok(value) => Ok(value.unwrap_or_default()),
-            Err(zbus::Error::MethodError(name, ..)) if name.as_str().ends_with(".ServiceUnknown") => {
+            Err(zbus::Error::MethodError(name, ..))
+                if name.as_str().ends_with(".ServiceUnknown") =>
+            {
                 Err(Error::NotRunning)
             }
-            Err(zbus::Error::MethodError(name, Some(why), _)) if name.as_str().ends_with(".Failed") => {
+            Err(zbus::Error::MethodError(name, Some(why), _))
+                if name.as_str().ends_with(".Failed") =>
+            {
                 Err(Error::Refused(why))
             }
             Err(error) => Err(Error::Call(error)),
@@ -261,7 +276,10 @@ mod tests {
     #[test]
     fn actions_of_the_desktop_entry() {
         let entry = include_str!("../../packaging/io.github.fisga.Fisga.desktop");
-        let listed = entry.lines().find_map(|l| l.strip_prefix("Actions=")).unwrap();
+        let listed = entry
+            .lines()
+            .find_map(|l| l.strip_prefix("Actions="))
+            .unwrap();
         let listed: Vec<_> = listed.split_terminator(';').collect();
         assert_eq!(listed, ["pause", "resume", "open-folder"]);
         for action in listed {

@@ -29,8 +29,8 @@ pub enum Flow {
     End,
 }
 
-/// Runs until `on` says [`Flow::End`]. `start` is called once, when wakes can be delivered; it is told whether there
-/// is a display. What it makes is returned.
+/// Runs until `on` says [`Flow::End`]. `start` is called once, when wakes can be delivered; it is
+/// told whether there is a display. What it makes is returned.
 ///
 /// # Errors
 /// Those of `start`.
@@ -38,7 +38,8 @@ pub fn run<T, E>(
     start: impl FnOnce(Waker, bool) -> Result<T, E>,
     mut on: impl FnMut(&mut T, Wake) -> Flow,
 ) -> Result<T, E> {
-    // The toolkit waits for the bus, without end if that hangs. The tray needs only the bus, when it answers again.
+    // The toolkit waits for the bus, without end if that hangs. The tray needs only the bus, when
+    // it answers again.
     let hangs = health::bus_hangs();
     match (!hangs).then(tao_loop).flatten() {
         Some(event_loop) => run_tao(event_loop, start, on),
@@ -80,19 +81,22 @@ fn run_tao<T, E>(
     Ok(it)
 }
 
-/// The toolkit takes the shared bus connection for its application, and GIO ends a process by SIGTERM when that
-/// connection closes (`GDBusConnection:exit-on-close`). Saving goes on without a bus.
+/// The toolkit takes the shared bus connection for its application, and GIO ends a process by
+/// SIGTERM when that connection closes (`GDBusConnection:exit-on-close`). Saving goes on without a
+/// bus.
 fn outlive_the_bus() -> Option<gio::DBusConnection> {
     let shared = gio::bus_get_sync(gio::BusType::Session, gio::Cancellable::NONE).ok()?;
     shared.set_exit_on_close(false);
     Some(shared)
 }
 
-/// Asks GDK 3 for no GL, unless the user has a wish: on a display that no GTK program was on before it would load the
-/// driver to look for visuals, 60 MB that a tray has no use for. Programs that we start are not to inherit it.
+/// Asks GDK 3 for no GL, unless the user has a wish: on a display that no GTK program was on before
+/// it would load the driver to look for visuals, 60 MB that a tray has no use for. Programs that we
+/// start are not to inherit it.
 fn without_gl() {
     if env::var_os(GDK_GL).is_none() {
-        // SAFETY: this is the main thread, and it is the only one yet: threads begin with what `run` starts.
+        // SAFETY: this is the main thread, and it is the only one yet: threads begin with what
+        // `run` starts.
         #[allow(unsafe_code)]
         unsafe {
             env::set_var(GDK_GL, "disable");
@@ -100,8 +104,8 @@ fn without_gl() {
     }
 }
 
-/// tao's loop. Its builder panics if the toolkit can't use the display: a display that takes connections may still
-/// refuse ours, so a look before is not enough.
+/// tao's loop. Its builder panics if the toolkit can't use the display: a display that takes
+/// connections may still refuse ours, so a look before is not enough.
 fn tao_loop() -> Option<EventLoop<Wake>> {
     if !health::display() {
         return None;
@@ -110,8 +114,12 @@ fn tao_loop() -> Option<EventLoop<Wake>> {
     // Kept until the toolkit has taken the same one: GIO forgets a connection that nobody has.
     let _shared = outlive_the_bus();
     let hook = panic::take_hook();
-    panic::set_hook(Box::new(|info| tracing::debug!(%info, "the display can't be used")));
-    let built = panic::catch_unwind(AssertUnwindSafe(|| EventLoopBuilder::with_user_event().build()));
+    panic::set_hook(Box::new(
+        |info| tracing::debug!(%info, "the display can't be used"),
+    ));
+    let built = panic::catch_unwind(AssertUnwindSafe(|| {
+        EventLoopBuilder::with_user_event().build()
+    }));
     panic::set_hook(hook);
     built.ok()
 }

@@ -36,7 +36,10 @@ pub struct Missing {
 
 /// Looks at the desktop of this moment: display, session bus, tray host, notification server.
 pub fn look() -> Present {
-    let mut present = Present { display: display(), ..Present::default() };
+    let mut present = Present {
+        display: display(),
+        ..Present::default()
+    };
     if bus_hangs() {
         return present;
     }
@@ -44,10 +47,18 @@ pub fn look() -> Present {
         return present;
     };
     present.session_bus = true;
-    let Ok(bus) = DBusProxy::new(&bus) else { return present };
-    let owned = |name: &str| name.try_into().is_ok_and(|name| bus.name_has_owner(name).unwrap_or(false));
+    let Ok(bus) = DBusProxy::new(&bus) else {
+        return present;
+    };
+    let owned = |name: &str| {
+        name.try_into()
+            .is_ok_and(|name| bus.name_has_owner(name).unwrap_or(false))
+    };
     present.tray_host = owned(TRAY_HOST);
-    let startable = || bus.list_activatable_names().is_ok_and(|all| all.iter().any(|n| *n == NOTIFICATIONS));
+    let startable = || {
+        bus.list_activatable_names()
+            .is_ok_and(|all| all.iter().any(|n| *n == NOTIFICATIONS))
+    };
     present.notifications = owned(NOTIFICATIONS) || startable();
     present
 }
@@ -55,11 +66,15 @@ pub fn look() -> Present {
 /// A bus that says nothing for so long hangs.
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// Whether the session bus takes connections and then says nothing. Whoever connects to such a one by zbus or GIO
-/// waits without end.
+/// Whether the session bus takes connections and then says nothing. Whoever connects to such a one
+/// by zbus or GIO waits without end.
 pub(super) fn bus_hangs() -> bool {
-    let Ok(address) = Address::session() else { return false };
-    let Transport::Unix(unix) = address.transport() else { return false };
+    let Ok(address) = Address::session() else {
+        return false;
+    };
+    let Transport::Unix(unix) = address.transport() else {
+        return false;
+    };
     let connected = match unix.path() {
         UnixSocket::File(path) => UnixStream::connect(path),
         UnixSocket::Abstract(name) => SocketAddr::from_abstract_name(name.as_encoded_bytes())
@@ -67,19 +82,33 @@ pub(super) fn bus_hangs() -> bool {
         _ => return false,
     };
     let Ok(mut bus) = connected else { return false };
-    // Any answer will do; an AUTH without a mechanism has one (D-Bus Specification, "Authentication Protocol").
-    let asked = bus.set_read_timeout(Some(SILENCE)).and_then(|()| bus.write_all(b"\0AUTH\r\n"));
-    asked.is_ok() && bus.read(&mut [0; 1]).is_err_and(|e| e.kind() == std::io::ErrorKind::WouldBlock)
+    // Any answer will do; an AUTH without a mechanism has one (D-Bus Specification, "Authentication
+    // Protocol").
+    let asked = bus
+        .set_read_timeout(Some(SILENCE))
+        .and_then(|()| bus.write_all(b"\0AUTH\r\n"));
+    asked.is_ok()
+        && bus
+            .read(&mut [0; 1])
+            .is_err_and(|e| e.kind() == std::io::ErrorKind::WouldBlock)
 }
 
 /// What is missing and what to do, on the desktop that `XDG_CURRENT_DESKTOP` names.
 pub fn missing(present: Present) -> Vec<Missing> {
-    advise(present, &env::var("XDG_CURRENT_DESKTOP").unwrap_or_default())
+    advise(
+        present,
+        &env::var("XDG_CURRENT_DESKTOP").unwrap_or_default(),
+    )
 }
 
 fn advise(present: Present, desktop: &str) -> Vec<Missing> {
     let mut missing = Vec::new();
-    let mut add = |part, advice: &str| missing.push(Missing { part, advice: advice.into() });
+    let mut add = |part, advice: &str| {
+        missing.push(Missing {
+            part,
+            advice: advice.into(),
+        })
+    };
     if !present.session_bus {
         add(
             "session bus",
@@ -118,19 +147,24 @@ fn advise(present: Present, desktop: &str) -> Vec<Missing> {
     missing
 }
 
-/// Whether a display can be reached. The toolkit ends the program where it can't, so this looks before it is asked.
+/// Whether a display can be reached. The toolkit ends the program where it can't, so this looks
+/// before it is asked.
 pub fn display() -> bool {
     let runtime = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-    let wayland = env::var_os("WAYLAND_DISPLAY").filter(|name| !name.is_empty()).is_some_and(|name| {
-        let path = runtime.map_or_else(|| PathBuf::from(&name), |dir| dir.join(&name));
-        UnixStream::connect(path).is_ok()
-    });
+    let wayland = env::var_os("WAYLAND_DISPLAY")
+        .filter(|name| !name.is_empty())
+        .is_some_and(|name| {
+            let path = runtime.map_or_else(|| PathBuf::from(&name), |dir| dir.join(&name));
+            UnixStream::connect(path).is_ok()
+        });
     wayland || env::var("DISPLAY").is_ok_and(|name| x11(&name))
 }
 
 /// `host:display.screen` (X(7), "Display names"); no host, or `unix`, is a socket of this machine.
 fn x11(name: &str) -> bool {
-    let Some((host, number)) = parse(name) else { return false };
+    let Some((host, number)) = parse(name) else {
+        return false;
+    };
     match host {
         "" | "unix" => {
             let path = format!("/tmp/.X11-unix/X{number}");
@@ -170,13 +204,47 @@ mod tests {
 
     #[test]
     fn advice_for_what_is_missing() {
-        let all = Present { display: true, session_bus: true, tray_host: true, notifications: true };
+        let all = Present {
+            display: true,
+            session_bus: true,
+            tray_host: true,
+            notifications: true,
+        };
         let cases = [
             (all, "GNOME", &[][..]),
-            (Present { tray_host: false, ..all }, "ubuntu:GNOME", &["AppIndicator"]),
-            (Present { tray_host: false, ..all }, "XFCE", &["Status Tray"]),
-            (Present { tray_host: false, notifications: false, ..all }, "sway", &["waybar", "mako"]),
-            (Present { display: true, ..Present::default() }, "", &["dbus-user-session"]),
+            (
+                Present {
+                    tray_host: false,
+                    ..all
+                },
+                "ubuntu:GNOME",
+                &["AppIndicator"],
+            ),
+            (
+                Present {
+                    tray_host: false,
+                    ..all
+                },
+                "XFCE",
+                &["Status Tray"],
+            ),
+            (
+                Present {
+                    tray_host: false,
+                    notifications: false,
+                    ..all
+                },
+                "sway",
+                &["waybar", "mako"],
+            ),
+            (
+                Present {
+                    display: true,
+                    ..Present::default()
+                },
+                "",
+                &["dbus-user-session"],
+            ),
         ];
         for (present, desktop, words) in cases {
             let missing = advise(present, desktop);

@@ -1,4 +1,5 @@
-//! The four icons, drawn in `icons/*.svg` and kept beside them as pictures of 64 pixels, which a panel scales down.
+//! The four icons, drawn in `icons/*.svg` and kept beside them as pictures of 64 pixels, which a
+//! panel scales down.
 
 use tray_icon::Icon;
 

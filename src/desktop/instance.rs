@@ -1,7 +1,8 @@
-//! One fisga for each user: a lock that the kernel gives back when its holder ends, however it ends.
+//! One fisga for each user: a lock that the kernel gives back when its holder ends, however it
+//! ends.
 //!
-//! The bus name would do where there is a bus. The lock is taken in any case: a bus may come later, and then two
-//! would hold the same files.
+//! The bus name would do where there is a bus. The lock is taken in any case: a bus may come later,
+//! and then two would hold the same files.
 
 use std::{
     fs::{DirBuilder, File, OpenOptions},
@@ -55,9 +56,16 @@ pub struct Lock {
 /// [`Error::NoFolder`]
 pub fn lock_path() -> Result<PathBuf, Error> {
     let base = BaseDirs::new().ok_or(Error::NoFolder)?;
-    let runtime = base.runtime_dir().filter(|dir| dir.is_dir()).map(Path::to_owned);
-    let state = || ProjectDirs::from("", "", "fisga").and_then(|dirs| dirs.state_dir().map(Path::to_owned));
-    Ok(runtime.or_else(state).ok_or(Error::NoFolder)?.join("fisga.lock"))
+    let runtime = base
+        .runtime_dir()
+        .filter(|dir| dir.is_dir())
+        .map(Path::to_owned);
+    let state =
+        || ProjectDirs::from("", "", "fisga").and_then(|dirs| dirs.state_dir().map(Path::to_owned));
+    Ok(runtime
+        .or_else(state)
+        .ok_or(Error::NoFolder)?
+        .join("fisga.lock"))
 }
 
 /// Takes the lock, or tells who has it.
@@ -73,13 +81,28 @@ pub fn claim() -> Result<Claim, Error> {
 /// # Errors
 /// [`Error::Lock`]
 pub fn claim_at(path: &Path) -> Result<Claim, Error> {
-    let failed = |source| Error::Lock { path: path.to_owned(), source };
+    let failed = |source| Error::Lock {
+        path: path.to_owned(),
+        source,
+    };
     if let Some(folder) = path.parent() {
-        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(failed)?;
     }
     let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(0o600);
-    let mut file = options.custom_flags(libc::O_NOFOLLOW).open(path).map_err(failed)?;
+    options
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600);
+    let mut file = options
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)
+        .map_err(failed)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {
             let write = |file: &mut File| {
@@ -93,7 +116,9 @@ pub fn claim_at(path: &Path) -> Result<Claim, Error> {
         Err(rustix::io::Errno::WOULDBLOCK) => {
             let mut text = String::new();
             let _ = file.take(32).read_to_string(&mut text);
-            Ok(Claim::Taken { pid: text.trim().parse().ok() })
+            Ok(Claim::Taken {
+                pid: text.trim().parse().ok(),
+            })
         }
         Err(e) => Err(failed(e.into())),
     }
@@ -107,8 +132,12 @@ mod tests {
     fn the_second_is_told_and_the_next_may() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("new/fisga.lock");
-        let Claim::Ours(first) = claim_at(&path).unwrap() else { panic!("free") };
-        let Claim::Taken { pid } = claim_at(&path).unwrap() else { panic!("taken") };
+        let Claim::Ours(first) = claim_at(&path).unwrap() else {
+            panic!("free")
+        };
+        let Claim::Taken { pid } = claim_at(&path).unwrap() else {
+            panic!("taken")
+        };
         assert_eq!(pid, Some(std::process::id()));
         drop(first);
         assert!(matches!(claim_at(&path).unwrap(), Claim::Ours(_)));

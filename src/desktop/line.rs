@@ -1,8 +1,9 @@
-//! A line to the session bus: a thread with a connection that is made when the bus is there, and made again when it
-//! comes back.
+//! A line to the session bus: a thread with a connection that is made when the bus is there, and
+//! made again when it comes back.
 //!
-//! Without a bus the thread sleeps until the bus's socket appears (inotify(7)); nothing is polled. A bus that takes
-//! the connection and never answers holds up this thread and nothing else, the program's end included.
+//! Without a bus the thread sleeps until the bus's socket appears (inotify(7)); nothing is polled.
+//! A bus that takes the connection and never answers holds up this thread and nothing else, the
+//! program's end included.
 
 use std::{
     io,
@@ -27,10 +28,12 @@ use zbus::{
     connection::Builder,
 };
 
-/// A call that isn't answered by then has failed. A server that hangs costs that much, on its own thread.
+/// A call that isn't answered by then has failed. A server that hangs costs that much, on its own
+/// thread.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Waits between attempts on a socket that has just appeared and doesn't listen yet, in milliseconds.
+/// Waits between attempts on a socket that has just appeared and doesn't listen yet, in
+/// milliseconds.
 const ATTEMPTS: [u16; 7] = [10, 20, 40, 80, 160, 320, 640];
 
 /// The thread. Dropping it closes the connection and joins.
@@ -56,8 +59,8 @@ enum State {
 }
 
 impl Line {
-    /// Starts the thread, named `name`, on the bus at `address`. `prepare` is what each connection begins with; `serve`
-    /// is called with each, and returns when it has ended.
+    /// Starts the thread, named `name`, on the bus at `address`. `prepare` is what each connection
+    /// begins with; `serve` is called with each, and returns when it has ended.
     ///
     /// # Errors
     /// The kernel gives no descriptor or no thread.
@@ -79,7 +82,11 @@ impl Line {
                 Err(error) => tracing::debug!(%error, "the session bus has no address"),
             }
         })?;
-        Ok(Self { shared, stop: Some(stop), thread: Some(thread) })
+        Ok(Self {
+            shared,
+            stop: Some(stop),
+            thread: Some(thread),
+        })
     }
 }
 
@@ -95,9 +102,13 @@ impl Drop for Line {
 }
 
 impl Shared {
-    /// Puts `state` in force; a connection that was is closed, which ends its listener. `false`: it is over.
+    /// Puts `state` in force; a connection that was is closed, which ends its listener. `false`: it
+    /// is over.
     fn set(&self, state: State) -> bool {
-        let mut current = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self
+            .connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let State::Stopped = *current {
             return false;
         }
@@ -117,8 +128,12 @@ fn run(
 ) {
     let mut socket = Socket::of(address);
     loop {
-        let build =
-            async { prepare(Builder::address(address.clone())?)?.method_timeout(CALL_TIMEOUT).build().await };
+        let build = async {
+            prepare(Builder::address(address.clone())?)?
+                .method_timeout(CALL_TIMEOUT)
+                .build()
+                .await
+        };
         match unless(stopped, build) {
             None => return,
             Some(Ok(connection)) => {
@@ -142,7 +157,8 @@ fn run(
     }
 }
 
-/// A bus that comes back has another id, and is no worse for it (D-Bus Specification, "Server Addresses").
+/// A bus that comes back has another id, and is no worse for it (D-Bus Specification, "Server
+/// Addresses").
 fn forget_guid(address: &Address) -> Address {
     Address::new(address.transport().clone())
 }
@@ -172,14 +188,21 @@ impl Socket {
             },
             _ => None,
         };
-        Self { path, inotify: None, attempt: 0 }
+        Self {
+            path,
+            inotify: None,
+            attempt: 0,
+        }
     }
 
     /// Watches for it while there is no bus; users may not have many inotify instances.
     fn watch(&self) -> Option<Inotify> {
         let inotify = Inotify::init().ok()?;
         let arrival = WatchMask::CREATE | WatchMask::MOVED_TO | WatchMask::ONLYDIR;
-        inotify.watches().add(self.path.as_ref()?.parent()?, arrival).ok()?;
+        inotify
+            .watches()
+            .add(self.path.as_ref()?.parent()?, arrival)
+            .ok()?;
         Some(inotify)
     }
 
@@ -190,17 +213,26 @@ impl Socket {
 
     /// Waits until it makes sense to connect (again). `false`: it is time to stop.
     ///
-    /// A socket that is there and refuses is about to listen, or dead: a few attempts tell, then only a new socket
-    /// counts.
+    /// A socket that is there and refuses is about to listen, or dead: a few attempts tell, then
+    /// only a new socket counts.
     fn wait(&mut self, stop: &OwnedFd) -> bool {
         if self.inotify.is_none() {
             self.inotify = self.watch();
         }
-        let pause = ATTEMPTS.get(self.attempt).filter(|_| self.path.as_ref().is_some_and(|p| p.exists()));
+        let pause = ATTEMPTS
+            .get(self.attempt)
+            .filter(|_| self.path.as_ref().is_some_and(|p| p.exists()));
         self.attempt += 1;
         let mut fds = vec![PollFd::new(stop, PollFlags::IN)];
-        fds.extend(self.inotify.as_ref().map(|i| PollFd::from_borrowed_fd(i.as_fd(), PollFlags::IN)));
-        let timeout = pause.map(|ms| Timespec { tv_sec: 0, tv_nsec: i64::from(*ms) * 1_000_000 });
+        fds.extend(
+            self.inotify
+                .as_ref()
+                .map(|i| PollFd::from_borrowed_fd(i.as_fd(), PollFlags::IN)),
+        );
+        let timeout = pause.map(|ms| Timespec {
+            tv_sec: 0,
+            tv_nsec: i64::from(*ms) * 1_000_000,
+        });
         loop {
             match poll(&mut fds, timeout.as_ref()) {
                 Err(Errno::INTR) => {}
@@ -213,7 +245,10 @@ impl Socket {
         self.attempt = 0;
         let mut buffer = [0; 4096];
         // Whatever appeared: the next attempt tells whether it was the socket.
-        let _ = self.inotify.as_mut().map(|i| i.read_events(&mut buffer).map(Iterator::count));
+        let _ = self
+            .inotify
+            .as_mut()
+            .map(|i| i.read_events(&mut buffer).map(Iterator::count));
         true
     }
 }

@@ -1,4 +1,5 @@
-//! The tray as a pure function of the state: icon, tooltip and menu, to be compared with what is shown.
+//! The tray as a pure function of the state: icon, tooltip and menu, to be compared with what is
+//! shown.
 
 use std::fmt::Write as _;
 
@@ -20,7 +21,8 @@ pub struct View {
     pub menu: Vec<Item>,
 }
 
-/// An entry of the menu. Labels are plain text; the back end escapes what its toolkit takes for a mnemonic.
+/// An entry of the menu. Labels are plain text; the back end escapes what its toolkit takes for a
+/// mnemonic.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Item {
     /// Something to read.
@@ -47,13 +49,14 @@ impl Item {
         }
     }
 
-    /// Whether an entry that shows `self` can show `other` with another label, tick or content: then it need not be
-    /// replaced under the user's pointer.
+    /// Whether an entry that shows `self` can show `other` with another label, tick or content:
+    /// then it need not be replaced under the user's pointer.
     pub fn fits(&self, other: &Item) -> bool {
         match (self, other) {
             (Item::Text(_) | Item::Disabled(_), Item::Text(_) | Item::Disabled(_)) => true,
             (Item::Separator, Item::Separator) | (Item::Sub(..), Item::Sub(..)) => true,
-            (Item::Button(_, a), Item::Button(_, b)) | (Item::Check(_, _, a), Item::Check(_, _, b)) => a == b,
+            (Item::Button(_, a), Item::Button(_, b))
+            | (Item::Check(_, _, a), Item::Check(_, _, b)) => a == b,
             _ => false,
         }
     }
@@ -62,7 +65,11 @@ impl Item {
 /// What the tray shows in this state.
 pub fn view(state: &State, now: DateTime<Local>) -> View {
     let status = state.status(now);
-    View { face: state.face(), menu: menu(state, shorten(&status, 60)), tooltip: status }
+    View {
+        face: state.face(),
+        menu: menu(state, shorten(&status, 60)),
+        tooltip: status,
+    }
 }
 
 fn menu(state: &State, status: String) -> Vec<Item> {
@@ -73,16 +80,30 @@ fn menu(state: &State, status: String) -> Vec<Item> {
         items.push(Item::Disabled("Save what is playing now".into()));
     } else {
         items.push(button("Pause", Action::Pause(Pause::Open)));
-        items.push(button("Pause for 30 minutes", Action::Pause(Pause::HalfHour)));
-        items.push(button("Pause until tomorrow", Action::Pause(Pause::Tomorrow)));
+        items.push(button(
+            "Pause for 30 minutes",
+            Action::Pause(Pause::HalfHour),
+        ));
+        items.push(button(
+            "Pause until tomorrow",
+            Action::Pause(Pause::Tomorrow),
+        ));
         items.push(button("Save what is playing now", Action::Grab));
     }
     items.push(Item::Separator);
     items.push(recent(state));
     items.push(button("Open folder", Action::OpenFolder));
     items.push(Item::Separator);
-    items.push(Item::Check("Notifications".into(), state.notifications, Action::ToggleNotifications));
-    items.push(Item::Check("Start on login".into(), state.autostart, Action::ToggleAutostart));
+    items.push(Item::Check(
+        "Notifications".into(),
+        state.notifications,
+        Action::ToggleNotifications,
+    ));
+    items.push(Item::Check(
+        "Start on login".into(),
+        state.autostart,
+        Action::ToggleAutostart,
+    ));
     items.push(button("Settings", Action::Settings));
     items.push(Item::Separator);
     items.push(button("Quit", Action::Quit));
@@ -132,7 +153,10 @@ pub fn length(seconds: f64) -> String {
 
 /// At most `most` characters on one line: a title of a thousand would push the panel aside.
 pub fn shorten(text: &str, most: usize) -> String {
-    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let clean: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
     if clean.chars().count() <= most {
         return clean;
     }
@@ -164,11 +188,29 @@ mod tests {
 
     #[test]
     fn menus() {
-        let tail = ["-", "Notifications on", "Start on login off", "Settings", "-", "Quit"];
+        let tail = [
+            "-",
+            "Notifications on",
+            "Start on login off",
+            "Settings",
+            "-",
+            "Quit",
+        ];
         let mut state = state();
         let view1 = view(&state, noon());
-        let mut want = vec!["Watching", "-", "Pause", "Pause for 30 minutes", "Pause until tomorrow"];
-        want.extend(["Save what is playing now", "-", "Recent > (Nothing saved yet)", "Open folder"]);
+        let mut want = vec![
+            "Watching",
+            "-",
+            "Pause",
+            "Pause for 30 minutes",
+            "Pause until tomorrow",
+        ];
+        want.extend([
+            "Save what is playing now",
+            "-",
+            "Recent > (Nothing saved yet)",
+            "Open folder",
+        ]);
         want.extend(tail);
         assert_eq!(labels(&view1.menu), want);
         assert_eq!(view1.tooltip, "Watching");
@@ -192,10 +234,18 @@ mod tests {
             (Item::Separator, Item::Separator, true),
             (Item::Separator, Item::Text("a".into()), false),
             (button("a", Action::Quit), button("b", Action::Quit), true),
-            (button("a", Action::Show("/1".into())), button("a", Action::Show("/2".into())), false),
+            (
+                button("a", Action::Show("/1".into())),
+                button("a", Action::Show("/2".into())),
+                false,
+            ),
             (button("a", Action::ToggleAutostart), check(true), false),
             (check(false), check(true), true),
-            (Item::Sub("a".into(), vec![]), Item::Sub("a".into(), vec![Item::Separator]), true),
+            (
+                Item::Sub("a".into(), vec![]),
+                Item::Sub("a".into(), vec![Item::Separator]),
+                true,
+            ),
         ];
         for (a, b, fits) in cases {
             assert_eq!(a.fits(&b), fits, "{a:?} {b:?}");
@@ -214,9 +264,13 @@ mod tests {
         for (bytes, text) in sizes {
             assert_eq!(size(bytes), text);
         }
-        for (seconds, text) in
-            [(0.0, "0:00"), (59.6, "1:00"), (205.0, "3:25"), (3723.0, "1:02:03"), (f64::NAN, "0:00")]
-        {
+        for (seconds, text) in [
+            (0.0, "0:00"),
+            (59.6, "1:00"),
+            (205.0, "3:25"),
+            (3723.0, "1:02:03"),
+            (f64::NAN, "0:00"),
+        ] {
             assert_eq!(length(seconds), text);
         }
         assert_eq!(shorten("a\nb", 5), "a b");

@@ -1,7 +1,8 @@
 //! Listens to what the players of the session show (MPRIS), so that videos get their titles.
 //!
-//! It is told of every change by signals and asks nothing twice: a player that comes is asked once for what it shows,
-//! everything after that it tells itself. A player that doesn't answer keeps nobody waiting but its own question.
+//! It is told of every change by signals and asks nothing twice: a player that comes is asked once
+//! for what it shows, everything after that it tells itself. A player that doesn't answer keeps
+//! nobody waiting but its own question.
 //!
 //! Spec: MPRIS D-Bus Interface Specification 2.2; D-Bus Specification, "Message Bus Messages".
 
@@ -40,8 +41,8 @@ type Values = HashMap<String, OwnedValue>;
 pub struct Mpris(#[expect(dead_code, reason = "held to be dropped")] Line);
 
 impl Mpris {
-    /// Listens on the session bus whenever there is one, and keeps `titles` up to date. When the bus ends, so do all
-    /// players.
+    /// Listens on the session bus whenever there is one, and keeps `titles` up to date. When the
+    /// bus ends, so do all players.
     ///
     /// # Errors
     /// The system gives no thread or no descriptor.
@@ -68,15 +69,34 @@ impl Mpris {
     }
 }
 
-/// Listens until the connection ends: first subscribes, then asks who is there, so that nobody is missed.
+/// Listens until the connection ends: first subscribes, then asks who is there, so that nobody is
+/// missed.
 fn listen(bus: &Connection, titles: &Titles) -> zbus::Result<()> {
-    let mut listener = Listener { bus, titles, questions: HashMap::new() };
+    let mut listener = Listener {
+        bus,
+        titles,
+        questions: HashMap::new(),
+    };
     let messages = MessageIterator::from(bus);
     let signal = || MatchRule::builder().msg_type(Type::Signal);
-    let owners = signal().sender(BUS)?.interface(BUS)?.member("NameOwnerChanged")?;
-    listener.ask_bus("AddMatch", owners.arg0ns(PREFIX)?.build().to_string(), Question::Match);
-    let changes = signal().interface(PROPERTIES)?.member("PropertiesChanged")?.path(OBJECT)?;
-    listener.ask_bus("AddMatch", changes.arg(0, PLAYER)?.build().to_string(), Question::Match);
+    let owners = signal()
+        .sender(BUS)?
+        .interface(BUS)?
+        .member("NameOwnerChanged")?;
+    listener.ask_bus(
+        "AddMatch",
+        owners.arg0ns(PREFIX)?.build().to_string(),
+        Question::Match,
+    );
+    let changes = signal()
+        .interface(PROPERTIES)?
+        .member("PropertiesChanged")?
+        .path(OBJECT)?;
+    listener.ask_bus(
+        "AddMatch",
+        changes.arg(0, PLAYER)?.build().to_string(),
+        Question::Match,
+    );
     listener.ask_bus("ListNames", (), Question::Names);
     for message in messages {
         listener.take(&message?);
@@ -85,10 +105,12 @@ fn listen(bus: &Connection, titles: &Titles) -> zbus::Result<()> {
 }
 
 fn is_player(name: &str) -> bool {
-    name.strip_prefix(PREFIX).is_some_and(|rest| rest.starts_with('.'))
+    name.strip_prefix(PREFIX)
+        .is_some_and(|rest| rest.starts_with('.'))
 }
 
-/// What was asked. Answers come among the other messages: waiting for one would hold up those that fill the queue.
+/// What was asked. Answers come among the other messages: waiting for one would hold up those that
+/// fill the queue.
 #[derive(Debug)]
 enum Question {
     /// To be told of something.
@@ -113,7 +135,9 @@ struct Listener<'a> {
 impl Listener<'_> {
     fn take(&mut self, message: &Message) {
         let header = message.header();
-        let Some(sender) = header.sender().map(|sender| sender.as_str()) else { return };
+        let Some(sender) = header.sender().map(|sender| sender.as_str()) else {
+            return;
+        };
         match header.message_type() {
             Type::Signal => match header.member().map(|member| member.as_str()) {
                 Some("NameOwnerChanged") if sender == BUS => self.owner_changed(message),
@@ -121,7 +145,9 @@ impl Listener<'_> {
                 _ => {}
             },
             Type::MethodReturn | Type::Error => {
-                let asked = header.reply_serial().and_then(|serial| self.questions.remove(&serial.get()));
+                let asked = header
+                    .reply_serial()
+                    .and_then(|serial| self.questions.remove(&serial.get()));
                 if let Some(question) = asked
                     && header.message_type() == Type::MethodReturn
                 {
@@ -134,12 +160,15 @@ impl Listener<'_> {
 
     fn owner_changed(&mut self, message: &Message) {
         let body = message.body();
-        let Ok((name, old, new)) = body.deserialize::<(&str, &str, &str)>() else { return };
+        let Ok((name, old, new)) = body.deserialize::<(&str, &str, &str)>() else {
+            return;
+        };
         if !is_player(name) {
             return;
         }
         if !old.is_empty() {
-            self.titles.note(|players| players.vanished(old, SystemTime::now()));
+            self.titles
+                .note(|players| players.vanished(old, SystemTime::now()));
         }
         if !new.is_empty() {
             self.came(new);
@@ -148,7 +177,11 @@ impl Listener<'_> {
 
     /// A player is there: whose is it?
     fn came(&mut self, owner: &str) {
-        self.ask_bus("GetConnectionUnixProcessID", owner, Question::Process(owner.to_owned()));
+        self.ask_bus(
+            "GetConnectionUnixProcessID",
+            owner,
+            Question::Process(owner.to_owned()),
+        );
     }
 
     fn answered(&mut self, question: Question, sender: &str, message: &Message) {
@@ -208,7 +241,8 @@ impl Listener<'_> {
         }
         match call.and_then(|call| self.bus.send(&call).map(|()| call)) {
             Ok(call) => {
-                self.questions.insert(call.primary_header().serial_num().get(), question);
+                self.questions
+                    .insert(call.primary_header().serial_num().get(), question);
             }
             Err(error) => tracing::debug!(%error, ?question, "not asked"),
         }
@@ -216,7 +250,8 @@ impl Listener<'_> {
 
     fn changed(&mut self, owner: &str, message: &Message) {
         let body = message.body();
-        let Ok((interface, values, unsaid)) = body.deserialize::<(String, Values, Vec<String>)>() else {
+        let Ok((interface, values, unsaid)) = body.deserialize::<(String, Values, Vec<String>)>()
+        else {
             return;
         };
         if interface != PLAYER {
@@ -230,7 +265,9 @@ impl Listener<'_> {
 
     fn note(&self, owner: &str, values: &Values) {
         let status = values.get("PlaybackStatus").and_then(text);
-        let metadata = values.get("Metadata").and_then(|value| value.try_clone().ok()?.try_into().ok());
+        let metadata = values
+            .get("Metadata")
+            .and_then(|value| value.try_clone().ok()?.try_into().ok());
         self.titles.note(|players| {
             if let Some(status) = status {
                 players.playing(owner, status == "Playing");

@@ -1,9 +1,10 @@
 //! The thread that talks to the notification server.
 //!
-//! `notify-rust` builds the notification. Sending is done here, through the one connection that the program has
-//! anyway: the crate's own `show()` opens a connection for each popup (a thread and five descriptors until it is
-//! clicked; 260 popups at a limit of 1,024 descriptors lost 58 of them), and some servers send a click only to
-//! the connection that asked for the popup, so that it can't be closed early either.
+//! `notify-rust` builds the notification. Sending is done here, through the one connection that the
+//! program has anyway: the crate's own `show()` opens a connection for each popup (a thread and
+//! five descriptors until it is clicked; 260 popups at a limit of 1,024 descriptors lost 58 of
+//! them), and some servers send a click only to the connection that asked for the popup, so that it
+//! can't be closed early either.
 //!
 //! A call may take five seconds if the server hangs; that holds up this thread and nothing else.
 
@@ -36,7 +37,8 @@ pub enum Message {
     Bus(Option<Connection>),
 }
 
-/// The thread. Dropping it ends and joins it; close the connection before, so that no call holds it up.
+/// The thread. Dropping it ends and joins it; close the connection before, so that no call holds it
+/// up.
 #[derive(Debug)]
 pub struct Notifier {
     to: Option<Sender<Message>>,
@@ -50,21 +52,31 @@ impl Notifier {
     /// The kernel gives no thread.
     pub fn start(popups: Popups, waker: Waker) -> io::Result<Self> {
         let (to, from) = mpsc::channel();
-        let mut worker = Worker { popups, waker, server: None, connection: None };
-        let thread = thread::Builder::new().name("notify".into()).spawn(move || {
-            loop {
-                let received = match worker.popups.deadline() {
-                    Some(at) => from.recv_timeout(at.saturating_duration_since(Instant::now())),
-                    None => from.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                };
-                match received {
-                    Ok(message) => worker.take(message),
-                    Err(RecvTimeoutError::Timeout) => worker.input(Input::Tick),
-                    Err(RecvTimeoutError::Disconnected) => return,
+        let mut worker = Worker {
+            popups,
+            waker,
+            server: None,
+            connection: None,
+        };
+        let thread = thread::Builder::new()
+            .name("notify".into())
+            .spawn(move || {
+                loop {
+                    let received = match worker.popups.deadline() {
+                        Some(at) => from.recv_timeout(at.saturating_duration_since(Instant::now())),
+                        None => from.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                    };
+                    match received {
+                        Ok(message) => worker.take(message),
+                        Err(RecvTimeoutError::Timeout) => worker.input(Input::Tick),
+                        Err(RecvTimeoutError::Disconnected) => return,
+                    }
                 }
-            }
-        })?;
-        Ok(Self { to: Some(to), thread: Some(thread) })
+            })?;
+        Ok(Self {
+            to: Some(to),
+            thread: Some(thread),
+        })
     }
 
     /// Tells the thread.
@@ -136,13 +148,21 @@ impl Worker {
             None => {
                 let all: Vec<String> = self.call("GetCapabilities", &())?;
                 let has = |what| all.iter().any(|c| c == what);
-                *self.server.insert(Abilities { actions: has("actions"), markup: has("body-markup") })
+                *self.server.insert(Abilities {
+                    actions: has("actions"),
+                    markup: has("body-markup"),
+                })
             }
         };
         let n = build(popup, server);
         let hints: HashMap<&str, Value<'_>> = n.hints.iter().map(Into::into).collect();
         let timeout = i32::from(n.timeout);
-        self.call("Notify", &(&n.appname, replaces, &n.icon, &n.summary, &n.body, &n.actions, hints, timeout))
+        self.call(
+            "Notify",
+            &(
+                &n.appname, replaces, &n.icon, &n.summary, &n.body, &n.actions, hints, timeout,
+            ),
+        )
     }
 
     fn call<B, R>(&self, method: &str, body: &B) -> Option<R>
@@ -151,7 +171,8 @@ impl Worker {
         R: for<'d> serde::Deserialize<'d> + zbus::zvariant::Type,
     {
         let connection = self.connection.as_ref()?;
-        let reply = connection.call_method(Some(NOTIFICATIONS), PATH, Some(NOTIFICATIONS), method, body);
+        let reply =
+            connection.call_method(Some(NOTIFICATIONS), PATH, Some(NOTIFICATIONS), method, body);
         match reply.and_then(|reply| reply.body().deserialize()) {
             Ok(value) => Some(value),
             Err(error) => {
@@ -165,12 +186,18 @@ impl Worker {
 fn build(popup: &Popup, server: Abilities) -> Notification {
     let mut n = Notification::new();
     n.appname("fisga").icon(APP_ID).summary(&popup.summary);
-    n.body(&if server.markup { escape(&popup.body) } else { popup.body.clone() });
+    n.body(&if server.markup {
+        escape(&popup.body)
+    } else {
+        popup.body.clone()
+    });
     n.hint(Hint::DesktopEntry(APP_ID.into()));
     if popup.warning {
-        n.hint(Hint::Category("transfer.error".into())).urgency(Urgency::Critical);
+        n.hint(Hint::Category("transfer.error".into()))
+            .urgency(Urgency::Critical);
     } else {
-        n.hint(Hint::Category("transfer.complete".into())).urgency(Urgency::Normal);
+        n.hint(Hint::Category("transfer.complete".into()))
+            .urgency(Urgency::Normal);
     }
     if let Some(image) = popup.image.as_ref().and_then(|path| path.to_str()) {
         n.image_path(image);
@@ -185,7 +212,9 @@ fn build(popup: &Popup, server: Abilities) -> Notification {
 
 /// A body is markup to a server with `body-markup`, and only to such a one.
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
 }
 
 #[cfg(test)]
@@ -204,7 +233,13 @@ mod tests {
 
     #[test]
     fn what_the_server_lacks_is_left_out() {
-        let full = build(&popup(), Abilities { actions: true, markup: true });
+        let full = build(
+            &popup(),
+            Abilities {
+                actions: true,
+                markup: true,
+            },
+        );
         assert_eq!(full.body, "&lt;b&gt;A &amp; B&lt;/b&gt;");
         assert_eq!(full.actions, ["default", "Open folder", "play", "Play"]);
         assert!(full.hints.contains(&Hint::ImagePath("/t/x.png".into())));

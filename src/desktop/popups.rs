@@ -1,7 +1,9 @@
-//! Which popups to show, replace and close, and what a click on one means. Pure: time is an argument.
+//! Which popups to show, replace and close, and what a click on one means. Pure: time is an
+//! argument.
 //!
-//! A popup costs an entry in a list of at most [`LIVE`], nothing else. Files that are saved within [`GAP`] of a
-//! popup join it as a summary, so that a burst costs one popup, and a server that hangs gets one call at a time.
+//! A popup costs an entry in a list of at most [`LIVE`], nothing else. Files that are saved within
+//! [`GAP`] of a popup join it as a summary, so that a burst costs one popup, and a server that
+//! hangs gets one call at a time.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -91,7 +93,8 @@ pub enum Input {
 /// What to do now.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
-    /// Show it, in place of the popup with this id if it is not 0. The result comes back as [`Input::Shown`].
+    /// Show it, in place of the popup with this id if it is not 0. The result comes back as
+    /// [`Input::Shown`].
     Show(Popup, u32),
     /// Close it.
     Close(u32),
@@ -160,7 +163,9 @@ impl Popups {
     pub fn on(&mut self, input: Input, now: Instant) -> Vec<Effect> {
         match input {
             Input::Saved(file) => self.saved(file, now),
-            Input::Failed(message) if self.enabled && self.say(&message) => self.must_say(failure(message)),
+            Input::Failed(message) if self.enabled && self.say(&message) => {
+                self.must_say(failure(message))
+            }
             Input::Welcome { library } if self.enabled => self.must_say(welcome(&library)),
             Input::Grabbed(count) if self.enabled => self.must_say(grabbed(count)),
             Input::Failed(_) | Input::Welcome { .. } | Input::Grabbed(_) => vec![],
@@ -172,7 +177,10 @@ impl Popups {
             Input::Clicked { id, key } => self.clicked(id, &key),
             Input::Closed(id) => {
                 self.live.retain(|(live, _)| *live != id);
-                self.burst.iter_mut().filter(|b| b.id == id).for_each(|b| b.id = 0);
+                self.burst
+                    .iter_mut()
+                    .filter(|b| b.id == id)
+                    .for_each(|b| b.id = 0);
                 vec![]
             }
             Input::Server(is) => {
@@ -216,14 +224,23 @@ impl Popups {
             burst.due = true;
             return vec![];
         }
-        let mut burst = Burst { count: 0, bytes: 0, titles: vec![], id: 0, last: now, due: false };
+        let mut burst = Burst {
+            count: 0,
+            bytes: 0,
+            titles: vec![],
+            id: 0,
+            last: now,
+            due: false,
+        };
         burst.add(&file);
         self.burst = Some(burst);
         self.show(one(&file), Offer::One(file.path), 0)
     }
 
     fn tick(&mut self, now: Instant) -> Vec<Effect> {
-        let Some(burst) = self.burst.as_mut().filter(|b| b.due && b.last + GAP <= now) else { return vec![] };
+        let Some(burst) = self.burst.as_mut().filter(|b| b.due && b.last + GAP <= now) else {
+            return vec![];
+        };
         (burst.last, burst.due) = (now, false);
         let (popup, id) = (burst.summary(), burst.id);
         self.show(popup, Offer::Burst, id)
@@ -235,18 +252,25 @@ impl Popups {
     }
 
     fn shown(&mut self, id: Option<u32>) -> Vec<Effect> {
-        let (Some(offer), Some(id)) = (self.shown.take(), id) else { return vec![] };
+        let (Some(offer), Some(id)) = (self.shown.take(), id) else {
+            return vec![];
+        };
         if offer != Offer::Folder {
             self.burst.iter_mut().for_each(|b| b.id = id);
         }
         self.live.retain(|(live, _)| *live != id);
         self.live.push_back((id, offer));
         let excess = self.live.len().saturating_sub(LIVE);
-        self.live.drain(..excess).map(|(id, _)| Effect::Close(id)).collect()
+        self.live
+            .drain(..excess)
+            .map(|(id, _)| Effect::Close(id))
+            .collect()
     }
 
     fn clicked(&mut self, id: u32, key: &str) -> Vec<Effect> {
-        let Some((_, offer)) = self.live.iter().find(|(live, _)| *live == id) else { return vec![] };
+        let Some((_, offer)) = self.live.iter().find(|(live, _)| *live == id) else {
+            return vec![];
+        };
         let action = match (offer, key) {
             (Offer::One(path), "play") => Action::Play(path.clone()),
             (Offer::One(path), "discard") => Action::Discard(path.clone()),
@@ -295,7 +319,11 @@ impl Burst {
 const FOLDER: [(&str, &str); 2] = [("default", "Open folder"), ("open", "Open folder")];
 
 fn one(file: &File) -> Popup {
-    let facts = [Some(size(file.bytes)), file.seconds.map(length), file.program.clone()];
+    let facts = [
+        Some(size(file.bytes)),
+        file.seconds.map(length),
+        file.program.clone(),
+    ];
     let facts: Vec<_> = facts.into_iter().flatten().collect();
     let mut buttons = FOLDER.to_vec();
     buttons.extend([("play", "Play"), ("discard", "Discard")]);
@@ -320,14 +348,26 @@ fn failure(message: String) -> Popup {
 
 fn grabbed(count: u64) -> Popup {
     let (summary, body) = match count {
-        0 => ("Nothing new to save", "No program is playing anything that is not held already.".into()),
-        1 => ("Saving what is playing", "One more video is held, and saved when it is whole.".into()),
+        0 => (
+            "Nothing new to save",
+            "No program is playing anything that is not held already.".into(),
+        ),
+        1 => (
+            "Saving what is playing",
+            "One more video is held, and saved when it is whole.".into(),
+        ),
         _ => (
             "Saving what is playing",
             format!("{count} more videos are held, and saved when they are whole."),
         ),
     };
-    Popup { summary: summary.into(), body, image: None, warning: false, buttons: FOLDER.to_vec() }
+    Popup {
+        summary: summary.into(),
+        body,
+        image: None,
+        warning: false,
+        buttons: FOLDER.to_vec(),
+    }
 }
 
 fn welcome(library: &str) -> Popup {
@@ -368,10 +408,15 @@ mod tests {
         fn new() -> Self {
             let mut popups = Popups::new(true);
             popups.on(Input::Server(true), Instant::now());
-            Self { popups, now: Instant::now(), next: 1 }
+            Self {
+                popups,
+                now: Instant::now(),
+                next: 1,
+            }
         }
 
-        /// Sends the input after `ms`; a server that works answers, with ids as a server gives them.
+        /// Sends the input after `ms`; a server that works answers, with ids as a server gives
+        /// them.
         fn on(&mut self, ms: u64, input: Input) -> Vec<Effect> {
             self.now += Duration::from_millis(ms);
             let mut queue = VecDeque::from(self.popups.on(input, self.now));
@@ -389,19 +434,30 @@ mod tests {
     }
 
     fn summaries(effects: &[Effect]) -> Vec<(&str, u32)> {
-        let shown = |e| if let &Effect::Show(ref p, r) = e { Some((p.summary.as_str(), r)) } else { None };
+        let shown = |e| {
+            if let &Effect::Show(ref p, r) = e {
+                Some((p.summary.as_str(), r))
+            } else {
+                None
+            }
+        };
         effects.iter().filter_map(shown).collect()
     }
 
     fn click(id: u32, key: &str) -> Input {
-        Input::Clicked { id, key: key.into() }
+        Input::Clicked {
+            id,
+            key: key.into(),
+        }
     }
 
     #[test]
     fn one_file_and_its_clicks() {
         let mut scene = Scene::new();
         let effects = scene.on(0, Input::Saved(file(1)));
-        let [Effect::Show(popup, 0)] = &effects[..] else { panic!("{effects:?}") };
+        let [Effect::Show(popup, 0)] = &effects[..] else {
+            panic!("{effects:?}")
+        };
         assert_eq!(
             (popup.summary.as_str(), popup.body.as_str()),
             ("Video saved", "Film 1\n48 MB · 3:25 · Firefox")
@@ -425,17 +481,25 @@ mod tests {
 
     #[test]
     fn what_a_grab_came_to() {
-        for (count, summary) in
-            [(0, "Nothing new to save"), (1, "Saving what is playing"), (9, "Saving what is playing")]
-        {
-            assert_eq!(summaries(&Scene::new().on(0, Input::Grabbed(count))), [(summary, 0)]);
+        for (count, summary) in [
+            (0, "Nothing new to save"),
+            (1, "Saving what is playing"),
+            (9, "Saving what is playing"),
+        ] {
+            assert_eq!(
+                summaries(&Scene::new().on(0, Input::Grabbed(count))),
+                [(summary, 0)]
+            );
         }
     }
 
     #[test]
     fn a_burst_becomes_one_summary_in_the_same_popup() {
         let mut scene = Scene::new();
-        assert_eq!(summaries(&scene.on(0, Input::Saved(file(0)))), [("Video saved", 0)]);
+        assert_eq!(
+            summaries(&scene.on(0, Input::Saved(file(0)))),
+            [("Video saved", 0)]
+        );
         for n in 1..100 {
             assert_eq!(scene.on(1, Input::Saved(file(n))), []);
         }
@@ -443,13 +507,21 @@ mod tests {
         let due = scene.popups.deadline().unwrap();
         let wait = (due - scene.now).as_millis() as u64 + 1;
         let effects = scene.on(wait, Input::Tick);
-        let [Effect::Show(popup, 1)] = &effects[..] else { panic!("{effects:?}") };
+        let [Effect::Show(popup, 1)] = &effects[..] else {
+            panic!("{effects:?}")
+        };
         assert_eq!(popup.summary, "100 videos saved");
         assert_eq!(popup.body, "Film 0\nFilm 1\nFilm 2\nand 97 more\n4.8 GB");
         assert_eq!(scene.popups.deadline(), None);
-        assert_eq!(scene.on(1, click(1, "default")), [Effect::Do(Action::OpenFolder)]);
+        assert_eq!(
+            scene.on(1, click(1, "default")),
+            [Effect::Do(Action::OpenFolder)]
+        );
         // Later, each file has its own popup again.
-        assert_eq!(summaries(&scene.on(4000, Input::Saved(file(200)))), [("Video saved", 0)]);
+        assert_eq!(
+            summaries(&scene.on(4000, Input::Saved(file(200)))),
+            [("Video saved", 0)]
+        );
     }
 
     #[test]
@@ -459,7 +531,10 @@ mod tests {
             scene.on(0, Input::Saved(file(0)));
             scene.on(1, Input::Saved(file(1)));
             scene.on(1, gone);
-            assert_eq!(summaries(&scene.on(4000, Input::Tick)), [("2 videos saved", 0)]);
+            assert_eq!(
+                summaries(&scene.on(4000, Input::Tick)),
+                [("2 videos saved", 0)]
+            );
         }
     }
 
@@ -469,7 +544,10 @@ mod tests {
         let mut closed = 0;
         for n in 0..1000 {
             let effects = scene.on(5000, Input::Saved(file(n)));
-            closed += effects.iter().filter(|e| matches!(e, Effect::Close(_))).count();
+            closed += effects
+                .iter()
+                .filter(|e| matches!(e, Effect::Close(_)))
+                .count();
         }
         assert_eq!((scene.popups.live(), closed), (LIVE, 1000 - LIVE));
     }
@@ -490,36 +568,59 @@ mod tests {
         assert_eq!(summaries(&effects), [("Video saved", 0)]);
         scene.popups.on(Input::Shown(None), scene.now);
         assert_eq!(scene.popups.live(), 0);
-        assert_eq!(summaries(&scene.on(9000, Input::Saved(file(2)))), [("Video saved", 0)]);
-        assert_eq!(scene.on(1, click(1, "play")), [Effect::Do(Action::Play("/v/2.mp4".into()))]);
+        assert_eq!(
+            summaries(&scene.on(9000, Input::Saved(file(2)))),
+            [("Video saved", 0)]
+        );
+        assert_eq!(
+            scene.on(1, click(1, "play")),
+            [Effect::Do(Action::Play("/v/2.mp4".into()))]
+        );
     }
 
     #[test]
     fn failures_are_said_once_until_something_is_saved() {
         let mut scene = Scene::new();
         let failed = || Input::Failed("The disk is full".into());
-        assert_eq!(summaries(&scene.on(0, failed())), [("Videos can't be saved", 0)]);
+        assert_eq!(
+            summaries(&scene.on(0, failed())),
+            [("Videos can't be saved", 0)]
+        );
         assert_eq!(scene.on(1, failed()), []);
         scene.on(1, Input::Saved(file(1)));
-        assert_eq!(summaries(&scene.on(1, failed())), [("Videos can't be saved", 0)]);
+        assert_eq!(
+            summaries(&scene.on(1, failed())),
+            [("Videos can't be saved", 0)]
+        );
         // The failure in between is no part of the burst.
         scene.on(1, Input::Saved(file(2)));
-        assert_eq!(summaries(&scene.on(4000, Input::Tick)), [("2 videos saved", 2)]);
+        assert_eq!(
+            summaries(&scene.on(4000, Input::Tick)),
+            [("2 videos saved", 2)]
+        );
     }
 
     #[test]
     fn what_must_be_said_waits_for_someone_to_say_it() {
         let mut scene = Scene::new();
         scene.on(0, Input::Server(false));
-        let said =
-            [Input::Saved(file(1)), Input::Welcome { library: "/v".into() }, Input::Failed("x".into())];
+        let said = [
+            Input::Saved(file(1)),
+            Input::Welcome {
+                library: "/v".into(),
+            },
+            Input::Failed("x".into()),
+        ];
         for input in said {
             assert_eq!(scene.on(1, input), []);
         }
         let effects = scene.on(1, Input::Server(true));
         assert_eq!(
             summaries(&effects),
-            [("fisga keeps the videos that you watch", 0), ("Videos can't be saved", 0)]
+            [
+                ("fisga keeps the videos that you watch", 0),
+                ("Videos can't be saved", 0)
+            ]
         );
     }
 
@@ -529,8 +630,14 @@ mod tests {
         scene.on(0, Input::Saved(file(1)));
         scene.on(0, Input::Saved(file(2)));
         scene.on(0, Input::Enabled(false));
-        let inputs = [Input::Tick, Input::Saved(file(3)), Input::Failed("x".into())];
-        for input in inputs.into_iter().chain([Input::Welcome { library: "/v".into() }]) {
+        let inputs = [
+            Input::Tick,
+            Input::Saved(file(3)),
+            Input::Failed("x".into()),
+        ];
+        for input in inputs.into_iter().chain([Input::Welcome {
+            library: "/v".into(),
+        }]) {
             assert_eq!(scene.on(5000, input), []);
         }
     }

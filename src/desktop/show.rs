@@ -1,7 +1,9 @@
-//! Showing a file in the file manager, and opening it: a thread, since a file manager may take seconds to start.
+//! Showing a file in the file manager, and opening it: a thread, since a file manager may take
+//! seconds to start.
 //!
-//! A folder with a file selected: `org.freedesktop.FileManager1` first (file-manager-interface specification), else
-//! the portal's `OpenURI.OpenDirectory` (which selects too), else `xdg-open` on the folder.
+//! A folder with a file selected: `org.freedesktop.FileManager1` first (file-manager-interface
+//! specification), else the portal's `OpenURI.OpenDirectory` (which selects too), else `xdg-open`
+//! on the folder.
 
 use std::{
     collections::HashMap,
@@ -45,7 +47,8 @@ enum Message {
     Bus(Option<Connection>),
 }
 
-/// The thread. Dropping it ends and joins it; close the connection before, so that no call holds it up.
+/// The thread. Dropping it ends and joins it; close the connection before, so that no call holds it
+/// up.
 #[derive(Debug)]
 pub struct Shower {
     to: Option<Sender<Message>>,
@@ -59,8 +62,13 @@ impl Shower {
     /// The kernel gives no thread.
     pub fn start() -> io::Result<Self> {
         let (to, from) = mpsc::channel();
-        let thread = thread::Builder::new().name("show".into()).spawn(move || run(&from))?;
-        Ok(Self { to: Some(to), thread: Some(thread) })
+        let thread = thread::Builder::new()
+            .name("show".into())
+            .spawn(move || run(&from))?;
+        Ok(Self {
+            to: Some(to),
+            thread: Some(thread),
+        })
     }
 
     /// Shows it, sooner or later.
@@ -116,7 +124,12 @@ fn show(bus: Option<&Connection>, request: &Request) -> io::Result<Option<Child>
     if bus.is_some_and(|bus| by_file_manager(bus, path, folder) || by_portal(bus, path, folder)) {
         return Ok(None);
     }
-    xdg_open(if folder { path } else { existing(path.parent().unwrap_or(path)) }).map(Some)
+    xdg_open(if folder {
+        path
+    } else {
+        existing(path.parent().unwrap_or(path))
+    })
+    .map(Some)
 }
 
 /// The path, or the nearest folder above it that is there.
@@ -127,7 +140,13 @@ fn existing(path: &Path) -> &Path {
 fn by_file_manager(bus: &Connection, path: &Path, folder: bool) -> bool {
     let method = if folder { "ShowFolders" } else { "ShowItems" };
     let body = (vec![uri(path)], "");
-    match bus.call_method(Some(FILE_MANAGER), FILE_MANAGER_PATH, Some(FILE_MANAGER), method, &body) {
+    match bus.call_method(
+        Some(FILE_MANAGER),
+        FILE_MANAGER_PATH,
+        Some(FILE_MANAGER),
+        method,
+        &body,
+    ) {
         Ok(_) => true,
         // It is just slow: another way would open a second window.
         Err(zbus::Error::InputOutput(e)) if e.kind() == io::ErrorKind::TimedOut => true,
@@ -140,18 +159,37 @@ fn by_file_manager(bus: &Connection, path: &Path, folder: bool) -> bool {
 
 fn by_portal(bus: &Connection, path: &Path, folder: bool) -> bool {
     // It shows the folder that the descriptor's file is in; of a folder it needs one thing inside.
-    let inside = path.read_dir().ok().and_then(|mut all| all.next()).and_then(Result::ok).map(|e| e.path());
-    let file = if folder { inside } else { Some(path.to_owned()) };
+    let inside = path
+        .read_dir()
+        .ok()
+        .and_then(|mut all| all.next())
+        .and_then(Result::ok)
+        .map(|e| e.path());
+    let file = if folder {
+        inside
+    } else {
+        Some(path.to_owned())
+    };
     let Some(file) = file else { return false };
-    let Ok(file) = File::open(file) else { return false };
+    let Ok(file) = File::open(file) else {
+        return false;
+    };
     let options: HashMap<&str, Value<'_>> = HashMap::new();
     let body = ("", Fd::from(file.as_fd()), options);
-    let reply = bus.call_method(Some(PORTAL), PORTAL_PATH, Some(OPEN_URI), "OpenDirectory", &body);
-    reply.inspect_err(|error| tracing::debug!(%error, "no portal")).is_ok()
+    let reply = bus.call_method(
+        Some(PORTAL),
+        PORTAL_PATH,
+        Some(OPEN_URI),
+        "OpenDirectory",
+        &body,
+    );
+    reply
+        .inspect_err(|error| tracing::debug!(%error, "no portal"))
+        .is_ok()
 }
 
-/// In a process group of its own, so that Ctrl-C in our terminal doesn't end the user's player, and with GL, which only we
-/// do without.
+/// In a process group of its own, so that Ctrl-C in our terminal doesn't end the user's player, and
+/// with GL, which only we do without.
 fn xdg_open(path: &Path) -> io::Result<Child> {
     let mut command = Command::new("xdg-open");
     command

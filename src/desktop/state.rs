@@ -1,4 +1,5 @@
-//! What the interface knows: fed with events, read by the menu, the icon and `fisga status`. No clock, no bus.
+//! What the interface knows: fed with events, read by the menu, the icon and `fisga status`. No
+//! clock, no bus.
 
 use std::{
     collections::VecDeque,
@@ -119,10 +120,21 @@ impl State {
     /// Takes in what happened at `now`.
     pub fn apply(&mut self, event: &Event, now: DateTime<Local>) {
         match event {
-            Event::Progress { source, title, done, total } => {
-                let percent =
-                    (u128::from(*done) * 100).checked_div(u128::from(*total)).unwrap_or(0).min(100) as u8;
-                self.saving = Some(Saving { source: source.clone(), title: title.clone(), percent });
+            Event::Progress {
+                source,
+                title,
+                done,
+                total,
+            } => {
+                let percent = (u128::from(*done) * 100)
+                    .checked_div(u128::from(*total))
+                    .unwrap_or(0)
+                    .min(100) as u8;
+                self.saving = Some(Saving {
+                    source: source.clone(),
+                    title: title.clone(),
+                    percent,
+                });
             }
             Event::Saved(saved) => {
                 self.finished(&saved.source);
@@ -131,13 +143,21 @@ impl State {
                 self.saved = (Some(now.date_naive()), count);
                 let path = self.real_path(&saved.path);
                 self.recent.retain(|r| r.path != path);
-                self.recent.push_front(Recent { title: saved.title.clone(), bytes: saved.bytes, path });
+                self.recent.push_front(Recent {
+                    title: saved.title.clone(),
+                    bytes: saved.bytes,
+                    path,
+                });
                 self.recent.truncate(RECENT);
             }
             Event::Dropped { source, .. } | Event::Lost { source, .. } => self.finished(source),
             Event::Paused { until } => {
-                let until = until.as_deref().and_then(|t| DateTime::parse_from_rfc3339(t).ok());
-                self.paused = Some(Paused { until: until.map(|t| t.with_timezone(&Local)) });
+                let until = until
+                    .as_deref()
+                    .and_then(|t| DateTime::parse_from_rfc3339(t).ok());
+                self.paused = Some(Paused {
+                    until: until.map(|t| t.with_timezone(&Local)),
+                });
             }
             Event::Resumed => self.paused = None,
             Event::Error { message } => self.problem = Some(message.clone()),
@@ -154,9 +174,15 @@ impl State {
     /// The icon.
     pub fn face(&self) -> Face {
         match self {
-            State { problem: Some(_), .. } => Face::Attention,
-            State { paused: Some(_), .. } => Face::Paused,
-            State { saving: Some(_), .. } => Face::Saving,
+            State {
+                problem: Some(_), ..
+            } => Face::Attention,
+            State {
+                paused: Some(_), ..
+            } => Face::Paused,
+            State {
+                saving: Some(_), ..
+            } => Face::Saving,
             _ => Face::Watching,
         }
     }
@@ -168,7 +194,9 @@ impl State {
         }
         match (&self.paused, &self.saving) {
             (Some(Paused { until: None }), _) => "Paused".into(),
-            (Some(Paused { until: Some(until) }), _) => format!("Paused until {}", clock(*until, now)),
+            (Some(Paused { until: Some(until) }), _) => {
+                format!("Paused until {}", clock(*until, now))
+            }
             (None, Some(saving)) => format!("Saving {}, {} %", saving.title, saving.percent),
             (None, None) => match self.saved_today(now) {
                 0 => "Watching".into(),
@@ -179,11 +207,15 @@ impl State {
 
     /// How many files were saved on the day of `now`, by this process.
     pub fn saved_today(&self, now: DateTime<Local>) -> u32 {
-        if self.saved.0 == Some(now.date_naive()) { self.saved.1 } else { 0 }
+        if self.saved.0 == Some(now.date_naive()) {
+            self.saved.1
+        } else {
+            0
+        }
     }
 
-    /// When the state, or what is shown of it, changes though nothing happens: the end of a pause, or of the day
-    /// whose count is shown.
+    /// When the state, or what is shown of it, changes though nothing happens: the end of a pause,
+    /// or of the day whose count is shown.
     pub fn next_change(&self, now: DateTime<Local>) -> Option<DateTime<Local>> {
         let pause = self.paused.and_then(|p| p.until);
         let day = (self.saved_today(now) > 0 || pause.is_some()).then(|| next_midnight(now));
@@ -192,14 +224,17 @@ impl State {
 
     /// Whether the pause is over at `now`.
     pub fn pause_is_over(&self, now: DateTime<Local>) -> bool {
-        self.paused.and_then(|p| p.until).is_some_and(|until| until <= now)
+        self.paused
+            .and_then(|p| p.until)
+            .is_some_and(|until| until <= now)
     }
 
     fn finished(&mut self, source: &str) {
         self.saving.take_if(|s| s.source == source);
     }
 
-    /// An event shows a path as text. The library's own bytes may be none; the names below it are ours, and are.
+    /// An event shows a path as text. The library's own bytes may be none; the names below it are
+    /// ours, and are.
     fn real_path(&self, shown: &str) -> PathBuf {
         match shown.strip_prefix(&event::display(&self.library)) {
             Some(below) => self.library.join(below.trim_start_matches('/')),
@@ -253,15 +288,24 @@ pub(crate) mod tests {
     }
 
     fn progress(title: &str, done: u64, total: u64) -> Event {
-        Event::Progress { source: format!("/tmp/{title}"), title: title.into(), done, total }
+        Event::Progress {
+            source: format!("/tmp/{title}"),
+            title: title.into(),
+            done,
+            total,
+        }
     }
 
     fn paused(until: Option<DateTime<Local>>) -> Event {
-        Event::Paused { until: until.map(event::timestamp) }
+        Event::Paused {
+            until: until.map(event::timestamp),
+        }
     }
 
     fn error(message: &str) -> Event {
-        Event::Error { message: message.into() }
+        Event::Error {
+            message: message.into(),
+        }
     }
 
     #[test]
@@ -269,23 +313,55 @@ pub(crate) mod tests {
         let evening = Local.with_ymd_and_hms(2026, 11, 21, 14, 30, 0).unwrap();
         let cases: &[(&[Event], &str, Face)] = &[
             (&[], "Watching", Face::Watching),
-            (&[saved("a"), saved("b"), saved("c")], "Watching · 3 saved today", Face::Watching),
-            (&[progress("Big Buck Bunny", 45, 100)], "Saving Big Buck Bunny, 45 %", Face::Saving),
+            (
+                &[saved("a"), saved("b"), saved("c")],
+                "Watching · 3 saved today",
+                Face::Watching,
+            ),
+            (
+                &[progress("Big Buck Bunny", 45, 100)],
+                "Saving Big Buck Bunny, 45 %",
+                Face::Saving,
+            ),
             (&[progress("x", 0, 0)], "Saving x, 0 %", Face::Saving),
             (&[progress("x", 7, 5)], "Saving x, 100 %", Face::Saving),
-            (&[progress("a", 1, 2), saved("a")], "Watching · 1 saved today", Face::Watching),
-            (&[progress("a", 1, 2), saved("b")], "Saving a, 50 %", Face::Saving),
+            (
+                &[progress("a", 1, 2), saved("a")],
+                "Watching · 1 saved today",
+                Face::Watching,
+            ),
+            (
+                &[progress("a", 1, 2), saved("b")],
+                "Saving a, 50 %",
+                Face::Saving,
+            ),
             (&[paused(None)], "Paused", Face::Paused),
             (&[paused(Some(evening))], "Paused until 14:30", Face::Paused),
-            (&[paused(Some(next_midnight(noon())))], "Paused until tomorrow", Face::Paused),
+            (
+                &[paused(Some(next_midnight(noon())))],
+                "Paused until tomorrow",
+                Face::Paused,
+            ),
             (&[paused(None), Event::Resumed], "Watching", Face::Watching),
-            (&[error("The disk is full"), paused(None)], "The disk is full", Face::Attention),
-            (&[error("The disk is full"), saved("a")], "Watching · 1 saved today", Face::Watching),
+            (
+                &[error("The disk is full"), paused(None)],
+                "The disk is full",
+                Face::Attention,
+            ),
+            (
+                &[error("The disk is full"), saved("a")],
+                "Watching · 1 saved today",
+                Face::Watching,
+            ),
         ];
         for (events, line, face) in cases {
             let mut state = state();
             events.iter().for_each(|e| state.apply(e, noon()));
-            assert_eq!((state.status(noon()).as_str(), state.face()), (*line, *face), "{events:?}");
+            assert_eq!(
+                (state.status(noon()).as_str(), state.face()),
+                (*line, *face),
+                "{events:?}"
+            );
         }
     }
 
@@ -320,7 +396,13 @@ pub(crate) mod tests {
         use std::os::unix::ffi::OsStringExt;
         let library = PathBuf::from(std::ffi::OsString::from_vec(b"/v\xff".into()));
         let state = State::new(library.clone(), true);
-        assert_eq!(state.real_path("/v\u{fffd}/Incomplete/a.mp4"), library.join("Incomplete/a.mp4"));
-        assert_eq!(state.real_path("/elsewhere/a.mp4"), Path::new("/elsewhere/a.mp4"));
+        assert_eq!(
+            state.real_path("/v\u{fffd}/Incomplete/a.mp4"),
+            library.join("Incomplete/a.mp4")
+        );
+        assert_eq!(
+            state.real_path("/elsewhere/a.mp4"),
+            Path::new("/elsewhere/a.mp4")
+        );
     }
 }

@@ -1,12 +1,14 @@
 //! The tray icon: a thread that shows a [`View`] and changes no more than differs.
 //!
-//! A thread of its own, since a panel that hangs (a session that is just starting, say) blocks each call to it, and
-//! neither the loop nor the program's end may wait for that. `tray-icon`'s ksni back end needs no display, only the
-//! bus: where there is no display to run tao on, a tray host elsewhere on the bus still gets its icon.
+//! A thread of its own, since a panel that hangs (a session that is just starting, say) blocks each
+//! call to it, and neither the loop nor the program's end may wait for that. `tray-icon`'s ksni
+//! back end needs no display, only the bus: where there is no display to run tao on, a tray host
+//! elsewhere on the bus still gets its icon.
 //!
-//! Entries are changed in place as far as they fit, and the menu lives as long as the thread. That keeps a menu
-//! that is open usable while its labels change. It also keeps the check items' reference counts, which are not
-//! atomic in `muda` and are touched by `ksni`'s thread, out of this one's hands.
+//! Entries are changed in place as far as they fit, and the menu lives as long as the thread. That
+//! keeps a menu that is open usable while its labels change. It also keeps the check items'
+//! reference counts, which are not atomic in `muda` and are touched by `ksni`'s thread, out of this
+//! one's hands.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -21,7 +23,9 @@ use std::{
 
 use tray_icon::{
     MouseButton, TrayIcon, TrayIconBuilder, TrayIconEvent,
-    menu::{CheckMenuItem, IsMenuItem, Menu, MenuEvent, MenuId, MenuItem, PredefinedMenuItem, Submenu},
+    menu::{
+        CheckMenuItem, IsMenuItem, Menu, MenuEvent, MenuId, MenuItem, PredefinedMenuItem, Submenu,
+    },
 };
 
 use super::{
@@ -34,8 +38,8 @@ use crate::memory;
 /// How long the program's end waits for the icon to go. A panel that hangs doesn't get more.
 const FAREWELL: Duration = Duration::from_millis(60);
 
-/// With an icon, and nothing to change on it for so long, the panel has asked for all that it shows: what that needed can
-/// be given back, and the first time the start is over.
+/// With an icon, and nothing to change on it for so long, the panel has asked for all that it
+/// shows: what that needed can be given back, and the first time the start is over.
 const QUIET: Duration = Duration::from_secs(1);
 
 /// What a click on an entry asks for.
@@ -57,8 +61,8 @@ pub struct Tray {
 }
 
 impl Tray {
-    /// Starts the thread, which shows nothing until the bus is there. One in a process: the toolkit's handlers are
-    /// set once.
+    /// Starts the thread, which shows nothing until the bus is there. One in a process: the
+    /// toolkit's handlers are set once.
     ///
     /// # Errors
     /// The kernel gives no thread.
@@ -69,7 +73,11 @@ impl Tray {
             Shown::new(view, waker).run(&from);
             drop(finished);
         })?;
-        Ok(Self { to: Some(to), done, thread: Some(thread) })
+        Ok(Self {
+            to: Some(to),
+            done,
+            thread: Some(thread),
+        })
     }
 
     /// Shows it.
@@ -94,7 +102,9 @@ impl Drop for Tray {
         self.to = None;
         let hangs = self.done.recv_timeout(FAREWELL) == Err(RecvTimeoutError::Timeout);
         match self.thread.take() {
-            Some(_) if hangs => tracing::warn!("the panel doesn't answer; the icon goes with the process"),
+            Some(_) if hangs => {
+                tracing::warn!("the panel doesn't answer; the icon goes with the process")
+            }
             Some(thread) => drop(thread.join()),
             None => {}
         }
@@ -122,11 +132,21 @@ impl Shown {
             }
         }));
         TrayIconEvent::set_event_handler(Some(move |event| {
-            if let TrayIconEvent::Click { button: MouseButton::Left, .. } = event {
+            if let TrayIconEvent::Click {
+                button: MouseButton::Left,
+                ..
+            } = event
+            {
                 waker.wake(Wake::Do(Action::OpenFolder));
             }
         }));
-        Self { view, menu: Menu::new(), entries: Vec::new(), actions, tray: None }
+        Self {
+            view,
+            menu: Menu::new(),
+            entries: Vec::new(),
+            actions,
+            tray: None,
+        }
     }
 
     fn run(mut self, from: &Receiver<Message>) {
@@ -141,7 +161,8 @@ impl Shown {
                     let mut waiting = VecDeque::from([first]);
                     waiting.extend(from.try_iter());
                     while let Some(message) = waiting.pop_front() {
-                        // Of views that follow upon each other only the last is worth a panel's while.
+                        // Of views that follow upon each other only the last is worth a panel's
+                        // while.
                         let stale = matches!(waiting.front(), Some(Message::Show(_)));
                         match message {
                             Message::Show(_) if stale => {}
@@ -183,8 +204,8 @@ impl Shown {
             .with_title("fisga")
             .with_tooltip(&self.view.tooltip)
             .with_menu(Box::new(self.menu.clone()));
-        let built =
-            icon(self.view.face).and_then(|icon| builder.with_icon(icon).build().map_err(|e| e.to_string()));
+        let built = icon(self.view.face)
+            .and_then(|icon| builder.with_icon(icon).build().map_err(|e| e.to_string()));
         match built {
             Ok(tray) => self.tray = Some(tray),
             Err(error) => tracing::warn!(%error, "no tray icon"),
@@ -206,10 +227,15 @@ impl Shown {
         self.menu_now();
     }
 
-    /// Only with a tray, or just before: each change is announced on a channel that nobody else empties.
+    /// Only with a tray, or just before: each change is announced on a channel that nobody else
+    /// empties.
     fn menu_now(&mut self) {
-        if let Err(error) = sync(&Parent::Menu(&self.menu), &mut self.entries, &self.view.menu, &self.actions)
-        {
+        if let Err(error) = sync(
+            &Parent::Menu(&self.menu),
+            &mut self.entries,
+            &self.view.menu,
+            &self.actions,
+        ) {
             tracing::warn!(%error, "the tray menu may be incomplete");
         }
     }
@@ -267,13 +293,15 @@ impl Widget {
     fn forget(&self, actions: &Actions) {
         lock(actions).remove(self.item().id());
         if let Widget::Sub(_, entries) = self {
-            entries.iter().for_each(|entry| entry.widget.forget(actions));
+            entries
+                .iter()
+                .for_each(|entry| entry.widget.forget(actions));
         }
     }
 }
 
-/// Makes what is shown below `parent` what is wanted: what fits at both ends stays and is changed in place, what is
-/// between is replaced.
+/// Makes what is shown below `parent` what is wanted: what fits at both ends stays and is changed
+/// in place, what is between is replaced.
 fn sync(
     parent: &Parent<'_>,
     shown: &mut Vec<Entry>,
@@ -282,22 +310,37 @@ fn sync(
 ) -> tray_icon::menu::Result<()> {
     let fits = |(entry, item): &(&Entry, &Item)| entry.item.fits(item);
     let head = shown.iter().zip(wanted).take_while(fits).count();
-    let tail = shown[head..].iter().rev().zip(wanted[head..].iter().rev()).take_while(fits).count();
+    let tail = shown[head..]
+        .iter()
+        .rev()
+        .zip(wanted[head..].iter().rev())
+        .take_while(fits)
+        .count();
     for entry in shown.drain(head..shown.len() - tail) {
         entry.widget.forget(actions);
         parent.remove(&entry.widget)?;
     }
-    for (at, item) in wanted.iter().enumerate().take(wanted.len() - tail).skip(head) {
+    for (at, item) in wanted
+        .iter()
+        .enumerate()
+        .take(wanted.len() - tail)
+        .skip(head)
+    {
         let entry = create(item, actions);
         parent.insert(&entry.widget, at)?;
         shown.insert(at, entry);
     }
-    shown.iter_mut().zip(wanted).try_for_each(|(entry, item)| entry.change(item, actions))
+    shown
+        .iter_mut()
+        .zip(wanted)
+        .try_for_each(|(entry, item)| entry.change(item, actions))
 }
 
 fn create(item: &Item, actions: &Actions) -> Entry {
     let widget = match item {
-        Item::Text(label) | Item::Disabled(label) => Widget::Plain(MenuItem::new(escape(label), false, None)),
+        Item::Text(label) | Item::Disabled(label) => {
+            Widget::Plain(MenuItem::new(escape(label), false, None))
+        }
         Item::Button(label, action) => {
             let widget = MenuItem::new(escape(label), true, None);
             lock(actions).insert(widget.id().clone(), action.clone());
@@ -311,7 +354,10 @@ fn create(item: &Item, actions: &Actions) -> Entry {
         Item::Sub(label, _) => Widget::Sub(Submenu::new(escape(label), true), Vec::new()),
         Item::Separator => Widget::Separator(PredefinedMenuItem::separator()),
     };
-    Entry { item: item.clone(), widget }
+    Entry {
+        item: item.clone(),
+        widget,
+    }
 }
 
 impl Entry {
@@ -372,14 +418,28 @@ mod tests {
         let sub = |items| Item::Sub("Recent".into(), items);
         let check = |on| Item::Check("Start".into(), on, Action::ToggleAutostart);
         let steps: [(Vec<Item>, &[&str]); 5] = [
-            (vec![Item::Text("A & B".into()), check(false)], &["A && B", "Start false"]),
-            (vec![Item::Text("C".into()), button("x", "/x"), check(true)], &["C", "x", "Start true"]),
             (
-                vec![Item::Text("C".into()), sub(vec![button("1", "/1")]), check(true)],
+                vec![Item::Text("A & B".into()), check(false)],
+                &["A && B", "Start false"],
+            ),
+            (
+                vec![Item::Text("C".into()), button("x", "/x"), check(true)],
+                &["C", "x", "Start true"],
+            ),
+            (
+                vec![
+                    Item::Text("C".into()),
+                    sub(vec![button("1", "/1")]),
+                    check(true),
+                ],
                 &["C", "Recent > 1", "Start true"],
             ),
             (
-                vec![Item::Text("C".into()), sub(vec![button("2", "/2"), button("1", "/1")]), check(true)],
+                vec![
+                    Item::Text("C".into()),
+                    sub(vec![button("2", "/2"), button("1", "/1")]),
+                    check(true),
+                ],
                 &["C", "Recent > 2|1", "Start true"],
             ),
             (vec![Item::Separator, check(true)], &["-", "Start true"]),
@@ -390,7 +450,10 @@ mod tests {
             assert_eq!(labels(menu.items()), want);
             ids.push(menu.items().last().unwrap().id().clone());
         }
-        assert!(ids.iter().all(|id| *id == ids[0]), "the check item stays: {ids:?}");
+        assert!(
+            ids.iter().all(|id| *id == ids[0]),
+            "the check item stays: {ids:?}"
+        );
         assert_eq!(lock(&actions).len(), 1);
     }
 }

@@ -26,7 +26,8 @@ use super::{
 };
 use crate::event::{self, Event};
 
-/// What the program does when the user asks for it. Called on the main thread; nothing here may take long.
+/// What the program does when the user asks for it. Called on the main thread; nothing here may
+/// take long.
 pub trait Backend {
     /// Holds nothing. Answered with [`Event::Paused`], which repeats `until`.
     fn pause(&mut self, until: Option<DateTime<Local>>);
@@ -144,7 +145,8 @@ impl<B: Backend> Ui<B> {
     /// On the very first start: says what this is, where videos go and how to pause.
     pub fn welcome(&self) {
         let library = event::display(&self.state.library);
-        self.notifier.tell(Message::Input(Input::Welcome { library }));
+        self.notifier
+            .tell(Message::Input(Input::Welcome { library }));
     }
 
     /// Takes in one wake.
@@ -228,7 +230,9 @@ impl<B: Backend> Ui<B> {
             Action::Pause(pause) => self.pause(pause),
             Action::Resume => self.backend.resume(),
             Action::Grab => self.backend.grab(),
-            Action::OpenFolder => self.shower.show(Request::Folder(self.state.library.clone())),
+            Action::OpenFolder => self
+                .shower
+                .show(Request::Folder(self.state.library.clone())),
             Action::Show(path) => self.shower.show(Request::File(path)),
             Action::Play(path) => self.shower.show(Request::Open(path)),
             Action::Discard(path) => {
@@ -307,7 +311,10 @@ impl<B: Backend> Ui<B> {
                 self.tray.bus(true);
             }
             BusEvent::Down => {
-                *present = Present { display: present.display, ..Present::default() };
+                *present = Present {
+                    display: present.display,
+                    ..Present::default()
+                };
                 self.shower.bus(None);
                 self.notifier.tell(Message::Bus(None));
                 self.tray.bus(false);
@@ -319,7 +326,9 @@ impl<B: Backend> Ui<B> {
             }
             BusEvent::Clicked { id, key } => self.popup(Input::Clicked { id, key }),
             BusEvent::Closed(id) => self.popup(Input::Closed(id)),
-            BusEvent::NameTaken => tracing::warn!("another program has fisga's name on the session bus"),
+            BusEvent::NameTaken => {
+                tracing::warn!("another program has fisga's name on the session bus")
+            }
         }
         Flow::Continue
     }
@@ -350,7 +359,9 @@ impl<B: Backend> Ui<B> {
     }
 
     fn toggle_autostart(&mut self) {
-        let Some(autostart) = &self.autostart else { return };
+        let Some(autostart) = &self.autostart else {
+            return;
+        };
         let done = if self.state.autostart {
             autostart.off()
         } else {
@@ -378,7 +389,9 @@ impl<B: Backend> Ui<B> {
 
 impl<B> std::fmt::Debug for Ui<B> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Ui").field("state", &self.state).finish_non_exhaustive()
+        f.debug_struct("Ui")
+            .field("state", &self.state)
+            .finish_non_exhaustive()
     }
 }
 

@@ -12,7 +12,11 @@ pub(super) fn findings() -> Vec<Finding> {
         (present.notifications, "a notification server"),
     ];
     let names = |there: bool| {
-        let names: Vec<_> = parts.iter().filter(|(is, _)| *is == there).map(|(_, name)| *name).collect();
+        let names: Vec<_> = parts
+            .iter()
+            .filter(|(is, _)| *is == there)
+            .map(|(_, name)| *name)
+            .collect();
         names.join(", ")
     };
     let mut findings = Vec::new();

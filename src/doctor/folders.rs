@@ -42,16 +42,22 @@ pub(super) fn list(rules: &[Rule]) -> (Vec<Folder>, Vec<Finding>) {
                 match folders.iter_mut().find(|folder| folder.path == path) {
                     Some(folder) if folder.rules.contains(&rule.name) => {}
                     Some(folder) => folder.rules.push(rule.name.clone()),
-                    None => folders.push(Folder { path, rules: vec![rule.name.clone()] }),
+                    None => folders.push(Folder {
+                        path,
+                        rules: vec![rule.name.clone()],
+                    }),
                 }
             }
         }
     }
     let mut seen = HashSet::new();
-    folders
-        .retain(|folder| fs::metadata(&folder.path).is_ok_and(|meta| seen.insert((meta.dev(), meta.ino()))));
+    folders.retain(|folder| {
+        fs::metadata(&folder.path).is_ok_and(|meta| seen.insert((meta.dev(), meta.ino())))
+    });
     if absent > 0 {
-        let text = format!("{absent} folder patterns match nothing yet; they are watched as soon as they do");
+        let text = format!(
+            "{absent} folder patterns match nothing yet; they are watched as soon as they do"
+        );
         findings.push(Finding::new("folder", Level::Ok, text));
     }
     (folders, findings)
@@ -61,12 +67,22 @@ pub(super) fn list(rules: &[Rule]) -> (Vec<Folder>, Vec<Finding>) {
 fn expand(pattern: &str) -> Vec<PathBuf> {
     let mut found = vec![PathBuf::from("/")];
     for part in pattern.split('/').filter(|part| !part.is_empty()) {
-        let glob = part.contains(['*', '?', '[', '{']).then(|| Glob::new(part).ok()).flatten();
+        let glob = part
+            .contains(['*', '?', '[', '{'])
+            .then(|| Glob::new(part).ok())
+            .flatten();
         found = match glob.map(|glob| glob.compile_matcher()) {
             None => found.into_iter().map(|folder| folder.join(part)).collect(),
             Some(glob) => {
-                let entries = found.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten();
-                entries.filter(|entry| glob.is_match(entry.file_name())).map(|entry| entry.path()).collect()
+                let entries = found
+                    .iter()
+                    .filter_map(|folder| fs::read_dir(folder).ok())
+                    .flatten()
+                    .flatten();
+                entries
+                    .filter(|entry| glob.is_match(entry.file_name()))
+                    .map(|entry| entry.path())
+                    .collect()
             }
         };
     }
@@ -79,12 +95,17 @@ fn expand(pattern: &str) -> Vec<PathBuf> {
 pub(super) fn finding(folder: &Folder, tries: &[Try], library: &Path) -> Finding {
     let path = folder.path.display();
     let name = format!("{path} ({})", folder.rules.join(", "));
-    let count =
-        |wanted: How| tries.iter().filter(|t| matches!(t, Try::Held { how, .. } if *how == wanted)).count();
+    let count = |wanted: How| {
+        tries
+            .iter()
+            .filter(|t| matches!(t, Try::Held { how, .. } if *how == wanted))
+            .count()
+    };
     let (link, rescue) = (count(How::Link), count(How::Rescue) + count(How::Attach));
     let mut times: Vec<Duration> = tries.iter().filter_map(Try::after).collect();
     times.sort_unstable();
-    let micros = |time: Option<&Duration>| time.map(|t| u64::try_from(t.as_micros()).unwrap_or(u64::MAX));
+    let micros =
+        |time: Option<&Duration>| time.map(|t| u64::try_from(t.as_micros()).unwrap_or(u64::MAX));
     let (median, worst) = (micros(times.get(times.len() / 2)), micros(times.last()));
     let copy = !engine::same_mount(&folder.path, &room::nearest(library)).unwrap_or(false);
     let failure = tries.iter().find_map(Try::failure);
@@ -110,7 +131,11 @@ pub(super) fn finding(folder: &Folder, tries: &[Try], library: &Path) -> Finding
                 tries.len(),
                 median.unwrap_or_default(),
                 worst.unwrap_or_default(),
-                if copy { "copies to the library's mount" } else { "needs no copy" },
+                if copy {
+                    "copies to the library's mount"
+                } else {
+                    "needs no copy"
+                },
             );
             Finding::new("folder", Level::Ok, text)
         }
@@ -141,28 +166,53 @@ mod tests {
         let root = dir.path().to_str().unwrap();
         let rule = |name: &str, folders: &[&str]| Rule {
             name: name.into(),
-            folders: folders.iter().map(|folder| format!("{root}/{folder}")).collect(),
+            folders: folders
+                .iter()
+                .map(|folder| format!("{root}/{folder}"))
+                .collect(),
             files: vec!["*".into()],
             recursive: false,
             source: Source::Temporary,
         };
-        let (folders, findings) = list(&[rule("one", &["app/*/tmp", "x"]), rule("two", &["x", "nowhere"])]);
-        let found: Vec<_> =
-            folders.iter().map(|f| (f.path.strip_prefix(root).unwrap(), &f.rules[..])).collect();
+        let (folders, findings) = list(&[
+            rule("one", &["app/*/tmp", "x"]),
+            rule("two", &["x", "nowhere"]),
+        ]);
+        let found: Vec<_> = folders
+            .iter()
+            .map(|f| (f.path.strip_prefix(root).unwrap(), &f.rules[..]))
+            .collect();
         let one = &["one".to_owned()][..];
-        let expected = [("app/a/tmp", one), ("app/b/tmp", one), ("x", &["one".to_owned(), "two".to_owned()])];
-        assert_eq!(found, expected.map(|(path, rules)| (Path::new(path), rules)));
+        let expected = [
+            ("app/a/tmp", one),
+            ("app/b/tmp", one),
+            ("x", &["one".to_owned(), "two".to_owned()]),
+        ];
+        assert_eq!(
+            found,
+            expected.map(|(path, rules)| (Path::new(path), rules))
+        );
         assert_eq!(findings.len(), 1);
         assert!(findings[0].text.starts_with("1 folder patterns"));
     }
 
     #[test]
     fn tries_become_a_finding() {
-        let held = |how, us| Try::Held { how, after: Duration::from_micros(us) };
-        let folder = Folder { path: "/tmp".into(), rules: vec!["flash".into()] };
+        let held = |how, us| Try::Held {
+            how,
+            after: Duration::from_micros(us),
+        };
+        let folder = Folder {
+            path: "/tmp".into(),
+            rules: vec!["flash".into()],
+        };
         let good = finding(
             &folder,
-            &[held(How::Link, 20), held(How::Rescue, 900), held(How::Rescue, 80)],
+            &[
+                held(How::Link, 20),
+                held(How::Rescue, 900),
+                held(How::Rescue, 80),
+            ],
             Path::new("/tmp/x"),
         );
         assert_eq!(good.level, Level::Ok);
@@ -170,14 +220,23 @@ mod tests {
             good.text,
             "/tmp (flash): 3 hidden files held, 1 by link, 2 by rescue; median 80 µs, worst 900 µs; saving needs no copy"
         );
-        let bad =
-            finding(&folder, &[held(How::Link, 20), Try::Lost("it is gone".into())], Path::new("/tmp/x"));
+        let bad = finding(
+            &folder,
+            &[held(How::Link, 20), Try::Lost("it is gone".into())],
+            Path::new("/tmp/x"),
+        );
         assert_eq!(
             (bad.level, &*bad.text),
-            (Level::Problem, "/tmp (flash): 1 of 2 hidden files were not held: it is gone")
+            (
+                Level::Problem,
+                "/tmp (flash): 1 of 2 hidden files were not held: it is gone"
+            )
         );
-        let shut =
-            finding(&folder, &[Try::Refused("Permission denied (os error 13)".into())], Path::new("/tmp/x"));
+        let shut = finding(
+            &folder,
+            &[Try::Refused("Permission denied (os error 13)".into())],
+            Path::new("/tmp/x"),
+        );
         assert_eq!(shut.level, Level::Note);
     }
 }

@@ -1,4 +1,5 @@
-//! The trial: a child process hides files as a browser does, and the real engine has to get hold of them.
+//! The trial: a child process hides files as a browser does, and the real engine has to get hold of
+//! them.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -64,12 +65,20 @@ impl Try {
 }
 
 /// Hides files in each of the folders; one list of tries for each.
-pub(super) fn trial(folders: &[PathBuf], library: &Path, program: &Path) -> anyhow::Result<Vec<Vec<Try>>> {
+pub(super) fn trial(
+    folders: &[PathBuf],
+    library: &Path,
+    program: &Path,
+) -> anyhow::Result<Vec<Vec<Try>>> {
     engine::raise_descriptor_limit();
     let prefix = format!("fisga-doctor.{}.", std::process::id());
     let rule = Rule {
         name: "doctor".into(),
-        folders: folders.iter().filter_map(|folder| folder.to_str()).map(escape).collect(),
+        folders: folders
+            .iter()
+            .filter_map(|folder| folder.to_str())
+            .map(escape)
+            .collect(),
         files: vec![format!("{prefix}*")],
         recursive: false,
         source: Source::Temporary,
@@ -86,12 +95,15 @@ pub(super) fn trial(folders: &[PathBuf], library: &Path, program: &Path) -> anyh
     let engine = Engine::trial(options, move |notice| drop(send.send((now(), notice))))?;
     let tries = Producer::start(program).and_then(|mut producer| {
         let unwatched = ready(&notices)?;
-        let each = folders.iter().map(|folder| match unwatched.iter().find(|(path, _)| path == folder) {
-            Some((_, why)) => Ok(vec![Try::Lost(why.clone())]),
-            None => {
-                (0..TRIES).map(|i| hide(&mut producer, folder, &format!("{prefix}{i}"), &notices)).collect()
-            }
-        });
+        let each =
+            folders.iter().map(
+                |folder| match unwatched.iter().find(|(path, _)| path == folder) {
+                    Some((_, why)) => Ok(vec![Try::Lost(why.clone())]),
+                    None => (0..TRIES)
+                        .map(|i| hide(&mut producer, folder, &format!("{prefix}{i}"), &notices))
+                        .collect(),
+                },
+            );
         each.collect()
     });
     engine.shutdown();
@@ -106,14 +118,21 @@ pub(super) fn trial(folders: &[PathBuf], library: &Path, program: &Path) -> anyh
 
 /// A folder's path as a pattern that matches nothing else.
 fn escape(path: &str) -> String {
-    path.split('/').map(globset::escape).collect::<Vec<_>>().join("/")
+    path.split('/')
+        .map(globset::escape)
+        .collect::<Vec<_>>()
+        .join("/")
 }
 
 /// Waits for the watches; folders that can't be watched, with the reason.
 fn ready(notices: &Receiver<(Duration, Notice)>) -> anyhow::Result<Vec<(PathBuf, String)>> {
     let mut unwatched = Vec::new();
     loop {
-        match notices.recv_timeout(PATIENCE).context("the engine does not get ready")?.1 {
+        match notices
+            .recv_timeout(PATIENCE)
+            .context("the engine does not get ready")?
+            .1
+        {
             Notice::Ready => return Ok(unwatched),
             Notice::Unwatched(folder) => unwatched.push((folder.path.clone(), folder.advice())),
             Notice::Failed(e) => return Err(e.into()),
@@ -139,9 +158,14 @@ fn hide(
             // Folders may have several names; the file's own is unique.
             Ok((at, Notice::Held(hold))) if hold.source.file_name() == Some(OsStr::new(name)) => {
                 hold.release();
-                return Ok(Try::Held { how: hold.how, after: at.saturating_sub(created) });
+                return Ok(Try::Held {
+                    how: hold.how,
+                    after: at.saturating_sub(created),
+                });
             }
-            Ok((_, Notice::Lost { source, reason, .. })) if source.file_name() == Some(OsStr::new(name)) => {
+            Ok((_, Notice::Lost { source, reason, .. }))
+                if source.file_name() == Some(OsStr::new(name)) =>
+            {
                 return Ok(Try::Lost(reason));
             }
             Ok((_, Notice::Failed(e))) => return Err(e.into()),
@@ -171,12 +195,19 @@ impl Producer {
             .with_context(|| format!("{} can't be started", program.display()))?;
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let stdout = BufReader::new(stdout.context("no pipe to the child process")?);
-        Ok(Self { child, stdin, stdout })
+        Ok(Self {
+            child,
+            stdin,
+            stdout,
+        })
     }
 
     /// When the creation of the hidden file began, or why there is none.
     fn hide(&mut self, path: &Path) -> anyhow::Result<Result<Duration, String>> {
-        let stdin = self.stdin.as_mut().context("no pipe to the child process")?;
+        let stdin = self
+            .stdin
+            .as_mut()
+            .context("no pipe to the child process")?;
         stdin.write_all(path.as_os_str().as_bytes())?;
         stdin.write_all(b"\0")?;
         let mut answer = String::new();
@@ -197,7 +228,8 @@ impl Drop for Producer {
     }
 }
 
-/// The child's side: hides a file for each path that comes, NUL-ended, and keeps it open until the next one.
+/// The child's side: hides a file for each path that comes, NUL-ended, and keeps it open until the
+/// next one.
 ///
 /// # Errors
 /// Input or output that can't be read or written.

@@ -56,7 +56,13 @@ pub struct Finding {
 impl Finding {
     /// One without advice and figures.
     pub fn new(area: &'static str, level: Level, text: impl Into<String>) -> Self {
-        Self { area, level, text: text.into(), advice: None, data: Map::new() }
+        Self {
+            area,
+            level,
+            text: text.into(),
+            advice: None,
+            data: Map::new(),
+        }
     }
 
     /// Adds what to do.
@@ -74,11 +80,18 @@ impl Finding {
     }
 }
 
-/// Looks at everything. `program` is fisga's own binary, which plays the producer that hides a file.
+/// Looks at everything. `program` is fisga's own binary, which plays the producer that hides a
+/// file.
 ///
 /// # Errors
-/// When the engine can't start or `out` can't be written. What is wrong with the machine is a finding, not an error.
-pub fn run(settings: &Settings, program: &Path, json: bool, out: &mut impl Write) -> anyhow::Result<Outcome> {
+/// When the engine can't start or `out` can't be written. What is wrong with the machine is a
+/// finding, not an error.
+pub fn run(
+    settings: &Settings,
+    program: &Path,
+    json: bool,
+    out: &mut impl Write,
+) -> anyhow::Result<Outcome> {
     let mut findings = limits::findings();
     findings.extend(room::findings(settings));
     findings.extend(processes::findings());
@@ -93,7 +106,9 @@ pub fn run(settings: &Settings, program: &Path, json: bool, out: &mut impl Write
             out.write_all(line(finding).as_bytes())?;
         }
     }
-    let bad = findings.iter().any(|finding| finding.level == Level::Problem);
+    let bad = findings
+        .iter()
+        .any(|finding| finding.level == Level::Problem);
     Ok(if bad { Outcome::Bad } else { Outcome::Good })
 }
 
@@ -104,7 +119,11 @@ fn line(finding: &Finding) -> String {
         Level::Note => "note",
         Level::Problem => "PROBLEM",
     };
-    let mut line = format!("{level:<8} {:<10} {}\n", finding.area, text::one_line(&finding.text));
+    let mut line = format!(
+        "{level:<8} {:<10} {}\n",
+        finding.area,
+        text::one_line(&finding.text)
+    );
     if let Some(advice) = &finding.advice {
         line.push_str(&format!("{:<19} → {}\n", "", text::one_line(advice)));
     }
@@ -113,15 +132,23 @@ fn line(finding: &Finding) -> String {
 
 /// What is looked at in browsers' disk caches.
 fn caches(settings: &Settings) -> Finding {
-    let looks = settings.rules.iter().any(|rule| rule.source != Source::Temporary);
+    let looks = settings
+        .rules
+        .iter()
+        .any(|rule| rule.source != Source::Temporary);
     let text = if looks {
         "of each new entry in a browser's disk cache the beginning and the end are read; only media and playlists are held"
     } else {
         "no browser's disk cache is looked at"
     };
-    let advice = "turn that off with \"sources\": { \"browser_cache\": false } in the configuration";
+    let advice =
+        "turn that off with \"sources\": { \"browser_cache\": false } in the configuration";
     let finding = Finding::new("caches", Level::Ok, text).with("watched", looks);
-    if looks { finding.advise(advice) } else { finding }
+    if looks {
+        finding.advise(advice)
+    } else {
+        finding
+    }
 }
 
 fn folders(settings: &Settings, program: &Path) -> anyhow::Result<Vec<Finding>> {
@@ -134,7 +161,8 @@ fn folders(settings: &Settings, program: &Path) -> anyhow::Result<Vec<Finding>> 
     if there.is_empty() {
         let text = "no folder of any rule is there";
         findings.push(
-            Finding::new("folder", Level::Problem, text).advise("see the rules with: fisga config show"),
+            Finding::new("folder", Level::Problem, text)
+                .advise("see the rules with: fisga config show"),
         );
     }
     Ok(findings)
@@ -147,7 +175,10 @@ mod tests {
     #[test]
     fn lines() {
         let finding = Finding::new("folder", Level::Problem, "a\nb").advise("do this");
-        assert_eq!(line(&finding), "PROBLEM  folder     a\u{fffd}b\n                    → do this\n");
+        assert_eq!(
+            line(&finding),
+            "PROBLEM  folder     a\u{fffd}b\n                    → do this\n"
+        );
         let value = serde_json::to_value(finding.with("lost", 1)).unwrap();
         let expected = serde_json::json!({
             "area": "folder", "level": "problem", "text": "a\nb", "advice": "do this", "lost": 1

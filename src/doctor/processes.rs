@@ -29,32 +29,47 @@ pub(super) fn findings() -> Vec<Finding> {
     .with("processes", survey.processes)
     .with("descriptors", survey.descriptors)
     .with("ms", ms);
-    let mut names: Vec<String> = own().filter(|pid| shut(pid)).map(|pid| name(&pid)).collect();
+    let mut names: Vec<String> = own()
+        .filter(|pid| shut(pid))
+        .map(|pid| name(&pid))
+        .collect();
     names.sort_unstable();
     names.dedup();
     if names.is_empty() {
         return vec![seen];
     }
-    let text =
-        format!("files that these programs hide can't be rescued, only linked in time: {}", names.join(", "));
-    vec![seen, Finding::new("processes", Level::Note, text).with("unreadable", names)]
+    let text = format!(
+        "files that these programs hide can't be rescued, only linked in time: {}",
+        names.join(", ")
+    );
+    vec![
+        seen,
+        Finding::new("processes", Level::Note, text).with("unreadable", names),
+    ]
 }
 
 /// Counts inotify instances and their watches (proc(5), /proc/PID/fdinfo).
 pub(super) fn inotify() -> Inotify {
     let mut used = Inotify::default();
     for pid in own() {
-        let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else { continue };
+        let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else {
+            continue;
+        };
         for descriptor in descriptors.flatten() {
-            if !fs::read_link(descriptor.path()).is_ok_and(|target| target == Path::new("anon_inode:inotify"))
+            if !fs::read_link(descriptor.path())
+                .is_ok_and(|target| target == Path::new("anon_inode:inotify"))
             {
                 continue;
             }
             let number = descriptor.file_name();
-            let info = fs::read_to_string(Path::new("/proc").join(&pid).join("fdinfo").join(number));
+            let info =
+                fs::read_to_string(Path::new("/proc").join(&pid).join("fdinfo").join(number));
             used.instances += 1;
-            used.watches +=
-                info.unwrap_or_default().lines().filter(|line| line.starts_with("inotify ")).count() as u64;
+            used.watches += info
+                .unwrap_or_default()
+                .lines()
+                .filter(|line| line.starts_with("inotify "))
+                .count() as u64;
         }
     }
     used
@@ -70,17 +85,25 @@ fn own() -> impl Iterator<Item = String> {
         .filter(move |pid| {
             // The owner of the folder itself is root for a process that is not dumpable (proc(5)).
             let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-            let line = status.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap_or_default();
+            let line = status
+                .lines()
+                .find_map(|line| line.strip_prefix("Uid:"))
+                .unwrap_or_default();
             line.split_whitespace().next() == Some(&uid)
         })
 }
 
-/// Whether the process keeps its descriptors to itself (prctl(2), PR_SET_DUMPABLE). One that has ended doesn't.
+/// Whether the process keeps its descriptors to itself (prctl(2), PR_SET_DUMPABLE). One that has
+/// ended doesn't.
 fn shut(pid: &str) -> bool {
     let error = fs::read_dir(format!("/proc/{pid}/fd")).err();
     error.is_some_and(|e| e.kind() == std::io::ErrorKind::PermissionDenied)
 }
 
 fn name(pid: &str) -> String {
-    text::one_line(fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim_end())
+    text::one_line(
+        fs::read_to_string(format!("/proc/{pid}/comm"))
+            .unwrap_or_default()
+            .trim_end(),
+    )
 }

@@ -11,7 +11,11 @@ pub(super) fn findings(settings: &Settings) -> Vec<Finding> {
     let library = &settings.library;
     let shown = library.display();
     let base = nearest(library);
-    let state = if base == *library { "" } else { " (made with the first video)" };
+    let state = if base == *library {
+        ""
+    } else {
+        " (made with the first video)"
+    };
     let writable = match access(&base, Access::WRITE_OK | Access::EXEC_OK) {
         Ok(()) if base.is_dir() => Finding::new("library", Level::Ok, format!("{shown}{state}")),
         Ok(()) => {
@@ -31,7 +35,9 @@ pub(super) fn findings(settings: &Settings) -> Vec<Finding> {
             findings.push(space(disk.free, settings.min_free));
             if settings.max_library.is_some() && !disk.tells_opened {
                 let text = "\"max_library\" has no effect: the disk is mounted with noatime, so nobody can tell what was opened";
-                findings.push(Finding::new("library", Level::Note, text).advise("mount it with relatime"));
+                findings.push(
+                    Finding::new("library", Level::Note, text).advise("mount it with relatime"),
+                );
             }
         }
         Err(e) => {
@@ -50,17 +56,25 @@ fn space(free: u64, min_free: u64) -> Finding {
             Finding::new("library", Level::Problem, text)
                 .advise("make room on the disk, or lower \"min_free\" in the configuration")
         }
-        _ if free / 2 <= min_free => {
-            Finding::new("library", Level::Note, format!("{now} are free, of which {limit} are to stay free"))
-        }
+        _ if free / 2 <= min_free => Finding::new(
+            "library",
+            Level::Note,
+            format!("{now} are free, of which {limit} are to stay free"),
+        ),
         _ => Finding::new("library", Level::Ok, format!("{now} are free")),
     };
-    finding.with("free_bytes", free).with("min_free_bytes", min_free)
+    finding
+        .with("free_bytes", free)
+        .with("min_free_bytes", min_free)
 }
 
 /// The folder itself, or the nearest above it that is there.
 pub(super) fn nearest(folder: &Path) -> PathBuf {
-    folder.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/")).to_owned()
+    folder
+        .ancestors()
+        .find(|path| path.exists())
+        .unwrap_or(Path::new("/"))
+        .to_owned()
 }
 
 #[cfg(test)]
@@ -70,9 +84,12 @@ mod tests {
     #[test]
     fn room_left() {
         const GB: u64 = 1_000_000_000;
-        for (free, level) in
-            [(0, Level::Problem), (GB, Level::Problem), (2 * GB, Level::Note), (3 * GB, Level::Ok)]
-        {
+        for (free, level) in [
+            (0, Level::Problem),
+            (GB, Level::Problem),
+            (2 * GB, Level::Note),
+            (3 * GB, Level::Ok),
+        ] {
             assert_eq!(space(free, GB).level, level, "{free}");
         }
     }

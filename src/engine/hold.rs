@@ -66,7 +66,18 @@ impl Hold {
     ) -> Self {
         let (file, staged) = (Arc::new(grip.0), grip.1);
         let (producer, released) = (OnceLock::new(), AtomicBool::new(false));
-        Self { id, file, inode, staged, source, rule, how, at, producer, released }
+        Self {
+            id,
+            file,
+            inode,
+            staged,
+            source,
+            rule,
+            how,
+            at,
+            producer,
+            released,
+        }
     }
 
     /// How many names of the file are ours.
@@ -81,7 +92,10 @@ impl Hold {
         {
             match staged.staging.remove(&staged.name) {
                 Ok(()) | Err(Errno::NOENT) => {}
-                Err(e) => tracing::warn!("{}: {e}", staged.staging.path().join(&staged.name).display()),
+                Err(e) => tracing::warn!(
+                    "{}: {e}",
+                    staged.staging.path().join(&staged.name).display()
+                ),
             }
         }
     }

@@ -1,4 +1,5 @@
-//! Which file it is, whatever its name, and opening one so that nothing can block us or lead us astray.
+//! Which file it is, whatever its name, and opening one so that nothing can block us or lead us
+//! astray.
 
 use std::{
     ffi::OsStr,
@@ -27,13 +28,19 @@ pub(crate) fn fd_path(file: &impl AsFd) -> PathBuf {
     format!("/proc/self/fd/{}", file.as_fd().as_raw_fd()).into()
 }
 
-/// Opens a file for reading if it is a regular file of our own user: looked at through O_PATH first, so that a
-/// FIFO can't block us, a device isn't touched, and a symbolic link isn't followed (open(2)).
+/// Opens a file for reading if it is a regular file of our own user: looked at through O_PATH
+/// first, so that a FIFO can't block us, a device isn't touched, and a symbolic link isn't followed
+/// (open(2)).
 ///
 /// # Errors
 /// EPERM when it is anything else, or what openat(2) returns.
 pub(crate) fn open_regular(dir: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<File> {
-    let path = openat(dir, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    let path = openat(
+        dir,
+        name,
+        OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
     reopen(path)
 }
 
@@ -52,8 +59,13 @@ fn reopen(path: OwnedFd) -> rustix::io::Result<File> {
     if !is_own_regular(&fstat(&path)?) {
         return Err(Errno::PERM);
     }
-    Ok(openat(CWD, fd_path(&path), OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?
-        .into())
+    Ok(openat(
+        CWD,
+        fd_path(&path),
+        OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?
+    .into())
 }
 
 /// A regular file of our own user.
@@ -68,18 +80,25 @@ pub(crate) fn is_own_regular(stat: &Stat) -> bool {
 /// What fstat(2) returns.
 pub(crate) fn inode(file: &impl AsFd) -> rustix::io::Result<Inode> {
     let stat = fstat(file)?;
-    Ok(Inode { dev: stat.st_dev, ino: stat.st_ino })
+    Ok(Inode {
+        dev: stat.st_dev,
+        ino: stat.st_ino,
+    })
 }
 
-/// When a file was made; on a file system that doesn't keep it, the last change of its status, which is never earlier
-/// (statx(2), STATX_BTIME). An empty name means `dir` itself.
+/// When a file was made; on a file system that doesn't keep it, the last change of its status,
+/// which is never earlier (statx(2), STATX_BTIME). An empty name means `dir` itself.
 ///
 /// # Errors
 /// What statx(2) returns.
 pub(crate) fn born(dir: &impl AsFd, name: &OsStr) -> rustix::io::Result<SystemTime> {
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH;
     let stat = statx(dir, name, flags, StatxFlags::BTIME | StatxFlags::CTIME)?;
-    let born = if stat.stx_mask & StatxFlags::BTIME.bits() == 0 { stat.stx_ctime } else { stat.stx_btime };
+    let born = if stat.stx_mask & StatxFlags::BTIME.bits() == 0 {
+        stat.stx_ctime
+    } else {
+        stat.stx_btime
+    };
     let since_epoch = Duration::new(u64::try_from(born.tv_sec).unwrap_or_default(), born.tv_nsec);
     Ok(SystemTime::UNIX_EPOCH + since_epoch)
 }

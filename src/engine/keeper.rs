@@ -1,10 +1,11 @@
 //! The keeper: what has no name left survives our own crash in a second, tiny process.
 //!
-//! A hard link in staging outlives fisga; a descriptor does not. So each descriptor without a link beside it is also
-//! given to a child that does nothing but hold it (unix(7), SCM_RIGHTS). When fisga dies, the child stays. The next
-//! fisga needs no word with it: it finds the files in `/proc/PID/fd` as it finds those of any process that has them
-//! open, and ends the child then. If none comes, the child waits until the producer has finished, copies the file into
-//! staging for the next start, and ends by itself. It lives only while there is something to keep.
+//! A hard link in staging outlives fisga; a descriptor does not. So each descriptor without a link
+//! beside it is also given to a child that does nothing but hold it (unix(7), SCM_RIGHTS). When
+//! fisga dies, the child stays. The next fisga needs no word with it: it finds the files in
+//! `/proc/PID/fd` as it finds those of any process that has them open, and ends the child then. If
+//! none comes, the child waits until the producer has finished, copies the file into staging for
+//! the next start, and ends by itself. It lives only while there is something to keep.
 
 use std::{
     collections::HashMap,
@@ -54,7 +55,9 @@ const MESSAGE: usize = 8 + 256;
 
 /// Whether a process of this name is a keeper, and not a producer.
 pub(crate) fn is_keeper(comm: &str) -> bool {
-    [NAME, ORPHAN].iter().any(|name| name.to_bytes() == comm.as_bytes())
+    [NAME, ORPHAN]
+        .iter()
+        .any(|name| name.to_bytes() == comm.as_bytes())
 }
 
 /// Whether it is one whose fisga has died.
@@ -62,12 +65,18 @@ pub(crate) fn is_orphan(comm: &str) -> bool {
     ORPHAN.to_bytes() == comm.as_bytes()
 }
 
-/// Ends an orphan whose files were taken over. Whoever has its number by now is looked at through the pidfd first.
+/// Ends an orphan whose files were taken over. Whoever has its number by now is looked at through
+/// the pidfd first.
 pub(crate) fn dismiss(pid: u32) {
     use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
-    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return };
-    let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else { return };
-    let comm = std::fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_nonzero())).unwrap_or_default();
+    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
+        return;
+    };
+    let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else {
+        return;
+    };
+    let comm =
+        std::fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_nonzero())).unwrap_or_default();
     if is_orphan(comm.trim_end()) {
         let _ = pidfd_send_signal(&process, Signal::USR1);
     }
@@ -84,15 +93,27 @@ pub(crate) struct Keeper {
 
 impl Keeper {
     pub(crate) fn new(program: Option<PathBuf>) -> Self {
-        Self { program, child: None, kept: 0 }
+        Self {
+            program,
+            child: None,
+            kept: 0,
+        }
     }
 
     /// Has this file kept beside our own descriptor, until [`Self::drop`].
     ///
     /// # Errors
     /// When there is no child to be had, or it can't take more.
-    pub(crate) fn keep(&mut self, id: HoldId, file: &File, staged: &OsStr, library: &Path) -> io::Result<()> {
-        let Some(program) = &self.program else { return Ok(()) };
+    pub(crate) fn keep(
+        &mut self,
+        id: HoldId,
+        file: &File,
+        staged: &OsStr,
+        library: &Path,
+    ) -> io::Result<()> {
+        let Some(program) = &self.program else {
+            return Ok(());
+        };
         if self.child.is_none() {
             self.child = Some(spawn(program, library)?);
         }
@@ -109,7 +130,10 @@ impl Keeper {
 
     /// It is in the library, or nobody wants it.
     pub(crate) fn drop(&mut self, id: HoldId) {
-        if self.send(&id.to_ne_bytes(), &mut SendAncillaryBuffer::default()).is_ok() {
+        if self
+            .send(&id.to_ne_bytes(), &mut SendAncillaryBuffer::default())
+            .is_ok()
+        {
             self.kept = self.kept.saturating_sub(1);
         }
         if self.kept == 0 {
@@ -117,7 +141,8 @@ impl Keeper {
         }
     }
 
-    /// Closes our side. A child that keeps nothing ends at once, and is waited for; any other stays.
+    /// Closes our side. A child that keeps nothing ends at once, and is waited for; any other
+    /// stays.
     pub(crate) fn end(&mut self) {
         if let Some((mut child, socket)) = self.child.take() {
             drop(socket);
@@ -127,8 +152,14 @@ impl Keeper {
         }
     }
 
-    fn send(&mut self, message: &[u8], control: &mut SendAncillaryBuffer<'_, '_, '_>) -> io::Result<()> {
-        let Some((child, socket)) = &mut self.child else { return Ok(()) };
+    fn send(
+        &mut self,
+        message: &[u8],
+        control: &mut SendAncillaryBuffer<'_, '_, '_>,
+    ) -> io::Result<()> {
+        let Some((child, socket)) = &mut self.child else {
+            return Ok(());
+        };
         let flags = SendFlags::NOSIGNAL;
         match sendmsg(&*socket, &[IoSlice::new(message)], control, flags) {
             Ok(_) => Ok(()),
@@ -144,7 +175,12 @@ impl Keeper {
 }
 
 fn spawn(program: &Path, library: &Path) -> io::Result<(Child, OwnedFd)> {
-    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    let (ours, theirs) = socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
     // Neither a terminal's Ctrl-C nor whoever reads our output may concern it.
     let child = Command::new(program)
         .arg0("fisga")
@@ -174,7 +210,11 @@ pub fn run(library: &Path) -> io::Result<()> {
             None => drop(kept.remove(&id)),
         }
     }
-    if kept.is_empty() { Ok(()) } else { orphaned(kept.into_values().collect(), library) }
+    if kept.is_empty() {
+        Ok(())
+    } else {
+        orphaned(kept.into_values().collect(), library)
+    }
 }
 
 fn receive(socket: impl AsFd) -> io::Result<Option<(HoldId, OsString, Option<OwnedFd>)>> {
@@ -182,7 +222,12 @@ fn receive(socket: impl AsFd) -> io::Result<Option<(HoldId, OsString, Option<Own
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let got = loop {
-        match recvmsg(&socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC) {
+        match recvmsg(
+            &socket,
+            &mut [IoSliceMut::new(&mut bytes)],
+            &mut control,
+            RecvFlags::CMSG_CLOEXEC,
+        ) {
             Err(Errno::INTR) => {}
             got => break got?,
         }
@@ -191,8 +236,14 @@ fn receive(socket: impl AsFd) -> io::Result<Option<(HoldId, OsString, Option<Own
         RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
         _ => None,
     });
-    let Some((id, name)) = bytes[..got.bytes].split_first_chunk() else { return Ok(None) };
-    Ok(Some((HoldId::from_ne_bytes(*id), OsString::from_vec(name.to_vec()), file)))
+    let Some((id, name)) = bytes[..got.bytes].split_first_chunk() else {
+        return Ok(None);
+    };
+    Ok(Some((
+        HoldId::from_ne_bytes(*id),
+        OsString::from_vec(name.to_vec()),
+        file,
+    )))
 }
 
 /// A kept file, after fisga's death.
@@ -202,7 +253,8 @@ struct Kept {
     settle: Settle,
 }
 
-/// Holds until the next fisga takes over (SIGUSR1), each producer has finished, or the session ends (SIGTERM).
+/// Holds until the next fisga takes over (SIGUSR1), each producer has finished, or the session ends
+/// (SIGTERM).
 fn orphaned(kept: Vec<(OsString, File)>, library: &Path) -> io::Result<()> {
     let _ = rustix::thread::set_name(ORPHAN);
     let (signals, arrived) = std::os::unix::net::UnixStream::pair()?;
@@ -217,31 +269,39 @@ fn orphaned(kept: Vec<(OsString, File)>, library: &Path) -> io::Result<()> {
         .into_iter()
         .map(|(name, file)| {
             let stamp = lease::stamp(&file).unwrap_or_default();
-            Kept { name, settle: Settle::new(Manner::Player, stamp, now), file }
+            Kept {
+                name,
+                settle: Settle::new(Manner::Player, stamp, now),
+                file,
+            }
         })
         .collect();
     for one in &kept {
-        inotify.watches().add(fd_path(&one.file), WatchMask::CLOSE_WRITE)?;
+        inotify
+            .watches()
+            .add(fd_path(&one.file), WatchMask::CLOSE_WRITE)?;
     }
     let mut buffer = [0; 4096];
     loop {
         let now = Instant::now();
         let mut due: Option<Instant> = None;
         let mut failed = None;
-        kept.retain_mut(|one| match lease::look(&one.file, 0).map(|look| one.settle.step(look, now)) {
-            Ok(Step::Finished | Step::Ask) => match save(one, library) {
-                Ok(()) => false,
-                Err(e) => {
-                    failed = Some(e);
+        kept.retain_mut(|one| {
+            match lease::look(&one.file, 0).map(|look| one.settle.step(look, now)) {
+                Ok(Step::Finished | Step::Ask) => match save(one, library) {
+                    Ok(()) => false,
+                    Err(e) => {
+                        failed = Some(e);
+                        true
+                    }
+                },
+                Ok(Step::LookAt(at)) => {
+                    due = Some(due.map_or(at, |due| due.min(at)));
                     true
                 }
-            },
-            Ok(Step::LookAt(at)) => {
-                due = Some(due.map_or(at, |due| due.min(at)));
-                true
+                Ok(Step::Sleep | Step::Quiet) => true,
+                Err(_) => false,
             }
-            Ok(Step::Sleep | Step::Quiet) => true,
-            Err(_) => false,
         });
         if kept.is_empty() {
             return Ok(());
@@ -251,8 +311,14 @@ fn orphaned(kept: Vec<(OsString, File)>, library: &Path) -> io::Result<()> {
         }
         let timeout = due
             .map(|due| due.saturating_duration_since(now))
-            .map(|left| Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) });
-        let mut fds = [PollFd::new(&inotify, PollFlags::IN), PollFd::new(&signals, PollFlags::IN)];
+            .map(|left| Timespec {
+                tv_sec: left.as_secs() as i64,
+                tv_nsec: i64::from(left.subsec_nanos()),
+            });
+        let mut fds = [
+            PollFd::new(&inotify, PollFlags::IN),
+            PollFd::new(&signals, PollFlags::IN),
+        ];
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(e) => return Err(e.into()),

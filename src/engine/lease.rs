@@ -1,4 +1,5 @@
-//! Does anyone have this file open for writing? One system call, for named and nameless files alike.
+//! Does anyone have this file open for writing? One system call, for named and nameless files
+//! alike.
 
 use std::{
     fs::File,
@@ -11,8 +12,9 @@ use rustix::fs::{AtFlags, Statx, StatxFlags, statx};
 
 use super::settle::{Look, Stamp, Writers};
 
-/// Makes SIGIO harmless: the kernel sends it when somebody opens a file for writing in the microseconds that we
-/// have a lease on it, and its default action ends the process (fcntl(2), "Leases").
+/// Makes SIGIO harmless: the kernel sends it when somebody opens a file for writing in the
+/// microseconds that we have a lease on it, and its default action ends the process (fcntl(2),
+/// "Leases").
 ///
 /// # Errors
 /// What sigaction(2) returns.
@@ -20,7 +22,8 @@ pub fn ignore_breaks() -> io::Result<()> {
     signal_hook::flag::register(libc::SIGIO, Arc::new(AtomicBool::new(false))).map(drop)
 }
 
-/// Asks for a read lease and gives it back at once: it is refused while a writer exists (fcntl(2), F_SETLEASE).
+/// Asks for a read lease and gives it back at once: it is refused while a writer exists (fcntl(2),
+/// F_SETLEASE).
 pub fn writers(file: BorrowedFd<'_>) -> Writers {
     match set(file, libc::F_RDLCK) {
         Ok(()) => match set(file, libc::F_UNLCK) {
@@ -59,12 +62,16 @@ fn stat(file: &File) -> io::Result<Statx> {
 }
 
 fn stamp_of(stat: &Statx) -> Stamp {
-    Stamp { size: stat.stx_size, modified: (stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec) }
+    Stamp {
+        size: stat.stx_size,
+        modified: (stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec),
+    }
 }
 
 #[allow(unsafe_code)]
 fn set(file: BorrowedFd<'_>, lease: i32) -> io::Result<()> {
-    // SAFETY: the descriptor is borrowed for the call, and F_SETLEASE takes an int. No safe crate offers it.
+    // SAFETY: the descriptor is borrowed for the call, and F_SETLEASE takes an int. No safe crate
+    // offers it.
     match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, lease) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
@@ -101,12 +108,17 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         file.as_file().set_len(4096).unwrap();
         let ours = File::open(file.path()).unwrap();
-        let writer = OpenOptions::new().read(true).write(true).open(file.path()).unwrap();
+        let writer = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(file.path())
+            .unwrap();
         drop(file.into_temp_path().keep());
         use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
         let (read_write, shared) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED);
         // SAFETY: a fresh mapping that nothing else refers to, unmapped below.
-        let map = unsafe { mmap(std::ptr::null_mut(), 4096, read_write, shared, &writer, 0) }.unwrap();
+        let map =
+            unsafe { mmap(std::ptr::null_mut(), 4096, read_write, shared, &writer, 0) }.unwrap();
         drop(writer);
         assert_eq!(writers(ours.as_fd()), Writers::Some);
         // SAFETY: the mapping from above, not used again.

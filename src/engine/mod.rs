@@ -1,8 +1,9 @@
 //! From the kernel's event to our grip on the file.
 //!
-//! One thread sleeps in poll(2) on inotify, a wake-up descriptor and the mount table. It links what a rule matches at
-//! once and does nothing slow: scans of `/proc` run on a thread of their own ([`rescue`]), everything after a file
-//! has settled on the caller's. The caller gets [`Notice`]s and gives [`Command`]s.
+//! One thread sleeps in poll(2) on inotify, a wake-up descriptor and the mount table. It links what
+//! a rule matches at once and does nothing slow: scans of `/proc` run on a thread of their own
+//! ([`rescue`]), everything after a file has settled on the caller's. The caller gets [`Notice`]s
+//! and gives [`Command`]s.
 
 pub mod hold;
 mod inode;
@@ -46,8 +47,8 @@ pub enum Notice {
     Unwatched(Unwatched),
     /// We have a grip on a candidate.
     Held(Arc<Hold>),
-    /// A held file can be judged: it is finished, or it is still open but has stopped growing. It stays held until
-    /// [`Command::Done`] says what became of it.
+    /// A held file can be judged: it is finished, or it is still open but has stopped growing. It
+    /// stays held until [`Command::Done`] says what became of it.
     Settled {
         /// The file.
         hold: Arc<Hold>,
@@ -125,7 +126,8 @@ pub struct Options {
     pub configuration: Option<PathBuf>,
     /// `$XDG_RUNTIME_DIR`, where launchers of sandboxes leave their traces.
     pub runtime: Option<PathBuf>,
-    /// The program that keeps what has no name left ([`keeper`]): fisga itself, run with [`keeper::COMMAND`].
+    /// The program that keeps what has no name left ([`keeper`]): fisga itself, run with
+    /// [`keeper::COMMAND`].
     pub keeper: Option<PathBuf>,
     /// Tell every creation and removal.
     pub trace: bool,
@@ -138,7 +140,9 @@ pub enum EngineError {
     #[error("a rule's pattern")]
     Pattern(#[from] globset::Error),
     /// No inotify instance could be had.
-    #[error("inotify can't be used (sysctl fs.inotify.max_user_instances limits how many programs may)")]
+    #[error(
+        "inotify can't be used (sysctl fs.inotify.max_user_instances limits how many programs may)"
+    )]
     Inotify(#[source] io::Error),
     /// A system call that can't fail in health did.
     #[error("{call}")]
@@ -171,16 +175,22 @@ impl Engine {
     ///
     /// # Errors
     /// When a pattern doesn't parse or the kernel refuses inotify or a descriptor.
-    pub fn start(options: Options, notice: impl Fn(Notice) + Send + 'static) -> Result<Self, EngineError> {
+    pub fn start(
+        options: Options,
+        notice: impl Fn(Notice) + Send + 'static,
+    ) -> Result<Self, EngineError> {
         Self::with(options, Stagings::new(""), notice)
     }
 
-    /// Starts both threads for a trial beside a running fisga: its staging folders are its own, so neither takes
-    /// the other's files for its own of an earlier run.
+    /// Starts both threads for a trial beside a running fisga: its staging folders are its own, so
+    /// neither takes the other's files for its own of an earlier run.
     ///
     /// # Errors
     /// As [`Engine::start`].
-    pub fn trial(options: Options, notice: impl Fn(Notice) + Send + 'static) -> Result<Self, EngineError> {
+    pub fn trial(
+        options: Options,
+        notice: impl Fn(Notice) + Send + 'static,
+    ) -> Result<Self, EngineError> {
         Self::with(options, Stagings::new("-trial"), notice)
     }
 
@@ -189,20 +199,36 @@ impl Engine {
         stagings: Stagings,
         notice: impl Fn(Notice) + Send + 'static,
     ) -> Result<Self, EngineError> {
-        lease::ignore_breaks().map_err(|source| EngineError::System { call: "sigaction", source })?;
-        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
-            .map_err(|e| EngineError::System { call: "eventfd", source: e.into() })?;
+        lease::ignore_breaks().map_err(|source| EngineError::System {
+            call: "sigaction",
+            source,
+        })?;
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|e| {
+            EngineError::System {
+                call: "eventfd",
+                source: e.into(),
+            }
+        })?;
         let (inbox, messages) = mpsc::channel();
-        let handle = Handle { inbox, wake: Arc::new(wake), paused: Arc::default() };
+        let handle = Handle {
+            inbox,
+            wake: Arc::new(wake),
+            paused: Arc::default(),
+        };
         let (requests, asked) = mpsc::channel();
         let own = requests.clone();
         let core = thread::Core::new(options, stagings, requests, messages, &handle, notice)?;
         let answers = handle.clone();
         let scanner = spawn("rescue", move || {
-            rescue::run(&asked, own, |answer| answers.post(thread::Message::Answer(answer)));
+            rescue::run(&asked, own, |answer| {
+                answers.post(thread::Message::Answer(answer))
+            });
         })?;
         let engine = spawn("engine", move || core.run())?;
-        Ok(Self { handle, threads: vec![engine, scanner] })
+        Ok(Self {
+            handle,
+            threads: vec![engine, scanner],
+        })
     }
 
     /// A handle for commands.
@@ -238,14 +264,21 @@ impl Handle {
     }
 }
 
-fn spawn(name: &'static str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, EngineError> {
+fn spawn(
+    name: &'static str,
+    body: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, EngineError> {
     std::thread::Builder::new()
         .name(name.into())
         .spawn(body)
-        .map_err(|source| EngineError::System { call: "pthread_create", source })
+        .map_err(|source| EngineError::System {
+            call: "pthread_create",
+            source,
+        })
 }
 
-/// Raises the soft limit of open descriptors to the hard one: each held file takes one (getrlimit(2)).
+/// Raises the soft limit of open descriptors to the hard one: each held file takes one
+/// (getrlimit(2)).
 pub fn raise_descriptor_limit() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);

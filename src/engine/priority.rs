@@ -1,14 +1,19 @@
 //! Who may wait: the engine's thread has microseconds, a scan of `/proc` has not.
 
-/// Asks for a short time slice for the calling thread, so that the scheduler lets it run soon after it wakes. It gets
-/// no more processor time by that, and no privilege is needed (sched_setattr(2); since Linux 6.12 `sched_runtime`
-/// means the slice of a normal thread, older kernels ignore it).
+/// Asks for a short time slice for the calling thread, so that the scheduler lets it run soon after
+/// it wakes. It gets no more processor time by that, and no privilege is needed (sched_setattr(2);
+/// since Linux 6.12 `sched_runtime` means the slice of a normal thread, older kernels ignore it).
 pub(crate) fn wake_soon() {
     // The call sets the nice value too: it stays what it is.
     let nice = rustix::process::getpriority_process(None).unwrap_or_default();
-    let attributes = Attributes { size: SIZE, nice, runtime: SLICE, ..Attributes::default() };
-    // SAFETY: the kernel reads `size` bytes from a value that lives through the call; thread 0 is the caller. No safe
-    // crate offers the call.
+    let attributes = Attributes {
+        size: SIZE,
+        nice,
+        runtime: SLICE,
+        ..Attributes::default()
+    };
+    // SAFETY: the kernel reads `size` bytes from a value that lives through the call; thread 0 is
+    // the caller. No safe crate offers the call.
     #[allow(unsafe_code)]
     let result = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
     if result != 0 {
@@ -16,7 +21,8 @@ pub(crate) fn wake_soon() {
     }
 }
 
-/// Lets the calling thread stand back behind the others of its kind (setpriority(2): a thread's own on Linux).
+/// Lets the calling thread stand back behind the others of its kind (setpriority(2): a thread's own
+/// on Linux).
 pub(crate) fn stand_back() {
     if let Err(e) = rustix::process::setpriority_process(None, NICE) {
         tracing::debug!("setpriority: {e}");

@@ -46,11 +46,14 @@ pub fn survey() -> Survey {
     std::thread::scope(|scope| {
         let parts: Vec<_> = (1..width()).map(|_| scope.spawn(part)).collect();
         let own = part();
-        parts.into_iter().filter_map(|part| part.join().ok()).fold(own, |a, b| Survey {
-            processes: a.processes + b.processes,
-            descriptors: a.descriptors + b.descriptors,
-            unreadable: a.unreadable + b.unreadable,
-        })
+        parts
+            .into_iter()
+            .filter_map(|part| part.join().ok())
+            .fold(own, |a, b| Survey {
+                processes: a.processes + b.processes,
+                descriptors: a.descriptors + b.descriptors,
+                unreadable: a.unreadable + b.unreadable,
+            })
     })
 }
 
@@ -62,11 +65,16 @@ pub(super) struct Processes {
 
 impl Processes {
     pub(super) fn new() -> Self {
-        Self { all: all(), next: AtomicUsize::new(0) }
+        Self {
+            all: all(),
+            next: AtomicUsize::new(0),
+        }
     }
 
     pub(super) fn next(&self) -> Option<u32> {
-        self.all.get(self.next.fetch_add(1, Ordering::Relaxed)).copied()
+        self.all
+            .get(self.next.fetch_add(1, Ordering::Relaxed))
+            .copied()
     }
 
     pub(super) fn skip_all(&self) {
@@ -84,10 +92,20 @@ pub(super) fn split(link: &[u8]) -> Option<(&Path, &OsStr, bool)> {
     if link.first() != Some(&b'/') {
         return None;
     }
-    let (link, deleted) = link.strip_suffix(DELETED).map_or((link, false), |l| (l, true));
+    let (link, deleted) = link
+        .strip_suffix(DELETED)
+        .map_or((link, false), |l| (l, true));
     let slash = link.iter().rposition(|&b| b == b'/')?;
-    let folder = if slash == 0 { &link[..1] } else { &link[..slash] };
-    Some((Path::new(OsStr::from_bytes(folder)), OsStr::from_bytes(&link[slash + 1..]), deleted))
+    let folder = if slash == 0 {
+        &link[..1]
+    } else {
+        &link[..slash]
+    };
+    Some((
+        Path::new(OsStr::from_bytes(folder)),
+        OsStr::from_bytes(&link[slash + 1..]),
+        deleted,
+    ))
 }
 
 /// Calls `each` with the fd folder, the descriptor's name in it and the link's text.
@@ -116,15 +134,20 @@ pub(super) fn each_descriptor(
 /// All processes but this one, the youngest first.
 pub(super) fn all() -> Vec<u32> {
     let own = std::process::id();
-    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
-    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let Ok(entries) = std::fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    let pids = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let mut pids: Vec<u32> = pids.filter(|&pid| pid != own).collect();
     pids.sort_unstable_by(|a, b| b.cmp(a));
     pids
 }
 
 pub(super) fn is_ours(pid: u32) -> bool {
-    rustix::fs::stat(format!("/proc/{pid}")).is_ok_and(|s| s.st_uid == rustix::process::getuid().as_raw())
+    rustix::fs::stat(format!("/proc/{pid}"))
+        .is_ok_and(|s| s.st_uid == rustix::process::getuid().as_raw())
 }
 
 pub(super) fn in_other_namespace(pid: u32) -> bool {
@@ -143,7 +166,10 @@ mod tests {
             ("/tmp/Flash1 (deleted)", Some(("/tmp", "Flash1", true))),
             ("/tmp/Flash1", Some(("/tmp", "Flash1", false))),
             ("/x", Some(("/", "x", false))),
-            ("/var/tmp/#1234 (deleted)", Some(("/var/tmp", "#1234", true))),
+            (
+                "/var/tmp/#1234 (deleted)",
+                Some(("/var/tmp", "#1234", true)),
+            ),
             ("socket:[1]", None),
             ("", None),
         ];

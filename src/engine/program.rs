@@ -1,4 +1,5 @@
-//! What the program is called that a process belongs to: a browser's helper process is nobody's name for it.
+//! What the program is called that a process belongs to: a browser's helper process is nobody's
+//! name for it.
 
 use std::path::{Path, PathBuf};
 
@@ -26,15 +27,21 @@ pub(crate) fn name(pid: u32) -> String {
 
 /// Up from helper to helper: as long as the parent lies in the same folder of its own.
 fn climb(pid: u32, read: impl Fn(u32) -> Option<Process>) -> String {
-    let Some(mut process) = read(pid) else { return String::new() };
+    let Some(mut process) = read(pid) else {
+        return String::new();
+    };
     for _ in 0..MOST {
         if keeper::is_keeper(&process.comm) {
             break;
         }
-        let Some(parent) = Some(process.parent).filter(|&pid| pid > 1).and_then(&read) else { break };
+        let Some(parent) = Some(process.parent).filter(|&pid| pid > 1).and_then(&read) else {
+            break;
+        };
         let together = |a: &Path, b: &Path| {
             a.parent() == b.parent()
-                && !a.parent().is_some_and(|dir| SHARED.iter().any(|shared| dir == *shared))
+                && !a
+                    .parent()
+                    .is_some_and(|dir| SHARED.iter().any(|shared| dir == *shared))
         };
         let same = matches!((&process.exe, &parent.exe), (Some(a), Some(b)) if together(a, b));
         if !same && !HELPERS.contains(&process.comm.as_str()) {
@@ -52,7 +59,11 @@ fn read(pid: u32) -> Option<Process> {
     let (_, comm) = before.split_once('(')?;
     let parent = after.split_ascii_whitespace().nth(1)?.parse().ok()?;
     let exe = std::fs::read_link(format!("/proc/{pid}/exe")).ok();
-    Some(Process { parent, comm: comm.into(), exe })
+    Some(Process {
+        parent,
+        comm: comm.into(),
+        exe,
+    })
 }
 
 #[cfg(test)]
@@ -64,17 +75,36 @@ mod tests {
         let table: [(u32, u32, &str, &str); 9] = [
             (2, 1, "gnome-shell", "/usr/bin/gnome-shell"),
             (10, 2, "firefox-esr", "/usr/lib/firefox-esr/firefox-esr"),
-            (11, 10, "Isolated Web Co", "/usr/lib/firefox-esr/firefox-esr"),
+            (
+                11,
+                10,
+                "Isolated Web Co",
+                "/usr/lib/firefox-esr/firefox-esr",
+            ),
             (20, 2, "MiniBrowser", "/usr/lib/webkit2gtk-4.1/MiniBrowser"),
-            (21, 20, "WebKitWebProces", "/usr/lib/webkit2gtk-4.1/WebKitWebProcess"),
+            (
+                21,
+                20,
+                "WebKitWebProces",
+                "/usr/lib/webkit2gtk-4.1/WebKitWebProcess",
+            ),
             (30, 2, "epiphany", "/usr/bin/epiphany"),
             (31, 30, "bwrap", "/usr/bin/bwrap"),
-            (32, 31, "WebKitWebProces", "/usr/lib/webkit2gtk-4.1/WebKitWebProcess"),
+            (
+                32,
+                31,
+                "WebKitWebProces",
+                "/usr/lib/webkit2gtk-4.1/WebKitWebProcess",
+            ),
             (40, 2, "mpv", "/usr/bin/mpv"),
         ];
         let read = |pid| {
             let (_, parent, comm, exe) = table.iter().find(|row| row.0 == pid)?;
-            Some(Process { parent: *parent, comm: (*comm).into(), exe: Some((*exe).into()) })
+            Some(Process {
+                parent: *parent,
+                comm: (*comm).into(),
+                exe: Some((*exe).into()),
+            })
         };
         let cases = [
             (10, "firefox-esr"),

@@ -1,12 +1,13 @@
-//! The rescue: where the link came too late, some process still has the file open, and `/proc/PID/fd/N` leads to it.
+//! The rescue: where the link came too late, some process still has the file open, and
+//! `/proc/PID/fd/N` leads to it.
 //!
-//! One scan of all processes takes tens of milliseconds, so it is shared by as many threads as there are processors,
-//! and serves everything that waits when it begins. Most hidden files come from a process that was caught before:
-//! those are looked into at once for every request, in the middle of a scan too, which costs far less than a
-//! millisecond.
+//! One scan of all processes takes tens of milliseconds, so it is shared by as many threads as
+//! there are processors, and serves everything that waits when it begins. Most hidden files come
+//! from a process that was caught before: those are looked into at once for every request, in the
+//! middle of a scan too, which costs far less than a millisecond.
 //!
-//! A file is known by the last component of the link's text, since the same file reads differently in another
-//! mount namespace; device, owner, and folder or age are compared before it is taken.
+//! A file is known by the last component of the link's text, since the same file reads differently
+//! in another mount namespace; device, owner, and folder or age are compared before it is taken.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -44,7 +45,11 @@ pub(crate) enum Request {
     /// A file that was created under this name and is gone.
     Lost(Wanted),
     /// Who has this file open, and is anyone writing?
-    Who { ticket: u64, name: OsString, inode: Inode },
+    Who {
+        ticket: u64,
+        name: OsString,
+        inode: Inode,
+    },
     /// Everything that is open now in these folders.
     Open { folders: Folders, asked: bool },
     /// Private `/tmp` and `/var/tmp` of sandboxes.
@@ -71,12 +76,21 @@ pub(crate) type Folders = Arc<dyn Fn(&Path, &OsStr) -> bool + Send + Sync>;
 pub(crate) enum Answer {
     /// Open files for the ticket: one name can be used again and again, so there may be several.
     Found { ticket: u64, caught: Vec<Caught> },
-    /// Everything was looked at and nobody has it open (any more); so many processes could not be read.
+    /// Everything was looked at and nobody has it open (any more); so many processes could not be
+    /// read.
     Gone { ticket: u64, unreadable: usize },
     /// Who has it open; whether for writing.
-    Who { ticket: u64, producer: Option<Producer>, written: bool },
+    Who {
+        ticket: u64,
+        producer: Option<Producer>,
+        written: bool,
+    },
     /// One open file that concerns us.
-    Open { folder: PathBuf, name: OsString, caught: Caught },
+    Open {
+        folder: PathBuf,
+        name: OsString,
+        caught: Caught,
+    },
     /// All open files were told; whether the user had asked.
     OpenDone { asked: bool },
     /// A sandbox's private folder, open, with its path as the kernel tells it.
@@ -100,7 +114,13 @@ impl Caught {
     fn from(process: &Producer, file: File, inode: Inode) -> Self {
         let (pid, orphan) = (process.pid, keeper::is_orphan(&process.name));
         let producer = (!keeper::is_keeper(&process.name)).then(|| process.clone());
-        Self { file, inode, producer, pid, orphan }
+        Self {
+            file,
+            inode,
+            producer,
+            pid,
+            orphan,
+        }
     }
 }
 
@@ -133,8 +153,14 @@ pub(crate) type Requests = Sender<Message>;
 
 /// The thread: sleeps until something is asked or found.
 pub(crate) fn run(inbox: &Receiver<Message>, own: Requests, answer: impl Fn(Answer)) {
-    let mut scanner =
-        Scanner { answer, own, known: Vec::new(), lost: HashMap::new(), who: Vec::new(), round: None };
+    let mut scanner = Scanner {
+        answer,
+        own,
+        known: Vec::new(),
+        lost: HashMap::new(),
+        who: Vec::new(),
+        round: None,
+    };
     // A file that is kept open for a few milliseconds is caught in them, or not.
     priority::wake_soon();
     while let Ok(message) = inbox.recv() {
@@ -161,9 +187,10 @@ struct Waiting {
     wanted: Wanted,
     /// A full scan began after it was asked for.
     in_round: bool,
-    /// A full scan did not find it. A descriptor that one process hands to another (unix(7), SCM_RIGHTS) is nobody's on
-    /// its way, and may move from a process that the scan has still to come to to one behind it; Firefox does so with
-    /// every file. Only what a second scan misses too is gone.
+    /// A full scan did not find it. A descriptor that one process hands to another (unix(7),
+    /// SCM_RIGHTS) is nobody's on its way, and may move from a process that the scan has still to
+    /// come to to one behind it; Firefox does so with every file. Only what a second scan misses
+    /// too is gone.
     missed: bool,
 }
 
@@ -197,11 +224,28 @@ impl<A: Fn(Answer)> Scanner<A> {
     fn take(&mut self, request: Request) {
         match request {
             Request::Lost(wanted) => {
-                let waiting = Waiting { in_round: false, missed: false, wanted };
-                self.lost.entry(waiting.wanted.name.clone()).or_default().push(waiting);
+                let waiting = Waiting {
+                    in_round: false,
+                    missed: false,
+                    wanted,
+                };
+                self.lost
+                    .entry(waiting.wanted.name.clone())
+                    .or_default()
+                    .push(waiting);
             }
-            Request::Who { ticket, name, inode } => {
-                self.who.push(Asked { ticket, name, inode, producer: None, in_round: false });
+            Request::Who {
+                ticket,
+                name,
+                inode,
+            } => {
+                self.who.push(Asked {
+                    ticket,
+                    name,
+                    inode,
+                    producer: None,
+                    in_round: false,
+                });
             }
             Request::Open { folders, asked } => {
                 self.open_files(&folders);
@@ -212,7 +256,11 @@ impl<A: Fn(Answer)> Scanner<A> {
     }
 
     fn names(&self) -> HashSet<OsString> {
-        self.lost.keys().chain(self.who.iter().map(|asked| &asked.name)).cloned().collect()
+        self.lost
+            .keys()
+            .chain(self.who.iter().map(|asked| &asked.name))
+            .cloned()
+            .collect()
     }
 
     fn known_processes(&mut self) {
@@ -227,13 +275,17 @@ impl<A: Fn(Answer)> Scanner<A> {
         }
     }
 
-    /// Begins a full scan if somebody waits and none is under way. What waits now is answered when it ends.
+    /// Begins a full scan if somebody waits and none is under way. What waits now is answered when
+    /// it ends.
     fn next_round(&mut self) {
         let names = self.names();
         if names.is_empty() || self.round.is_some() {
             return;
         }
-        self.lost.values_mut().flatten().for_each(|w| w.in_round = true);
+        self.lost
+            .values_mut()
+            .flatten()
+            .for_each(|w| w.in_round = true);
         self.who.iter_mut().for_each(|w| w.in_round = true);
         let (names, processes) = (Arc::new(names), Arc::new(Processes::new()));
         let spawn = |_| {
@@ -244,13 +296,20 @@ impl<A: Fn(Answer)> Scanner<A> {
             };
             std::thread::Builder::new().name("scan".into()).spawn(body)
         };
-        let threads: Vec<_> = (0..processes::width()).filter_map(|n| spawn(n).ok()).collect();
+        let threads: Vec<_> = (0..processes::width())
+            .filter_map(|n| spawn(n).ok())
+            .collect();
         let running = threads.len();
         if running == 0 {
             // No thread to be had: then here.
             scan(&names, &processes, &self.own);
         }
-        self.round = Some(Round { threads, running: running.max(1), unreadable: 0, processes });
+        self.round = Some(Round {
+            threads,
+            running: running.max(1),
+            unreadable: 0,
+            processes,
+        });
     }
 
     fn scanned(&mut self, unreadable: usize) {
@@ -262,17 +321,27 @@ impl<A: Fn(Answer)> Scanner<A> {
         }
         let unreadable = round.unreadable;
         self.end_round();
-        let gone: Vec<_> =
-            self.lost.values_mut().flat_map(|all| all.extract_if(.., |w| w.in_round && w.missed)).collect();
+        let gone: Vec<_> = self
+            .lost
+            .values_mut()
+            .flat_map(|all| all.extract_if(.., |w| w.in_round && w.missed))
+            .collect();
         for waiting in self.lost.values_mut().flatten().filter(|w| w.in_round) {
             (waiting.in_round, waiting.missed) = (false, true);
         }
         self.lost.retain(|_, all| !all.is_empty());
         for waiting in gone {
-            (self.answer)(Answer::Gone { ticket: waiting.wanted.ticket, unreadable });
+            (self.answer)(Answer::Gone {
+                ticket: waiting.wanted.ticket,
+                unreadable,
+            });
         }
         for asked in self.who.extract_if(.., |w| w.in_round) {
-            (self.answer)(Answer::Who { ticket: asked.ticket, producer: asked.producer, written: false });
+            (self.answer)(Answer::Who {
+                ticket: asked.ticket,
+                producer: asked.producer,
+                written: false,
+            });
         }
     }
 
@@ -303,13 +372,21 @@ impl<A: Fn(Answer)> Scanner<A> {
                     }
                 }
             }
-            for asked in self.who.iter_mut().filter(|asked| asked.inode == seen.inode && !keeper) {
+            for asked in self
+                .who
+                .iter_mut()
+                .filter(|asked| asked.inode == seen.inode && !keeper)
+            {
                 if seen.writes || asked.producer.is_none() {
                     asked.producer = Some(seen.process.clone());
                 }
                 if seen.writes {
                     let (ticket, producer) = (asked.ticket, asked.producer.take());
-                    (self.answer)(Answer::Who { ticket, producer, written: true });
+                    (self.answer)(Answer::Who {
+                        ticket,
+                        producer,
+                        written: true,
+                    });
                     asked.ticket = 0;
                 }
             }
@@ -345,7 +422,9 @@ impl<A: Fn(Answer)> Scanner<A> {
         let mut seen = HashSet::new();
         for pid in processes::all() {
             let _ = each_descriptor(pid, |fds, fd, link| {
-                let Some((folder, name, _)) = split(link) else { return };
+                let Some((folder, name, _)) = split(link) else {
+                    return;
+                };
                 if !concerns(folder, name) {
                     return;
                 }
@@ -353,7 +432,11 @@ impl<A: Fn(Answer)> Scanner<A> {
                     && seen.insert(inode)
                 {
                     let caught = Caught::from(&identify(pid), file, inode);
-                    (self.answer)(Answer::Open { folder: folder.into(), name: name.into(), caught });
+                    (self.answer)(Answer::Open {
+                        folder: folder.into(),
+                        name: name.into(),
+                        caught,
+                    });
                 }
             });
         }
@@ -361,11 +444,16 @@ impl<A: Fn(Answer)> Scanner<A> {
 
     fn sandboxes(&self) {
         let mut seen = HashSet::new();
-        for pid in processes::all().into_iter().filter(|&pid| is_ours(pid) && in_other_namespace(pid)) {
+        for pid in processes::all()
+            .into_iter()
+            .filter(|&pid| is_ours(pid) && in_other_namespace(pid))
+        {
             for folder in ["tmp", "var/tmp"] {
                 let root = PathBuf::from(format!("/proc/{pid}/root/{folder}"));
                 let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-                let Ok(dir) = openat(CWD, &root, flags, Mode::empty()) else { continue };
+                let Ok(dir) = openat(CWD, &root, flags, Mode::empty()) else {
+                    continue;
+                };
                 if inode(&dir).is_ok_and(|inode| seen.insert(inode)) {
                     (self.answer)(Answer::Sandbox { dir, root });
                 }
@@ -375,8 +463,9 @@ impl<A: Fn(Answer)> Scanner<A> {
 }
 
 impl Seen {
-    /// Whether it is the file that was created there. In another mount namespace its path reads differently; then its
-    /// name has to be gone, as it is where we looked, and it has to be as young.
+    /// Whether it is the file that was created there. In another mount namespace its path reads
+    /// differently; then its name has to be gone, as it is where we looked, and it has to be as
+    /// young.
     fn is(&self, wanted: &Wanted) -> bool {
         let elsewhere = || {
             self.deleted
@@ -387,7 +476,11 @@ impl Seen {
     }
 
     fn caught(&self) -> io::Result<Caught> {
-        Ok(Caught::from(&self.process, self.file.try_clone()?, self.inode))
+        Ok(Caught::from(
+            &self.process,
+            self.file.try_clone()?,
+            self.inode,
+        ))
     }
 }
 
@@ -408,18 +501,31 @@ fn scan(names: &HashSet<OsString>, processes: &Processes, own: &Requests) {
 fn look_into(pid: u32, names: &HashSet<OsString>) -> rustix::io::Result<Vec<Seen>> {
     let mut all: Vec<Seen> = Vec::new();
     each_descriptor(pid, |fds, fd, link| {
-        let Some((folder, name, deleted)) = split(link) else { return };
+        let Some((folder, name, deleted)) = split(link) else {
+            return;
+        };
         if !names.contains(name) {
             return;
         }
-        let Ok((file, inode)) = open_magic(fds, fd) else { return };
+        let Ok((file, inode)) = open_magic(fds, fd) else {
+            return;
+        };
         // The link's own mode says how it was opened (proc(5)).
-        let writes = statat(fds, fd, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|s| s.st_mode & 0o200 != 0);
+        let writes =
+            statat(fds, fd, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|s| s.st_mode & 0o200 != 0);
         match all.iter_mut().find(|seen| seen.inode == inode) {
             Some(seen) => seen.writes |= writes,
             None => {
                 let (process, folder, name) = (identify(pid), folder.to_owned(), name.to_owned());
-                all.push(Seen { process, folder, name, deleted, writes, file, inode });
+                all.push(Seen {
+                    process,
+                    folder,
+                    name,
+                    deleted,
+                    writes,
+                    file,
+                    inode,
+                });
             }
         }
     })?;
@@ -428,5 +534,9 @@ fn look_into(pid: u32, names: &HashSet<OsString>) -> rustix::io::Result<Vec<Seen
 
 fn identify(pid: u32) -> Producer {
     let name = super::program::name(pid);
-    Producer { pid, name, family: Family::of(pid) }
+    Producer {
+        pid,
+        name,
+        family: Family::of(pid),
+    }
 }

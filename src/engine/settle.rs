@@ -1,24 +1,26 @@
 //! Pure: when is a held file finished? Time is an argument; events only say when to look.
 //!
-//! A look tells whether anyone has the file open for writing ([`Writers`], from the lease), whether it still has a
-//! name outside staging, and a [`Stamp`] that changes with the content. The answer is a [`Step`].
+//! A look tells whether anyone has the file open for writing ([`Writers`], from the lease), whether
+//! it still has a name outside staging, and a [`Stamp`] that changes with the content. The answer
+//! is a [`Step`].
 
 use std::time::{Duration, Instant};
 
 /// A file that still has a name may be opened again: so long after the last change nobody did.
 pub const GRACE: Duration = Duration::from_secs(1);
-/// An empty file with a name: its producer may yet come back to it (Firefox closes once before writing a byte).
+/// An empty file with a name: its producer may yet come back to it (Firefox closes once before
+/// writing a byte).
 pub const EMPTY: Duration = Duration::from_secs(60);
 /// A file that is open for writing and has not changed for so long is worth a look inside.
 pub const QUIET: Duration = Duration::from_secs(2);
-/// A growing file of pieces is worth a look that often: what the browser takes out of it again must be copied before.
-/// Chromium writes 32 KiB at a time: at 20 Mbit/s that is every 13 ms.
+/// A growing file of pieces is worth a look that often: what the browser takes out of it again must
+/// be copied before. Chromium writes 32 KiB at a time: at 20 Mbit/s that is every 13 ms.
 pub const OFTEN: Duration = Duration::from_millis(10);
 /// Where the lease can't tell, so long without a change before `/proc` is asked who writes.
 pub const UNSURE: Duration = Duration::from_secs(10);
 
-/// The kernel tells of a close before it counts a writer less (`__fput` in Linux's fs/file_table.c; on a busy machine
-/// another task runs in between): who writes so soon after a close may be gone.
+/// The kernel tells of a close before it counts a writer less (`__fput` in Linux's fs/file_table.c;
+/// on a busy machine another task runs in between): who writes so soon after a close may be gone.
 pub const CLOSING: Duration = Duration::from_secs(1);
 /// The first look after a close that found a writer; each next one after twice the time.
 const SOON: Duration = Duration::from_millis(1);
@@ -80,7 +82,8 @@ pub enum Manner {
     Player,
     /// A cache entry: whole at each close, as long as nobody opens it again.
     Entry,
-    /// A cache entry that is appended to and emptied while it is open: looked at also while it grows.
+    /// A cache entry that is appended to and emptied while it is open: looked at also while it
+    /// grows.
     Growing,
 }
 
@@ -101,7 +104,14 @@ pub struct Settle {
 impl Settle {
     /// A file held at `now` with this content.
     pub fn new(manner: Manner, stamp: Stamp, now: Instant) -> Self {
-        Self { manner, stamp, changed: now, since: now, judged: false, closed: (now, LATER) }
+        Self {
+            manner,
+            stamp,
+            changed: now,
+            since: now,
+            judged: false,
+            closed: (now, LATER),
+        }
     }
 
     /// Whether changes are worth an event each, or only the close is.
@@ -161,7 +171,9 @@ impl Settle {
         let step = match writers {
             _ if self.judged => return Step::Sleep,
             Writers::None => Step::Finished,
-            Writers::Some if self.manner == Manner::Growing && now >= self.since + OFTEN => Step::Quiet,
+            Writers::Some if self.manner == Manner::Growing && now >= self.since + OFTEN => {
+                Step::Quiet
+            }
             Writers::Some if self.manner == Manner::Growing => Step::LookAt(self.since + OFTEN),
             Writers::Some => Step::Sleep,
             Writers::Unknown => self.after(GRACE, now, Step::Finished),
@@ -183,20 +195,44 @@ mod tests {
     const NONE: Writers = Writers::None;
     const SOME: Writers = Writers::Some;
 
-    /// The kernel counts a writer less only after it told of the close: no event follows, so it is looked again.
+    /// The kernel counts a writer less only after it told of the close: no event follows, so it is
+    /// looked again.
     #[test]
     fn a_close_that_is_not_counted_yet() {
         let ms = Duration::from_millis;
         let start = Instant::now();
-        let look = |writers, size| Look { writers, named: false, stamp: Stamp { size, modified: (0, 0) } };
+        let look = |writers, size| Look {
+            writers,
+            named: false,
+            stamp: Stamp {
+                size,
+                modified: (0, 0),
+            },
+        };
         let (some, none) = (look(SOME, 9), look(NONE, 9));
         for manner in [Manner::Player, Manner::Entry] {
             let mut settle = Settle::new(manner, some.stamp, start);
             settle.closed(start);
-            assert_eq!(settle.step(some, start), Step::LookAt(start + ms(1)), "{manner:?}");
-            assert_eq!(settle.step(some, start + ms(1)), Step::LookAt(start + ms(2)), "{manner:?}");
-            assert_eq!(settle.step(some, start + ms(2)), Step::LookAt(start + ms(4)), "{manner:?}");
-            assert_eq!(settle.step(none, start + ms(4)), Step::Finished, "{manner:?}");
+            assert_eq!(
+                settle.step(some, start),
+                Step::LookAt(start + ms(1)),
+                "{manner:?}"
+            );
+            assert_eq!(
+                settle.step(some, start + ms(1)),
+                Step::LookAt(start + ms(2)),
+                "{manner:?}"
+            );
+            assert_eq!(
+                settle.step(some, start + ms(2)),
+                Step::LookAt(start + ms(4)),
+                "{manner:?}"
+            );
+            assert_eq!(
+                settle.step(none, start + ms(4)),
+                Step::Finished,
+                "{manner:?}"
+            );
         }
         // A second writer is one, and what is held has one as a rule: the looks end.
         for (closed, first, expected) in [(true, 1, 11), (false, 500, 2)] {
@@ -237,7 +273,13 @@ mod tests {
         use Want::*;
         type Story = (&'static str, &'static [(f64, Writers, bool, u64, Want)]);
         let stories: &[Story] = &[
-            ("hidden, written, closed", &[(0.0, SOME, false, 0, Sleep), (3.0, NONE, false, 9, Finished)]),
+            (
+                "hidden, written, closed",
+                &[
+                    (0.0, SOME, false, 0, Sleep),
+                    (3.0, NONE, false, 9, Finished),
+                ],
+            ),
             (
                 "closed once before a byte was written, then written",
                 &[
@@ -248,7 +290,10 @@ mod tests {
             ),
             (
                 "closed by a producer that keeps the name",
-                &[(0.0, NONE, true, 9, At(1.0)), (1.0, NONE, true, 9, Finished)],
+                &[
+                    (0.0, NONE, true, 9, At(1.0)),
+                    (1.0, NONE, true, 9, Finished),
+                ],
             ),
             (
                 "reopened within the grace and appended to",
@@ -271,10 +316,19 @@ mod tests {
                     (99.0, NONE, false, 31, Finished),
                 ],
             ),
-            ("empty and left behind", &[(0.0, NONE, true, 0, At(60.0)), (60.0, NONE, true, 0, Finished)]),
+            (
+                "empty and left behind",
+                &[
+                    (0.0, NONE, true, 0, At(60.0)),
+                    (60.0, NONE, true, 0, Finished),
+                ],
+            ),
             (
                 "no leases on this file system",
-                &[(0.0, Unknown, true, 9, At(10.0)), (10.0, Unknown, true, 9, Ask)],
+                &[
+                    (0.0, Unknown, true, 9, At(10.0)),
+                    (10.0, Unknown, true, 9, Ask),
+                ],
             ),
             (
                 "entry: judged at each close, and once for each content",
@@ -307,12 +361,28 @@ mod tests {
                 _ if story.starts_with("growing: ") => Manner::Growing,
                 _ => Manner::Player,
             };
-            let mut settle = Settle::new(manner, Stamp { size: looks[0].3, modified: (0, 0) }, start);
+            let mut settle = Settle::new(
+                manner,
+                Stamp {
+                    size: looks[0].3,
+                    modified: (0, 0),
+                },
+                start,
+            );
             settle.closed.0 -= CLOSING;
             for (i, (at, writers, named, size, want)) in looks.iter().enumerate() {
-                let stamp = Stamp { size: *size, modified: (0, 0) };
-                let got = match settle.step(Look { writers: *writers, named: *named, stamp }, start + s(*at))
-                {
+                let stamp = Stamp {
+                    size: *size,
+                    modified: (0, 0),
+                };
+                let got = match settle.step(
+                    Look {
+                        writers: *writers,
+                        named: *named,
+                        stamp,
+                    },
+                    start + s(*at),
+                ) {
                     Step::LookAt(t) => At(((t - start).as_secs_f64() * 1000.0).round() / 1000.0),
                     Step::Sleep => Sleep,
                     Step::Quiet => Quiet,

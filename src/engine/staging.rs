@@ -1,9 +1,9 @@
 //! Staging: a folder of ours on the candidate's own mount, where hard links to held files lie.
 //!
-//! A link works within one mount only: even a bind mount of the same file system gives EXDEV (link(2)), so folders
-//! are kept by mount id (statx(2), STATX_MNT_ID). The name of a staged file says where it came from, so that the
-//! next start knows what a crash left behind without a second file that could be out of step:
-//! `MILLISECONDS-COUNT@RULE@NAME`.
+//! A link works within one mount only: even a bind mount of the same file system gives EXDEV
+//! (link(2)), so folders are kept by mount id (statx(2), STATX_MNT_ID). The name of a staged file
+//! says where it came from, so that the next start knows what a crash left behind without a second
+//! file that could be out of step: `MILLISECONDS-COUNT@RULE@NAME`.
 
 use std::{
     collections::HashMap,
@@ -22,8 +22,8 @@ use std::{
 
 use rustix::{
     fs::{
-        AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, StatxFlags, flock, fstat, linkat, mkdirat,
-        openat, renameat, statat, statx, unlinkat,
+        AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, StatxFlags, flock, fstat,
+        linkat, mkdirat, openat, renameat, statat, statx, unlinkat,
     },
     io::Errno,
 };
@@ -72,9 +72,9 @@ pub struct Origin {
 }
 
 impl Staging {
-    /// Opens the staging folder in `parent`, making it if need be: a real folder, ours, closed to others.
-    /// In a folder that others may write to, somebody may sit on the name: then the next one is tried. The `label`
-    /// keeps apart what must not meet; usually it is empty.
+    /// Opens the staging folder in `parent`, making it if need be: a real folder, ours, closed to
+    /// others. In a folder that others may write to, somebody may sit on the name: then the next
+    /// one is tried. The `label` keeps apart what must not meet; usually it is empty.
     ///
     /// # Errors
     /// With the folder's path, when it can't be made or opened.
@@ -89,21 +89,34 @@ impl Staging {
             let path = parent.join(name);
             match mkdirat(CWD, &path, Mode::RWXU) {
                 Ok(()) | Err(Errno::EXIST) => {}
-                Err(e) => return Err(StagingError { path: parent.into(), source: e.into() }),
+                Err(e) => {
+                    return Err(StagingError {
+                        path: parent.into(),
+                        source: e.into(),
+                    });
+                }
             }
             match open_own(&path, uid) {
                 Ok(dir) => return Ok(Self { dir, path }),
                 Err(e) => last = e,
             }
         }
-        Err(StagingError { path: parent.into(), source: last.into() })
+        Err(StagingError {
+            path: parent.into(),
+            source: last.into(),
+        })
     }
 
     /// Hard-links `name` in `from` as `staged`: the fast path, one system call.
     ///
     /// # Errors
     /// What linkat(2) returns: ENOENT when the name is gone already.
-    pub fn link(&self, from: BorrowedFd<'_>, name: &OsStr, staged: &OsStr) -> rustix::io::Result<()> {
+    pub fn link(
+        &self,
+        from: BorrowedFd<'_>,
+        name: &OsStr,
+        staged: &OsStr,
+    ) -> rustix::io::Result<()> {
         linkat(from, name, &self.dir, staged, AtFlags::empty())
     }
 
@@ -112,16 +125,24 @@ impl Staging {
     /// # Errors
     /// What linkat(2) returns: ENOENT for a nameless file, EXDEV on another mount.
     pub fn link_open(&self, file: &File, staged: &OsStr) -> rustix::io::Result<()> {
-        linkat(CWD, super::inode::fd_path(file), &self.dir, staged, AtFlags::SYMLINK_FOLLOW)
+        linkat(
+            CWD,
+            super::inode::fd_path(file),
+            &self.dir,
+            staged,
+            AtFlags::SYMLINK_FOLLOW,
+        )
     }
 
-    /// Copies an open file in, holes kept, so that `staged` appears with all of it (rename(2) after fsync(2)).
+    /// Copies an open file in, holes kept, so that `staged` appears with all of it (rename(2) after
+    /// fsync(2)).
     ///
     /// # Errors
     /// What reading, writing or renaming returns; nothing is left then.
     pub fn copy_in(&self, file: &File, staged: &OsStr) -> io::Result<()> {
         let draft = OsString::from(format!("draft-{}", std::process::id()));
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let copy = File::from(openat(&self.dir, &draft, flags, Mode::RUSR | Mode::WUSR)?);
         let written = copy_data(file, &copy).and_then(|()| copy.sync_all());
         let renamed = written.and_then(|()| Ok(renameat(&self.dir, &draft, &self.dir, staged)?));
@@ -131,7 +152,8 @@ impl Staging {
         renamed
     }
 
-    /// Opens a staged file for reading; whatever isn't a regular file of ours is refused with EPERM.
+    /// Opens a staged file for reading; whatever isn't a regular file of ours is refused with
+    /// EPERM.
     ///
     /// # Errors
     /// What fstatat(2) and openat(2) return.
@@ -153,14 +175,14 @@ impl Staging {
         unlinkat(&self.dir, staged, AtFlags::empty())
     }
 
-    /// Locks the folder for as long as it is open; false when another fisga that runs has it (flock(2)). What lies in
-    /// it is that one's then.
+    /// Locks the folder for as long as it is open; false when another fisga that runs has it
+    /// (flock(2)). What lies in it is that one's then.
     pub fn is_ours_alone(&self) -> bool {
         flock(&self.dir, FlockOperation::NonBlockingLockExclusive).is_ok()
     }
 
-    /// Whether somebody removed the folder: cleaners of temporary folders do that when it is empty for long
-    /// (tmpfiles.d(5), "Age"). Nothing can be linked into it then.
+    /// Whether somebody removed the folder: cleaners of temporary folders do that when it is empty
+    /// for long (tmpfiles.d(5), "Age"). Nothing can be linked into it then.
     pub fn is_gone(&self) -> bool {
         fstat(&self.dir).is_ok_and(|stat| stat.st_nlink == 0)
     }
@@ -213,7 +235,11 @@ fn open_own(path: &Path, uid: u32) -> rustix::io::Result<OwnedFd> {
     let dir = openat(CWD, path, flags, Mode::empty())?;
     let stat = fstat(&dir)?;
     let own = stat.st_uid == uid && FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-    if own && stat.st_mode & 0o077 == 0 { Ok(dir) } else { Err(Errno::PERM) }
+    if own && stat.st_mode & 0o077 == 0 {
+        Ok(dir)
+    } else {
+        Err(Errno::PERM)
+    }
 }
 
 /// A staged name, made where microseconds count: without an allocation.
@@ -224,16 +250,27 @@ pub struct StagedName {
 }
 
 impl StagedName {
-    /// The name of a file that was held `at` this time by this rule; `count` keeps names of the same millisecond apart.
+    /// The name of a file that was held `at` this time by this rule; `count` keeps names of the
+    /// same millisecond apart.
     pub fn new(at: SystemTime, count: u64, rule: &str, name: &OsStr) -> Self {
-        let mut staged = Self { bytes: [0; NAME_MAX], len: 0 };
-        let millis = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let mut staged = Self {
+            bytes: [0; NAME_MAX],
+            len: 0,
+        };
+        let millis = at
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_millis();
         staged.number(u64::try_from(millis).unwrap_or(u64::MAX));
         staged.push(b"-");
         staged.number(count);
         staged.push(b"@");
         for byte in rule.bytes().take(64) {
-            staged.push(&[if matches!(byte, b'/' | b'@' | 0) { b'_' } else { byte }]);
+            staged.push(&[if matches!(byte, b'/' | b'@' | 0) {
+                b'_'
+            } else {
+                byte
+            }]);
         }
         staged.push(b"@");
         staged.push(name.as_bytes());
@@ -270,7 +307,9 @@ impl AsRef<OsStr> for StagedName {
 impl Origin {
     /// The staged name; `count` keeps names of the same millisecond apart.
     pub fn encode(&self, count: u64) -> OsString {
-        StagedName::new(self.at, count, &self.rule, &self.name).as_ref().to_owned()
+        StagedName::new(self.at, count, &self.rule, &self.name)
+            .as_ref()
+            .to_owned()
     }
 
     /// Reads a staged name back; nothing for a file that isn't a staged one.
@@ -297,11 +336,15 @@ pub struct Stagings {
 impl Stagings {
     /// None yet; `label` is part of all their names.
     pub fn new(label: &'static str) -> Self {
-        Self { label, by_mount: HashMap::new() }
+        Self {
+            label,
+            by_mount: HashMap::new(),
+        }
     }
 
-    /// The staging folder for files in `folder` (open, at `path`): the library's when it is on the same mount, so
-    /// that a finished file needs no copy; else in the nearest folder above that outlives `folder`.
+    /// The staging folder for files in `folder` (open, at `path`): the library's when it is on the
+    /// same mount, so that a finished file needs no copy; else in the nearest folder above that
+    /// outlives `folder`.
     ///
     /// # Errors
     /// When none can be made there.
@@ -311,14 +354,21 @@ impl Stagings {
         path: &Path,
         library: &Path,
     ) -> Result<Arc<Staging>, StagingError> {
-        let mount = mount_id(folder, "").map_err(|e| StagingError { path: path.into(), source: e.into() })?;
+        let mount = mount_id(folder, "").map_err(|e| StagingError {
+            path: path.into(),
+            source: e.into(),
+        })?;
         if let Some(staging) = self.by_mount.get(&mount) {
             return Ok(staging.clone());
         }
-        let parent =
-            if mount_id(CWD, library).is_ok_and(|m| m == mount) { library } else { enduring(path, mount) };
-        let staging =
-            Arc::new(Staging::open(parent, self.label).or_else(|_| Staging::open(path, self.label))?);
+        let parent = if mount_id(CWD, library).is_ok_and(|m| m == mount) {
+            library
+        } else {
+            enduring(path, mount)
+        };
+        let staging = Arc::new(
+            Staging::open(parent, self.label).or_else(|_| Staging::open(path, self.label))?,
+        );
         self.by_mount.insert(mount, staging.clone());
         Ok(staging)
     }
@@ -333,9 +383,14 @@ impl Stagings {
         self.by_mount.values()
     }
 
-    /// Removes the folders that are empty and that no other fisga uses; the others wait for the next start.
+    /// Removes the folders that are empty and that no other fisga uses; the others wait for the
+    /// next start.
     pub fn tidy(&self) {
-        for staging in self.by_mount.values().filter(|staging| staging.is_ours_alone()) {
+        for staging in self
+            .by_mount
+            .values()
+            .filter(|staging| staging.is_ours_alone())
+        {
             let _ = unlinkat(CWD, &staging.path, AtFlags::REMOVEDIR);
         }
     }
@@ -346,17 +401,23 @@ impl Stagings {
 /// # Errors
 /// What statx(2) returns.
 pub fn mount_id<P: AsRef<Path>>(dir: BorrowedFd<'_>, path: P) -> rustix::io::Result<u64> {
-    let flags = if path.as_ref().as_os_str().is_empty() { AtFlags::EMPTY_PATH } else { AtFlags::empty() };
+    let flags = if path.as_ref().as_os_str().is_empty() {
+        AtFlags::EMPTY_PATH
+    } else {
+        AtFlags::empty()
+    };
     Ok(statx(dir, path.as_ref(), flags, StatxFlags::MNT_ID)?.stx_mnt_id)
 }
 
-/// A player may remove its own folder with all that is in it. The nearest folder above on the same mount that is
-/// shared (sticky) or the start of a user's tree (a cache, a home) stays.
+/// A player may remove its own folder with all that is in it. The nearest folder above on the same
+/// mount that is shared (sticky) or the start of a user's tree (a cache, a home) stays.
 fn enduring(path: &Path, mount: u64) -> &Path {
     let uid = rustix::process::getuid().as_raw();
     let mut best = path;
     for above in path.ancestors() {
-        let Ok(stat) = rustix::fs::stat(above) else { break };
+        let Ok(stat) = rustix::fs::stat(above) else {
+            break;
+        };
         let sticky = stat.st_mode & 0o1000 != 0;
         let same = mount_id(CWD, above).is_ok_and(|m| m == mount);
         if !same || above.parent().is_none() || (stat.st_uid != uid && !sticky) {
@@ -378,7 +439,11 @@ mod tests {
     fn a_staged_name_says_where_it_came_from() {
         let at = UNIX_EPOCH + Duration::from_millis(1_795_000_000_123);
         for name in [&b"Flash7"[..], b"a@b@c", b"-rf\n\xff", &[b'x'; 255]] {
-            let origin = Origin { at, rule: "my/rule@x".into(), name: OsStr::from_bytes(name).to_owned() };
+            let origin = Origin {
+                at,
+                rule: "my/rule@x".into(),
+                name: OsStr::from_bytes(name).to_owned(),
+            };
             let staged = origin.encode(42);
             assert!(staged.len() <= NAME_MAX);
             let back = Origin::parse(&staged).unwrap();
@@ -395,7 +460,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let uid = rustix::process::getuid().as_raw();
         let target = tempfile::tempdir().unwrap();
-        std::os::unix::fs::symlink(target.path(), dir.path().join(format!("{PREFIX}{uid}"))).unwrap();
+        std::os::unix::fs::symlink(target.path(), dir.path().join(format!("{PREFIX}{uid}")))
+            .unwrap();
         let staging = Staging::open(dir.path(), "").unwrap();
         assert_eq!(staging.path(), dir.path().join(format!("{PREFIX}{uid}.1")));
     }

@@ -1,8 +1,8 @@
 //! A file of the library that has no name there yet.
 //!
-//! It is a nameless file (`O_TMPFILE`), of which a crash leaves nothing. Where a file system has no such files, it is a
-//! name in a hidden folder that only we enter, locked while we are at it, so that [`sweep`] can tell the ones that a
-//! crash left.
+//! It is a nameless file (`O_TMPFILE`), of which a crash leaves nothing. Where a file system has no
+//! such files, it is a name in a hidden folder that only we enter, locked while we are at it, so
+//! that [`sweep`] can tell the ones that a crash left.
 
 use std::{
     ffi::OsStr,
@@ -47,23 +47,34 @@ impl<'a> Draft<'a> {
     pub(super) fn new(folder: &'a Folder) -> Result<Self, Error> {
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         match rustix::fs::openat(&folder.fd, ".", flags, Mode::from_raw_mode(MODE)) {
-            Ok(fd) => Ok(Self { folder, file: fd.into(), temp: None }),
+            Ok(fd) => Ok(Self {
+                folder,
+                file: fd.into(),
+                temp: None,
+            }),
             // EISDIR comes from a kernel or network file system that doesn't know the flag.
-            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOSYS) => Self::named(folder),
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOSYS) => {
+                Self::named(folder)
+            }
             Err(e) => Err(folder.error("make a file")(e)),
         }
     }
 
     fn named(folder: &'a Folder) -> Result<Self, Error> {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
-        let make =
-            |dir: &OwnedFd, name: &str| rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(MODE));
+        let make = |dir: &OwnedFd, name: &str| {
+            rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(MODE))
+        };
         let (fd, temp) = Temp::new(folder, make).map_err(folder.error("make a file"))?;
         let file = File::from(fd);
         if let Err(e) = file.lock() {
             tracing::debug!("no lock on a temporary file: {e}");
         }
-        Ok(Self { folder, file, temp: Some(temp) })
+        Ok(Self {
+            folder,
+            file,
+            temp: Some(temp),
+        })
     }
 
     pub(super) fn folder(&self) -> &Folder {
@@ -98,8 +109,14 @@ impl<'a> Draft<'a> {
     /// Puts it in the place of a file that was saved before.
     pub(super) fn publish_over(mut self, saved: &Placed, means: Means) -> Result<Placed, Error> {
         self.sync()?;
-        let gone = || Error::Gone { path: saved.path.clone() };
-        let name = saved.path.file_name().and_then(OsStr::to_str).ok_or_else(gone)?;
+        let gone = || Error::Gone {
+            path: saved.path.clone(),
+        };
+        let name = saved
+            .path
+            .file_name()
+            .and_then(OsStr::to_str)
+            .ok_or_else(gone)?;
         // Only a name can replace a name, so a nameless file gets one in the hidden folder first.
         let temp = match self.temp.take() {
             Some(temp) => temp,
@@ -108,7 +125,9 @@ impl<'a> Draft<'a> {
                 let link = |dir: &OwnedFd, name: &str| {
                     rustix::fs::linkat(cwd, &from, dir, name, AtFlags::SYMLINK_FOLLOW)
                 };
-                Temp::new(self.folder, link).map_err(self.folder.error("give the file a temporary name"))?.1
+                Temp::new(self.folder, link)
+                    .map_err(self.folder.error("give the file a temporary name"))?
+                    .1
             }
         };
         match rustix::fs::statat(&self.folder.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
@@ -122,7 +141,9 @@ impl<'a> Draft<'a> {
     }
 
     fn sync(&self) -> Result<(), Error> {
-        self.file.sync_all().map_err(|e| Error::sorted("sync the file", &self.folder.path, e))
+        self.file
+            .sync_all()
+            .map_err(|e| Error::sorted("sync the file", &self.folder.path, e))
     }
 
     fn placed(self, name: &str, means: Means) -> Result<Placed, Error> {
@@ -139,8 +160,8 @@ impl<'a> Draft<'a> {
 }
 
 impl Temp {
-    /// Has `make` make a new name in the hidden folder. Another fisga may be removing the folder just now, since it was
-    /// empty.
+    /// Has `make` make a new name in the hidden folder. Another fisga may be removing the folder
+    /// just now, since it was empty.
     fn new<T>(
         folder: &Folder,
         make: impl Fn(&OwnedFd, &str) -> rustix::io::Result<T>,
@@ -167,7 +188,12 @@ impl Temp {
 
     /// Renames it without replacing anything, by the best means that the file system knows.
     fn rename(&self, to: &OwnedFd, name: &str) -> rustix::io::Result<()> {
-        let unknown = |e: &Errno| matches!(*e, Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM);
+        let unknown = |e: &Errno| {
+            matches!(
+                *e,
+                Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM
+            )
+        };
         match rustix::fs::renameat_with(&self.dir, &self.name, to, name, RenameFlags::NOREPLACE) {
             Err(e) if unknown(&e) => {}
             renamed => return renamed,
@@ -179,8 +205,9 @@ impl Temp {
         }
     }
 
-    /// Where neither is known (exFAT over FUSE): takes the name by an empty file of ours and replaces that. A crash between
-    /// the two leaves the empty file; that is the lesser evil, since the other way could replace a file of the user's.
+    /// Where neither is known (exFAT over FUSE): takes the name by an empty file of ours and
+    /// replaces that. A crash between the two leaves the empty file; that is the lesser evil, since
+    /// the other way could replace a file of the user's.
     fn rename_reserved(&self, to: &OwnedFd, name: &str) -> rustix::io::Result<()> {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
         rustix::fs::openat(to, name, flags, Mode::RUSR | Mode::WUSR)?;
@@ -214,8 +241,12 @@ pub(super) fn sweep(folder: &Folder) -> Result<usize, Error> {
             continue;
         }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let Ok(fd) = rustix::fs::openat(&dir, name, flags, Mode::empty()) else { continue };
-        if File::from(fd).try_lock().is_ok() && rustix::fs::unlinkat(&dir, name, AtFlags::empty()).is_ok() {
+        let Ok(fd) = rustix::fs::openat(&dir, name, flags, Mode::empty()) else {
+            continue;
+        };
+        if File::from(fd).try_lock().is_ok()
+            && rustix::fs::unlinkat(&dir, name, AtFlags::empty()).is_ok()
+        {
             removed += 1;
         }
     }
@@ -223,7 +254,8 @@ pub(super) fn sweep(folder: &Folder) -> Result<usize, Error> {
     Ok(removed)
 }
 
-/// Not the engine's staging folder, which stays while it is empty: this one goes with its last file.
+/// Not the engine's staging folder, which stays while it is empty: this one goes with its last
+/// file.
 fn hidden() -> String {
     format!(".fisga-{}-drafts", rustix::process::geteuid().as_raw())
 }
@@ -255,7 +287,11 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let folder: &'static Folder = Box::leak(Box::new(Folder::open(dir.path()).unwrap()));
             test(folder, &|| {
-                let draft = if nameless { Draft::new(folder) } else { Draft::named(folder) };
+                let draft = if nameless {
+                    Draft::new(folder)
+                } else {
+                    Draft::named(folder)
+                };
                 let mut draft = draft.unwrap();
                 draft.file_mut().write_all(b"content").unwrap();
                 draft
@@ -276,7 +312,9 @@ mod tests {
             let pending = draft();
             assert_eq!(names(&folder.path), [""; 0]);
             for expected in ["a.mp4", "a (2).mp4", "a (3).mp4"] {
-                let placed = draft().publish(&Name::plain("a", "mp4"), Means::Written).unwrap();
+                let placed = draft()
+                    .publish(&Name::plain("a", "mp4"), Means::Written)
+                    .unwrap();
                 assert_eq!(placed.path, folder.path.join(expected));
                 assert_eq!(placed.bytes, 7);
                 assert_eq!(fs::read(&placed.path).unwrap(), b"content");
@@ -298,7 +336,11 @@ mod tests {
         fs::write(dir.path().join("a"), "mine").unwrap();
         assert_eq!(temp.rename_reserved(&folder.fd, "a"), Err(Errno::EXIST));
         assert_eq!(temp.rename_reserved(&folder.fd, "b"), Ok(()));
-        assert_eq!(temp.rename_reserved(&folder.fd, "c"), Err(Errno::NOENT), "and no empty file is left");
+        assert_eq!(
+            temp.rename_reserved(&folder.fd, "c"),
+            Err(Errno::NOENT),
+            "and no empty file is left"
+        );
         drop(draft);
         assert_eq!(names(dir.path()), ["a", "b"]);
         assert_eq!(fs::read(dir.path().join("a")).unwrap(), b"mine");
@@ -308,14 +350,22 @@ mod tests {
     #[test]
     fn only_the_saved_file_is_replaced() {
         both(|folder, draft| {
-            let saved = draft().publish(&Name::plain("a", "mp4"), Means::Written).unwrap();
+            let saved = draft()
+                .publish(&Name::plain("a", "mp4"), Means::Written)
+                .unwrap();
             let mut newer = draft();
             newer.file_mut().write_all(b" and more").unwrap();
             let newer = newer.publish_over(&saved, Means::Written).unwrap();
             assert_eq!(fs::read(&saved.path).unwrap(), b"content and more");
-            assert!(matches!(draft().publish_over(&saved, Means::Written), Err(Error::Gone { .. })));
+            assert!(matches!(
+                draft().publish_over(&saved, Means::Written),
+                Err(Error::Gone { .. })
+            ));
             fs::remove_file(&newer.path).unwrap();
-            assert!(matches!(draft().publish_over(&newer, Means::Written), Err(Error::Gone { .. })));
+            assert!(matches!(
+                draft().publish_over(&newer, Means::Written),
+                Err(Error::Gone { .. })
+            ));
             assert_eq!(names(&folder.path), [""; 0]);
         });
     }
@@ -329,7 +379,11 @@ mod tests {
         fs::write(hidden.join("place-1-0"), "left by a crash").unwrap();
         fs::write(hidden.join("not ours"), "").unwrap();
         assert_eq!(sweep(&folder).unwrap(), 1);
-        assert!(at_work.publish(&Name::plain("a", "mp4"), Means::Written).is_ok());
+        assert!(
+            at_work
+                .publish(&Name::plain("a", "mp4"), Means::Written)
+                .is_ok()
+        );
         assert_eq!(names(&hidden), ["not ours"]);
     }
 }

@@ -1,9 +1,10 @@
 //! Once: the same content again, or a part of what is there already, is not saved a second time.
 //!
-//! The beginnings of all files in the library are known by their BLAKE3, so a new video costs one listing of the folder.
-//! Only where a beginning is the same are the contents compared, byte by byte: whether the one is all that the other has, or
-//! a part of it. A part is a prefix, or what a player left that fetched here and there: data that is the same wherever
-//! there is data, and holes elsewhere.
+//! The beginnings of all files in the library are known by their BLAKE3, so a new video costs one
+//! listing of the folder. Only where a beginning is the same are the contents compared, byte by
+//! byte: whether the one is all that the other has, or a part of it. A part is a prefix, or what a
+//! player left that fetched here and there: data that is the same wherever there is data, and holes
+//! elsewhere.
 
 use std::{
     cell::RefCell,
@@ -113,28 +114,45 @@ struct Line {
 
 impl Line {
     fn new(&(id, bytes, modified): &Key, head: &Hash) -> Self {
-        Self { dev: id.dev, ino: id.ino, bytes, modified, head: head.to_hex().to_string() }
+        Self {
+            dev: id.dev,
+            ino: id.ino,
+            bytes,
+            modified,
+            head: head.to_hex().to_string(),
+        }
     }
 
     fn entry(&self) -> Option<(Key, Hash)> {
-        let id = FileId { dev: self.dev, ino: self.ino };
-        Some(((id, self.bytes, self.modified), Hash::from_hex(&self.head).ok()?))
+        let id = FileId {
+            dev: self.dev,
+            ino: self.ino,
+        };
+        Some((
+            (id, self.bytes, self.modified),
+            Hash::from_hex(&self.head).ok()?,
+        ))
     }
 }
 
 impl Duplicates {
-    /// For a library; `index` is a file of ours (in the XDG state folder) that spares reading all beginnings again. It may be
-    /// missing, old or damaged: what is in it counts only for a file of the same inode, size and time of change.
+    /// For a library; `index` is a file of ours (in the XDG state folder) that spares reading all
+    /// beginnings again. It may be missing, old or damaged: what is in it counts only for a file of
+    /// the same inode, size and time of change.
     pub fn new(library: &Path, index: &Path) -> Self {
-        Self { library: library.to_owned(), path: index.to_owned(), index: RefCell::default() }
+        Self {
+            library: library.to_owned(),
+            path: index.to_owned(),
+            index: RefCell::default(),
+        }
     }
 
-    /// Compares a candidate with all that is in the library. One that [`place::find`](super::place::find) knows is there
-    /// already, and a duplicate of itself.
+    /// Compares a candidate with all that is in the library. One that
+    /// [`place::find`](super::place::find) knows is there already, and a duplicate of itself.
     ///
     /// # Errors
-    /// That the candidate can't be read, or that `stop` was set. A file in the library that can't be read is none that it
-    /// could be a duplicate of.
+    /// That the candidate can't be read, or that `stop` was set. A file in the library that can't
+    /// be read is none that it could be a duplicate of.
     pub fn judge(&self, candidate: &Candidate<'_>, stop: &AtomicBool) -> Result<Judgement, Error> {
         let head = head(candidate.file, candidate.len)?;
         let mut replaced = Vec::new();
@@ -162,11 +180,16 @@ impl Duplicates {
             }
         }
         replaced.sort();
-        Ok(match longer.into_iter().max_by(|a, b| (a.whole, &b.path).cmp(&(b.whole, &a.path))) {
-            Some(video) => Judgement::DuplicateOf(video.path),
-            None if replaced.is_empty() => Judgement::Fresh,
-            None => Judgement::Replaces(replaced),
-        })
+        Ok(
+            match longer
+                .into_iter()
+                .max_by(|a, b| (a.whole, &b.path).cmp(&(b.whole, &a.path)))
+            {
+                Some(video) => Judgement::DuplicateOf(video.path),
+                None if replaced.is_empty() => Judgement::Fresh,
+                None => Judgement::Replaces(replaced),
+            },
+        )
     }
 
     /// The files in the library with their beginnings; keeps the index up to date.
@@ -195,8 +218,14 @@ impl Duplicates {
         }
         // Files that are gone leave their lines until there are as many of them as of the others.
         let written = if std::mem::take(damaged) || heads.len() > 2 * found.len() {
-            *heads = found.iter().map(|(v, there)| ((v.id, v.bytes, v.modified), *there)).collect();
-            write_anew(&self.path, heads.iter().map(|(key, head)| Line::new(key, head)))
+            *heads = found
+                .iter()
+                .map(|(v, there)| ((v.id, v.bytes, v.modified), *there))
+                .collect();
+            write_anew(
+                &self.path,
+                heads.iter().map(|(key, head)| Line::new(key, head)),
+            )
         } else {
             append(&self.path, &new)
         };
@@ -209,10 +238,21 @@ impl Duplicates {
 
 impl Index {
     fn load(path: &Path) -> Self {
-        let Ok(text) = fs::read(path) else { return Self::default() };
-        let mut index = Self { damaged: !text.is_empty() && !text.ends_with(b"\n"), ..Self::default() };
-        for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            match serde_json::from_slice::<Line>(line).ok().and_then(|line| line.entry()) {
+        let Ok(text) = fs::read(path) else {
+            return Self::default();
+        };
+        let mut index = Self {
+            damaged: !text.is_empty() && !text.ends_with(b"\n"),
+            ..Self::default()
+        };
+        for line in text
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty())
+        {
+            match serde_json::from_slice::<Line>(line)
+                .ok()
+                .and_then(|line| line.entry())
+            {
                 Some((key, head)) => drop(index.heads.insert(key, head)),
                 None => index.damaged = true,
             }
@@ -245,7 +285,11 @@ fn append(path: &Path, lines: &[Line]) -> io::Result<()> {
         serde_json::to_writer(&mut text, line)?;
         text.push(b'\n');
     }
-    OpenOptions::new().append(true).create(true).open(path)?.write_all(&text)
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(path)?
+        .write_all(&text)
 }
 
 /// The BLAKE3 of a beginning, holes read as zeros.
@@ -266,7 +310,8 @@ fn read(file: &File, at: u64, buffer: &mut [u8]) -> io::Result<()> {
 fn bearing(candidate_whole: bool, there_whole: bool, relation: Relation) -> Bearing {
     match (relation, candidate_whole, there_whole) {
         (Relation::Different, ..) => Bearing::None,
-        // The judgement of the content may have changed, the content has not: a whole one is worth its name and place.
+        // The judgement of the content may have changed, the content has not: a whole one is worth
+        // its name and place.
         (Relation::Same | Relation::Part, true, false) => Bearing::Replaced,
         (Relation::Same | Relation::Part, ..) => Bearing::Duplicate,
         (Relation::Contains, _, false) => Bearing::Replaced,
@@ -322,10 +367,18 @@ fn is_part(
             let n = usize::try_from(end - at).unwrap_or(BLOCK).min(BLOCK);
             read(part, at, &mut ours[..n])?;
             read(whole, at, &mut theirs[..n])?;
-            let zeros = |bytes: &mut dyn Iterator<Item = &u8>| bytes.take_while(|&&b| b == 0).count();
-            let from = if after_hole && at == data { zeros(&mut ours[..n].iter()) } else { 0 };
-            let to =
-                if before_hole && at + n as u64 == end { n - zeros(&mut ours[..n].iter().rev()) } else { n };
+            let zeros =
+                |bytes: &mut dyn Iterator<Item = &u8>| bytes.take_while(|&&b| b == 0).count();
+            let from = if after_hole && at == data {
+                zeros(&mut ours[..n].iter())
+            } else {
+                0
+            };
+            let to = if before_hole && at + n as u64 == end {
+                n - zeros(&mut ours[..n].iter().rev())
+            } else {
+                n
+            };
             if from < to {
                 if ours[from..to] != theirs[from..to] {
                     return Ok(false);
@@ -361,7 +414,11 @@ mod tests {
             (Contains, true, true, Bearing::None),
             (Contains, false, true, Bearing::None),
         ] {
-            assert_eq!(bearing(candidate_whole, there_whole, relation), expected, "{relation:?}");
+            assert_eq!(
+                bearing(candidate_whole, there_whole, relation),
+                expected,
+                "{relation:?}"
+            );
         }
     }
 
@@ -374,7 +431,8 @@ mod tests {
         fn new() -> Self {
             let dir = tempfile::tempdir().unwrap();
             fs::create_dir_all(dir.path().join("library/Incomplete")).unwrap();
-            let duplicates = Duplicates::new(&dir.path().join("library"), &dir.path().join("index.jsonl"));
+            let duplicates =
+                Duplicates::new(&dir.path().join("library"), &dir.path().join("index.jsonl"));
             Self { dir, duplicates }
         }
 
@@ -389,14 +447,23 @@ mod tests {
         }
 
         fn judge_file(&self, file: &File, whole: bool) -> Judgement {
-            let candidate = Candidate { file, len: file.metadata().unwrap().len(), whole };
-            self.duplicates.judge(&candidate, &AtomicBool::new(false)).unwrap()
+            let candidate = Candidate {
+                file,
+                len: file.metadata().unwrap().len(),
+                whole,
+            };
+            self.duplicates
+                .judge(&candidate, &AtomicBool::new(false))
+                .unwrap()
         }
     }
 
     fn content(seed: &str) -> Vec<u8> {
         let mut bytes = vec![0; 1 << 20];
-        blake3::Hasher::new().update(seed.as_bytes()).finalize_xof().fill(&mut bytes);
+        blake3::Hasher::new()
+            .update(seed.as_bytes())
+            .finalize_xof()
+            .fill(&mut bytes);
         bytes
     }
 
@@ -410,20 +477,38 @@ mod tests {
         let there = Judgement::DuplicateOf(library.path("film.mp4"));
         assert_eq!(library.judge(&film, true), there, "the same again");
         assert_eq!(library.judge(&film[..700_000], false), there, "a beginning");
-        assert_eq!(library.judge(&film[..1000], false), there, "a short beginning");
+        assert_eq!(
+            library.judge(&film[..1000], false),
+            there,
+            "a short beginning"
+        );
         assert_eq!(library.judge(&other, true), Judgement::Fresh);
         let mut changed = film.clone();
         changed[900_000] ^= 1;
         assert_eq!(library.judge(&changed, true), Judgement::Fresh, "one bit");
         let longer = [&film[..], b"more"].concat();
-        assert_eq!(library.judge(&longer, true), Judgement::Fresh, "more than a whole one");
+        assert_eq!(
+            library.judge(&longer, true),
+            Judgement::Fresh,
+            "more than a whole one"
+        );
         assert_eq!(library.judge(b"", false), Judgement::Fresh);
 
         fs::rename(library.path("film.mp4"), library.path("renamed.mp4")).unwrap();
-        assert_eq!(library.judge(&film, true), Judgement::DuplicateOf(library.path("renamed.mp4")));
+        assert_eq!(
+            library.judge(&film, true),
+            Judgement::DuplicateOf(library.path("renamed.mp4"))
+        );
         fs::write(library.path("renamed.mp4"), &other).unwrap();
-        assert_eq!(library.judge(&film, true), Judgement::Fresh, "the index is no truth");
-        assert_eq!(library.judge(&other, true), Judgement::DuplicateOf(library.path("renamed.mp4")));
+        assert_eq!(
+            library.judge(&film, true),
+            Judgement::Fresh,
+            "the index is no truth"
+        );
+        assert_eq!(
+            library.judge(&other, true),
+            Judgement::DuplicateOf(library.path("renamed.mp4"))
+        );
         fs::remove_file(library.path("renamed.mp4")).unwrap();
         assert_eq!(library.judge(&other, true), Judgement::Fresh);
     }
@@ -434,14 +519,34 @@ mod tests {
         let film = content("film");
         fs::write(library.path("Incomplete/film 45 %.mp4"), &film[..500_000]).unwrap();
         fs::write(library.path("Incomplete/film 60 %.mp4"), &film[..600_000]).unwrap();
-        fs::write(library.path("Incomplete/other 60 %.mp4"), &content("other")[..600_000]).unwrap();
-        let both = ["Incomplete/film 45 %.mp4", "Incomplete/film 60 %.mp4"].map(|name| library.path(name));
-        assert_eq!(library.judge(&film, true), Judgement::Replaces(both.to_vec()));
-        assert_eq!(library.judge(&film[..550_000], false), Judgement::DuplicateOf(both[1].clone()));
-        assert_eq!(library.judge(&film[..650_000], false), Judgement::Replaces(both.to_vec()));
-        assert_eq!(library.judge(&film[..550_000], true), Judgement::Replaces(both.to_vec()));
+        fs::write(
+            library.path("Incomplete/other 60 %.mp4"),
+            &content("other")[..600_000],
+        )
+        .unwrap();
+        let both =
+            ["Incomplete/film 45 %.mp4", "Incomplete/film 60 %.mp4"].map(|name| library.path(name));
+        assert_eq!(
+            library.judge(&film, true),
+            Judgement::Replaces(both.to_vec())
+        );
+        assert_eq!(
+            library.judge(&film[..550_000], false),
+            Judgement::DuplicateOf(both[1].clone())
+        );
+        assert_eq!(
+            library.judge(&film[..650_000], false),
+            Judgement::Replaces(both.to_vec())
+        );
+        assert_eq!(
+            library.judge(&film[..550_000], true),
+            Judgement::Replaces(both.to_vec())
+        );
         fs::write(library.path("film.mp4"), &film).unwrap();
-        assert_eq!(library.judge(&film, true), Judgement::DuplicateOf(library.path("film.mp4")));
+        assert_eq!(
+            library.judge(&film, true),
+            Judgement::DuplicateOf(library.path("film.mp4"))
+        );
     }
 
     #[test]
@@ -453,7 +558,10 @@ mod tests {
         sparse.set_len(film.len() as u64).unwrap();
         sparse.write_all_at(&film[..100_000], 0).unwrap();
         sparse.write_all_at(&film[900_000..], 900_000).unwrap();
-        assert_eq!(library.judge_file(&sparse, false), Judgement::DuplicateOf(library.path("film.mp4")));
+        assert_eq!(
+            library.judge_file(&sparse, false),
+            Judgement::DuplicateOf(library.path("film.mp4"))
+        );
         sparse.write_all_at(b"else", 900_000).unwrap();
         assert_eq!(library.judge_file(&sparse, false), Judgement::Fresh);
         let nothing = tempfile::tempfile().unwrap();
@@ -476,13 +584,23 @@ mod tests {
         assert_eq!(library.judge(&content("d"), true), Judgement::Fresh);
         assert_eq!(text(), before, "nothing new, nothing written");
         fs::write(library.path("d"), content("d")).unwrap();
-        assert_eq!(library.judge(&content("d"), true), Judgement::DuplicateOf(library.path("d")));
+        assert_eq!(
+            library.judge(&content("d"), true),
+            Judgement::DuplicateOf(library.path("d"))
+        );
         assert!(text().starts_with(&before) && lines() == 4, "one more line");
 
-        for damage in [format!("no line\n{}", text()), text() + "{}\n", text().trim_end().to_owned()] {
+        for damage in [
+            format!("no line\n{}", text()),
+            text() + "{}\n",
+            text().trim_end().to_owned(),
+        ] {
             fs::write(&index, damage).unwrap();
             library.duplicates = Duplicates::new(&library.path(""), &index);
-            assert_eq!(library.judge(&content("a"), true), Judgement::DuplicateOf(library.path("a")));
+            assert_eq!(
+                library.judge(&content("a"), true),
+                Judgement::DuplicateOf(library.path("a"))
+            );
             assert!(lines() == 4 && text().ends_with('\n'), "{}", text());
         }
         for name in ["b", "c", "d"] {
@@ -497,7 +615,11 @@ mod tests {
         let library = Library::new();
         fs::write(library.path("film.mp4"), content("film")).unwrap();
         let file = File::open(library.path("film.mp4")).unwrap();
-        let candidate = Candidate { file: &file, len: 1 << 20, whole: true };
+        let candidate = Candidate {
+            file: &file,
+            len: 1 << 20,
+            whole: true,
+        };
         let stopped = library.duplicates.judge(&candidate, &AtomicBool::new(true));
         assert!(matches!(stopped, Err(Error::Stopped)));
     }

@@ -1,8 +1,9 @@
 //! What was saved, dropped or lost, and why: `history.jsonl` in the XDG state folder.
 //!
-//! One JSON object a line, appended by one `write` with `O_APPEND`, so that lines of several processes don't mix
-//! (open(2)). Nothing is ever changed in it; a crash can tear the last line only, and the next append starts a line of its
-//! own. It tells what somebody has watched, so only its owner can read it.
+//! One JSON object a line, appended by one `write` with `O_APPEND`, so that lines of several
+//! processes don't mix (open(2)). Nothing is ever changed in it; a crash can tear the last line
+//! only, and the next append starts a line of its own. It tells what somebody has watched, so only
+//! its owner can read it.
 
 use std::{
     collections::HashSet,
@@ -17,7 +18,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{self, Event, How};
 
-/// A longer file becomes `history.jsonl.1`, in the place of the one before: some 20,000 entries in each.
+/// A longer file becomes `history.jsonl.1`, in the place of the one before: some 20,000 entries in
+/// each.
 const ROTATE: u64 = 8 << 20;
 
 /// Bytes that reading takes at once, from the end.
@@ -132,8 +134,9 @@ impl Entry {
 
     /// The entry of an event that ends a candidate's way; the other events have none.
     pub fn of(event: &Event, time: DateTime<Local>) -> Option<Self> {
-        let entry =
-            |outcome, source: &str, rule: &str| Self::new(time, outcome, source.to_owned(), rule.to_owned());
+        let entry = |outcome, source: &str, rule: &str| {
+            Self::new(time, outcome, source.to_owned(), rule.to_owned())
+        };
         match event {
             Event::Saved(saved) => Some(Self {
                 path: Some(saved.path.clone()),
@@ -147,12 +150,22 @@ impl Entry {
                 duration_s: saved.duration_s,
                 ..entry(Outcome::Saved, &saved.source, &saved.rule)
             }),
-            Event::Dropped { source, rule, reason } => {
-                Some(Self { reason: Some(reason.clone()), ..entry(Outcome::Dropped, source, rule) })
-            }
-            Event::Lost { source, rule, reason } => {
-                Some(Self { reason: Some(reason.clone()), ..entry(Outcome::Lost, source, rule) })
-            }
+            Event::Dropped {
+                source,
+                rule,
+                reason,
+            } => Some(Self {
+                reason: Some(reason.clone()),
+                ..entry(Outcome::Dropped, source, rule)
+            }),
+            Event::Lost {
+                source,
+                rule,
+                reason,
+            } => Some(Self {
+                reason: Some(reason.clone()),
+                ..entry(Outcome::Lost, source, rule)
+            }),
             _ => None,
         }
     }
@@ -162,7 +175,10 @@ impl Entry {
     pub fn at(mut self, path: &Path) -> Self {
         use std::os::unix::ffi::OsStrExt;
         self.path = Some(event::display(path));
-        self.path_bytes = path.to_str().is_none().then(|| path.as_os_str().as_bytes().to_vec());
+        self.path_bytes = path
+            .to_str()
+            .is_none()
+            .then(|| path.as_os_str().as_bytes().to_vec());
         self
     }
 
@@ -177,12 +193,16 @@ impl Entry {
 }
 
 impl History {
-    /// The history in `path`. Its folder is made if need be, for its owner only; the file with the first entry.
+    /// The history in `path`. Its folder is made if need be, for its owner only; the file with the
+    /// first entry.
     ///
     /// # Errors
     /// That the folder can't be made.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let history = Self { path: path.to_owned(), rotate: ROTATE };
+        let history = Self {
+            path: path.to_owned(),
+            rotate: ROTATE,
+        };
         if let Some(folder) = path.parent() {
             let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
             made.map_err(history.error("make the folder of"))?;
@@ -195,15 +215,17 @@ impl History {
         &self.path
     }
 
-    /// Adds an entry. That of a saved file is on the disk when this returns, since the staged name goes next; a power cut
-    /// may take the last of the others, which come in thousands when they come.
+    /// Adds an entry. That of a saved file is on the disk when this returns, since the staged name
+    /// goes next; a power cut may take the last of the others, which come in thousands when they
+    /// come.
     ///
     /// # Errors
     /// That it can't be written.
     pub fn append(&self, entry: &Entry) -> Result<(), Error> {
         let mut line = serde_json::to_vec(entry).map_err(|e| self.error("write")(e.into()))?;
         line.push(b'\n');
-        self.write(&line, entry.outcome == Outcome::Saved).map_err(self.error("write"))
+        self.write(&line, entry.outcome == Outcome::Saved)
+            .map_err(self.error("write"))
     }
 
     fn write(&self, line: &[u8], sync: bool) -> io::Result<()> {
@@ -225,12 +247,18 @@ impl History {
     /// The file, ours alone until it is closed, and short enough.
     fn locked(&self) -> io::Result<File> {
         loop {
-            let file =
-                OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&self.path)?;
+            let file = OpenOptions::new()
+                .read(true)
+                .append(true)
+                .create(true)
+                .mode(0o600)
+                .open(&self.path)?;
             file.lock()?;
             let ours = file.metadata()?;
             // Another process may have moved it away before we had the lock.
-            if !fs::metadata(&self.path).is_ok_and(|now| (now.dev(), now.ino()) == (ours.dev(), ours.ino())) {
+            if !fs::metadata(&self.path)
+                .is_ok_and(|now| (now.dev(), now.ino()) == (ours.dev(), ours.ino()))
+            {
                 continue;
             }
             if ours.len() < self.rotate {
@@ -240,7 +268,8 @@ impl History {
         }
     }
 
-    /// The last `n` entries, the oldest of them first. Lines that are no entries are skipped with a warning in the log.
+    /// The last `n` entries, the oldest of them first. Lines that are no entries are skipped with a
+    /// warning in the log.
     ///
     /// # Errors
     /// That the file is there and can't be read.
@@ -278,7 +307,8 @@ impl History {
         Ok(found)
     }
 
-    /// Where everything was saved that the history still knows of, whether it is still there or not.
+    /// Where everything was saved that the history still knows of, whether it is still there or
+    /// not.
     ///
     /// # Errors
     /// That the file is there and can't be read.
@@ -302,7 +332,10 @@ impl History {
             let more = lines_backwards(&mut file, |line| match serde_json::from_slice(line) {
                 Ok(entry) => each(entry),
                 Err(e) => {
-                    tracing::warn!("skipping a line of {} that is no entry: {e}", path.display());
+                    tracing::warn!(
+                        "skipping a line of {} that is no entry: {e}",
+                        path.display()
+                    );
                     true
                 }
             });
@@ -320,15 +353,20 @@ impl History {
     }
 
     fn error(&self, doing: &'static str) -> impl FnOnce(io::Error) -> Error {
-        move |source| Error { doing, path: self.path.clone(), source }
+        move |source| Error {
+            doing,
+            path: self.path.clone(),
+            source,
+        }
     }
 }
 
-/// Gives the lines of a file to `each`, from the last to the first, until it says no; returns its last answer. Blank
-/// lines are left out.
+/// Gives the lines of a file to `each`, from the last to the first, until it says no; returns its
+/// last answer. Blank lines are left out.
 fn lines_backwards(file: &mut File, mut each: impl FnMut(&[u8]) -> bool) -> io::Result<bool> {
     let mut start = file.seek(SeekFrom::End(0))?;
-    // What lies between `start` and the first line break after it: the end of a line whose beginning is not read yet.
+    // What lies between `start` and the first line break after it: the end of a line whose
+    // beginning is not read yet.
     let mut rest = Vec::new();
     while start > 0 {
         let from = start.saturating_sub(BLOCK);
@@ -362,7 +400,12 @@ mod tests {
         let time = Local.with_ymd_and_hms(2026, 11, 21, 14, 30, 5).unwrap();
         Entry {
             reason: Some(format!("reason {n}")),
-            ..Entry::new(time, Outcome::Dropped, format!("/tmp/Flash{n}"), "flash".into())
+            ..Entry::new(
+                time,
+                Outcome::Dropped,
+                format!("/tmp/Flash{n}"),
+                "flash".into(),
+            )
         }
     }
 
@@ -373,7 +416,12 @@ mod tests {
     }
 
     fn sources(history: &History, n: usize) -> Vec<String> {
-        history.read_last(n).unwrap().into_iter().map(|entry| entry.source).collect()
+        history
+            .read_last(n)
+            .unwrap()
+            .into_iter()
+            .map(|entry| entry.source)
+            .collect()
     }
 
     #[test]
@@ -385,7 +433,10 @@ mod tests {
             history.append(&entry(n)).unwrap();
         }
         assert_eq!(history.read_last(2).unwrap(), [entry(2), entry(3)]);
-        assert_eq!(sources(&history, 9), ["/tmp/Flash1", "/tmp/Flash2", "/tmp/Flash3"]);
+        assert_eq!(
+            sources(&history, 9),
+            ["/tmp/Flash1", "/tmp/Flash2", "/tmp/Flash3"]
+        );
         assert_eq!(sources(&history, 0), [""; 0]);
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(history.path()), 0o600);
@@ -411,15 +462,28 @@ mod tests {
             thumbnail: None,
         };
         let text = serde_json::to_string(&Entry::of(&Event::Saved(saved), at).unwrap()).unwrap();
-        for part in
-            [r#""outcome":"saved""#, r#""how":"rescue""#, r#""program":"firefox-esr""#, r#""bytes":7"#]
-        {
+        for part in [
+            r#""outcome":"saved""#,
+            r#""how":"rescue""#,
+            r#""program":"firefox-esr""#,
+            r#""bytes":7"#,
+        ] {
             assert!(text.contains(part), "{text}");
         }
-        assert!(text.starts_with(r#"{"time":"2026-11-21T14:30:05.000"#) && !text.contains("null"), "{text}");
-        let lost = Event::Lost { source: "a".into(), rule: "b".into(), reason: "c".into() };
+        assert!(
+            text.starts_with(r#"{"time":"2026-11-21T14:30:05.000"#) && !text.contains("null"),
+            "{text}"
+        );
+        let lost = Event::Lost {
+            source: "a".into(),
+            rule: "b".into(),
+            reason: "c".into(),
+        };
         let lost = Entry::of(&lost, at).unwrap();
-        assert_eq!((lost.outcome, lost.reason.as_deref()), (Outcome::Lost, Some("c")));
+        assert_eq!(
+            (lost.outcome, lost.reason.as_deref()),
+            (Outcome::Lost, Some("c"))
+        );
         assert_eq!(Entry::of(&Event::Resumed, at), None);
     }
 
@@ -428,7 +492,15 @@ mod tests {
         let (_dir, history) = history();
         for path in [&b"/library/\xff\n.mp4"[..], b"/library/a.mp4"] {
             let path = Path::new(std::ffi::OsStr::from_bytes(path));
-            history.append(&Entry { outcome: Outcome::Saved, ..entry(1) }.at(path)).unwrap();
+            history
+                .append(
+                    &Entry {
+                        outcome: Outcome::Saved,
+                        ..entry(1)
+                    }
+                    .at(path),
+                )
+                .unwrap();
             assert_eq!(history.last_saved().unwrap().unwrap().file().unwrap(), path);
             assert!(history.saved().unwrap().contains(path));
         }
@@ -438,8 +510,12 @@ mod tests {
     fn what_is_no_entry_is_skipped() {
         let (_dir, history) = history();
         history.append(&entry(1)).unwrap();
-        let mut file = OpenOptions::new().append(true).open(history.path()).unwrap();
-        file.write_all(b"not json\n{\"time\":1}\n\xff\xfe\n\n").unwrap();
+        let mut file = OpenOptions::new()
+            .append(true)
+            .open(history.path())
+            .unwrap();
+        file.write_all(b"not json\n{\"time\":1}\n\xff\xfe\n\n")
+            .unwrap();
         history.append(&entry(2)).unwrap();
         file.write_all(br#"{"time":"2026-11-21T14:30"#).unwrap();
         assert_eq!(sources(&history, 9), ["/tmp/Flash1", "/tmp/Flash2"], "torn");
@@ -454,7 +530,10 @@ mod tests {
     #[test]
     fn lines_across_blocks() {
         let (_dir, history) = history();
-        let long = Entry { reason: Some("x".repeat(3 * BLOCK as usize)), ..entry(2) };
+        let long = Entry {
+            reason: Some("x".repeat(3 * BLOCK as usize)),
+            ..entry(2)
+        };
         for entry in [entry(1), long, entry(3)] {
             history.append(&entry).unwrap();
         }
@@ -462,7 +541,12 @@ mod tests {
         for n in 0..2000 {
             let mut line = serde_json::to_vec(&entry(n)).unwrap();
             line.push(b'\n');
-            OpenOptions::new().append(true).open(history.path()).unwrap().write_all(&line).unwrap();
+            OpenOptions::new()
+                .append(true)
+                .open(history.path())
+                .unwrap()
+                .write_all(&line)
+                .unwrap();
         }
         let read = sources(&history, 9999);
         assert_eq!(read[..3], ["/tmp/Flash1", "/tmp/Flash2", "/tmp/Flash3"]);
@@ -477,9 +561,17 @@ mod tests {
             history.append(&entry(n)).unwrap();
         }
         let read = sources(&history, 99);
-        assert!((10..40).contains(&read.len()), "{} of 40 are left", read.len());
+        assert!(
+            (10..40).contains(&read.len()),
+            "{} of 40 are left",
+            read.len()
+        );
         assert_eq!(read.last().unwrap(), "/tmp/Flash39");
-        assert_eq!(read[0], format!("/tmp/Flash{}", 40 - read.len()), "none is missing in between");
+        assert_eq!(
+            read[0],
+            format!("/tmp/Flash{}", 40 - read.len()),
+            "none is missing in between"
+        );
         assert!(fs::metadata(history.older()).unwrap().len() < 3000);
     }
 

@@ -26,20 +26,26 @@ pub fn folder(library: &Path) -> Result<PathBuf, Error> {
     }
 }
 
-/// Those that have been there for `days`, counted from their last change. Only files in `saved` are ours to remove (see
-/// [`History::saved`](super::history::History::saved)): what the user puts into the folder stays.
+/// Those that have been there for `days`, counted from their last change. Only files in `saved` are
+/// ours to remove (see [`History::saved`](super::history::History::saved)): what the user puts into
+/// the folder stays.
 pub fn expired<'a>(
     videos: &'a [Video],
     saved: &HashSet<PathBuf>,
     days: u32,
     now: SystemTime,
 ) -> Vec<&'a Video> {
-    deadlines(videos, saved, days).filter(|(_, deadline)| *deadline <= now).map(|(video, _)| video).collect()
+    deadlines(videos, saved, days)
+        .filter(|(_, deadline)| *deadline <= now)
+        .map(|(video, _)| video)
+        .collect()
 }
 
 /// When the next one leaves: the time to look again. `None` if there is none.
 pub fn next_expiry(videos: &[Video], saved: &HashSet<PathBuf>, days: u32) -> Option<SystemTime> {
-    deadlines(videos, saved, days).map(|(_, deadline)| deadline).min()
+    deadlines(videos, saved, days)
+        .map(|(_, deadline)| deadline)
+        .min()
 }
 
 fn deadlines<'a>(
@@ -48,10 +54,13 @@ fn deadlines<'a>(
     days: u32,
 ) -> impl Iterator<Item = (&'a Video, SystemTime)> {
     let kept = Duration::from_secs(u64::from(days) * 24 * 60 * 60);
-    videos.iter().filter(|video| !video.whole && saved.contains(&video.path)).map(move |video| {
-        let since = Duration::from_secs(u64::try_from(video.modified.0).unwrap_or(0));
-        (video, SystemTime::UNIX_EPOCH + since + kept)
-    })
+    videos
+        .iter()
+        .filter(|video| !video.whole && saved.contains(&video.path))
+        .map(move |video| {
+            let since = Duration::from_secs(u64::try_from(video.modified.0).unwrap_or(0));
+            (video, SystemTime::UNIX_EPOCH + since + kept)
+        })
 }
 
 #[cfg(test)]
@@ -61,7 +70,14 @@ mod tests {
 
     fn video(name: &str, modified: i64, whole: bool) -> Video {
         let id = FileId { dev: 1, ino: 1 };
-        Video { path: name.into(), id, bytes: 1, modified: (modified, 0), accessed: (0, 0), whole }
+        Video {
+            path: name.into(),
+            id,
+            bytes: 1,
+            modified: (modified, 0),
+            accessed: (0, 0),
+            whole,
+        }
     }
 
     #[test]
@@ -83,7 +99,10 @@ mod tests {
             (u32::MAX, 9999, vec![]),
         ] {
             let left = expired(&videos, &saved, days, at(now));
-            let left: Vec<_> = left.iter().map(|video| video.path.to_str().unwrap()).collect();
+            let left: Vec<_> = left
+                .iter()
+                .map(|video| video.path.to_str().unwrap())
+                .collect();
             assert_eq!(left, leave, "{days} days, day {now}");
         }
         assert_eq!(next_expiry(&videos, &saved, 7), Some(at(8)));
@@ -95,6 +114,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(folder(dir.path()).unwrap(), dir.path().join(FOLDER));
         assert!(folder(dir.path()).unwrap().is_dir());
-        assert!(matches!(folder(&dir.path().join("gone")), Err(Error::Missing { .. })));
+        assert!(matches!(
+            folder(&dir.path().join("gone")),
+            Err(Error::Missing { .. })
+        ));
     }
 }

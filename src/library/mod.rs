@@ -9,8 +9,8 @@
 //! 5. [`history::History::append`]: that is written down; now its staged name may go.
 //! 6. [`upkeep::replaced`], [`thumbnail::Thumbnails`]: what may be done later, or not at all.
 //!
-//! At the start: [`place::prepare`], [`place::sweep`], and [`place::find`] for what was held before a crash. At the time that
-//! [`upkeep::expire`] returns: that again.
+//! At the start: [`place::prepare`], [`place::sweep`], and [`place::find`] for what was held before
+//! a crash. At the time that [`upkeep::expire`] returns: that again.
 
 mod copy;
 mod draft;

@@ -15,9 +15,10 @@
 //!
 //! `{{` and `}}` are braces. The extension is added to what the template says.
 //!
-//! What must not be in a name, because some system's file manager refuses it (Microsoft, "Naming Files, Paths, and
-//! Namespaces"), is replaced in everything that comes from outside (titles above all). In the template itself it is an
-//! error, with one exception: a colon that the user put there stays, so that the names of the original script,
+//! What must not be in a name, because some system's file manager refuses it (Microsoft, "Naming
+//! Files, Paths, and Namespaces"), is replaced in everything that comes from outside (titles above
+//! all). In the template itself it is an error, with one exception: a colon that the user put there
+//! stays, so that the names of the original script,
 //! `video-{time:%H:%M:%S}-{date:%d-%m-%Y}-{number}`, can be had.
 
 use std::{fmt, str::FromStr, time::Duration};
@@ -80,7 +81,9 @@ pub enum TemplateError {
     #[error("a brace without its partner: {{field}} is a field, {{{{ and }}}} are braces")]
     Brace,
     /// A character that not every system takes in a file name.
-    #[error("{0:?} can't be in a file name: not allowed are control characters and / \\ * ? \" < > |")]
+    #[error(
+        "{0:?} can't be in a file name: not allowed are control characters and / \\ * ? \" < > |"
+    )]
     Character(char),
     /// Nothing at all.
     #[error("the name is empty: allowed are text and {FIELDS}")]
@@ -102,7 +105,8 @@ pub struct Fields {
     pub length: Option<Duration>,
     /// When the file was held.
     pub at: DateTime<Local>,
-    /// The share that is there, 0 to 1, of a video that is not whole: becomes "45 %" after the title.
+    /// The share that is there, 0 to 1, of a video that is not whole: becomes "45 %" after the
+    /// title.
     pub share: Option<f64>,
 }
 
@@ -151,7 +155,10 @@ impl Template {
         if parts.is_empty() {
             return Err(TemplateError::Empty);
         }
-        Ok(Self { source: source.to_owned(), parts })
+        Ok(Self {
+            source: source.to_owned(),
+            parts,
+        })
     }
 
     /// The template as it was written.
@@ -161,16 +168,27 @@ impl Template {
 
     /// The name of one file. A title that makes it too long is cut, so that date and time stay.
     pub fn name(&self, fields: &Fields) -> Name {
-        let extension: String =
-            fields.container.chars().filter(char::is_ascii_alphanumeric).take(16).collect();
+        let extension: String = fields
+            .container
+            .chars()
+            .filter(char::is_ascii_alphanumeric)
+            .take(16)
+            .collect();
         let room = NAME_MAX - RESERVE - 1 - extension.len();
-        let share = fields.share.map(|share| format!(" {}", percent(share))).unwrap_or_default();
+        let share = fields
+            .share
+            .map(|share| format!(" {}", percent(share)))
+            .unwrap_or_default();
         let title = match clean(fields.title.as_deref().unwrap_or_default()) {
             title if title.is_empty() => "Video".to_owned(),
             title => title,
         };
 
-        let titles = self.parts.iter().filter(|part| **part == Part::Title).count();
+        let titles = self
+            .parts
+            .iter()
+            .filter(|part| **part == Part::Title)
+            .count();
         let rest = self.render(fields, "").len() + share.len() * titles.max(1);
         let title = cut(&title, room.saturating_sub(rest) / titles.max(1)).trim_end();
 
@@ -180,7 +198,10 @@ impl Template {
             stem.push_str(&share);
         }
         let stem = stem.split_whitespace().collect::<Vec<_>>().join(" ");
-        Name { stem: cut(&stem, room).to_owned(), extension }
+        Name {
+            stem: cut(&stem, room).to_owned(),
+            extension,
+        }
     }
 
     fn render(&self, fields: &Fields, title: &str) -> String {
@@ -189,7 +210,9 @@ impl Template {
             match part {
                 Part::Text(text) => out.push_str(text),
                 Part::Title => out.push_str(title),
-                Part::Program => out.push_str(&clean(fields.program.as_deref().unwrap_or_default())),
+                Part::Program => {
+                    out.push_str(&clean(fields.program.as_deref().unwrap_or_default()))
+                }
                 Part::At(format) => out.extend(
                     fields
                         .at
@@ -243,7 +266,10 @@ impl Part {
         let at = |default: &str| {
             let format = format.unwrap_or(default);
             if format.is_empty() || StrftimeItems::new(format).any(|item| item == Item::Error) {
-                return Err(TemplateError::Format { field: field.to_owned(), format: format.to_owned() });
+                return Err(TemplateError::Format {
+                    field: field.to_owned(),
+                    format: format.to_owned(),
+                });
             }
             Ok(Self::At(format.to_owned()))
         };
@@ -266,21 +292,40 @@ impl Part {
 }
 
 impl Name {
-    /// A name of a given stem, for a file that no template names. What no name can hold is replaced.
+    /// A name of a given stem, for a file that no template names. What no name can hold is
+    /// replaced.
     pub fn plain(stem: &str, extension: &str) -> Self {
-        let extension: String = extension.chars().filter(char::is_ascii_alphanumeric).take(16).collect();
-        Self { stem: cut(&clean(stem), NAME_MAX - RESERVE - 1 - extension.len()).to_owned(), extension }
+        let extension: String = extension
+            .chars()
+            .filter(char::is_ascii_alphanumeric)
+            .take(16)
+            .collect();
+        Self {
+            stem: cut(&clean(stem), NAME_MAX - RESERVE - 1 - extension.len()).to_owned(),
+            extension,
+        }
     }
 
-    /// The name to try at the `n`-th attempt, from 1: the number field filled in, or " (2)" and so on from the second.
+    /// The name to try at the `n`-th attempt, from 1: the number field filled in, or " (2)" and so
+    /// on from the second.
     ///
-    /// At most [`NAME_MAX`] bytes, never empty, hidden, an option to a command, or a device of another system.
+    /// At most [`NAME_MAX`] bytes, never empty, hidden, an option to a command, or a device of
+    /// another system.
     pub fn attempt(&self, n: u32) -> String {
         let numbered = self.stem.contains(NUMBER);
         let stem = self.stem.replace(NUMBER, &n.to_string());
-        let stem = cut(&stem, NAME_MAX - RESERVE - 1 - self.extension.len() + if numbered { 10 } else { 0 });
-        let stem = stem.trim_start_matches(['.', '-', ' ']).trim_end_matches(['.', ' ']);
-        let mut name = if stem.is_empty() { "Video".to_owned() } else { stem.to_owned() };
+        let stem = cut(
+            &stem,
+            NAME_MAX - RESERVE - 1 - self.extension.len() + if numbered { 10 } else { 0 },
+        );
+        let stem = stem
+            .trim_start_matches(['.', '-', ' '])
+            .trim_end_matches(['.', ' ']);
+        let mut name = if stem.is_empty() {
+            "Video".to_owned()
+        } else {
+            stem.to_owned()
+        };
         let first = name.find('.').unwrap_or(name.len());
         if is_device(name[..first].trim_end()) {
             name.insert(first, '_');
@@ -296,7 +341,8 @@ impl Name {
     }
 }
 
-/// A share as a name and the history's reader see it: "45 %", and never "100 %" of something that is not whole.
+/// A share as a name and the history's reader see it: "45 %", and never "100 %" of something that
+/// is not whole.
 pub fn percent(share: f64) -> String {
     format!("{} %", (share.clamp(0.0, 0.99) * 100.0).floor())
 }
@@ -311,10 +357,15 @@ fn length(length: Duration) -> String {
     }
 }
 
-/// Text from outside, fit for a name: one line, single spaces, nothing that a system refuses or that makes a name
-/// read as another one. Text that runs from right to left stays; composed characters are left as they are.
+/// Text from outside, fit for a name: one line, single spaces, nothing that a system refuses or
+/// that makes a name read as another one. Text that runs from right to left stays; composed
+/// characters are left as they are.
 fn clean(text: &str) -> String {
-    let text: String = text.chars().filter(|&c| !is_invisible(c)).map(replace).collect();
+    let text: String = text
+        .chars()
+        .filter(|&c| !is_invisible(c))
+        .map(replace)
+        .collect();
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
@@ -330,14 +381,18 @@ fn replace(c: char) -> char {
     }
 }
 
-/// What is refused somewhere: by POSIX `/` and NUL, by Windows the others, by us what hides or turns the text.
+/// What is refused somewhere: by POSIX `/` and NUL, by Windows the others, by us what hides or
+/// turns the text.
 fn is_refused(c: char) -> bool {
-    matches!(c, '/' | '\\' | ':' | '*' | '?' | '"' | '<' | '>' | '|') || c.is_control() || is_invisible(c)
+    matches!(c, '/' | '\\' | ':' | '*' | '?' | '"' | '<' | '>' | '|')
+        || c.is_control()
+        || is_invisible(c)
 }
 
-/// Overrides, embeddings and isolates of direction (Unicode UAX #9), which can make `gpj.exe` read as `exe.jpg`, and
-/// characters without width that join nothing. The joiners of emoji and Indic scripts (U+200C, U+200D) and the marks
-/// that right-to-left text is written with (U+200E, U+200F, U+061C) stay.
+/// Overrides, embeddings and isolates of direction (Unicode UAX #9), which can make `gpj.exe` read
+/// as `exe.jpg`, and characters without width that join nothing. The joiners of emoji and Indic
+/// scripts (U+200C, U+200D) and the marks that right-to-left text is written with (U+200E, U+200F,
+/// U+061C) stay.
 fn is_invisible(c: char) -> bool {
     matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200b}' | '\u{2060}' | '\u{feff}')
 }
@@ -348,18 +403,25 @@ fn is_device(stem: &str) -> bool {
     let port = |rest: &str| {
         matches!(rest, "¹" | "²" | "³") || rest.len() == 1 && rest.as_bytes()[0].is_ascii_digit()
     };
-    matches!(stem.as_str(), "CON" | "PRN" | "AUX" | "NUL" | "CONIN$" | "CONOUT$")
-        || stem.strip_prefix("COM").is_some_and(port)
+    matches!(
+        stem.as_str(),
+        "CON" | "PRN" | "AUX" | "NUL" | "CONIN$" | "CONOUT$"
+    ) || stem.strip_prefix("COM").is_some_and(port)
         || stem.strip_prefix("LPT").is_some_and(port)
 }
 
-/// The longest beginning of at most `max` bytes that ends between two characters as people see them; between two code
-/// points where the first of them alone is longer.
+/// The longest beginning of at most `max` bytes that ends between two characters as people see
+/// them; between two code points where the first of them alone is longer.
 fn cut(text: &str, max: usize) -> &str {
     if text.len() <= max {
         return text;
     }
-    match text.grapheme_indices(true).map(|(at, _)| at).take_while(|&at| at <= max).last() {
+    match text
+        .grapheme_indices(true)
+        .map(|(at, _)| at)
+        .take_while(|&at| at <= max)
+        .last()
+    {
         Some(0) | None => &text[..text.floor_char_boundary(max)],
         Some(end) => &text[..end],
     }
@@ -385,15 +447,24 @@ mod tests {
     }
 
     fn named(template: &str, title: &str) -> String {
-        Template::parse(template).unwrap().name(&fields(title)).attempt(1)
+        Template::parse(template)
+            .unwrap()
+            .name(&fields(title))
+            .attempt(1)
     }
 
     #[test]
     fn templates() {
         for (template, name) in [
             ("{title} {date} {time}", "A film 2026-11-21 14.30.05.mp4"),
-            ("video-{time:%H:%M:%S}-{date:%d-%m-%Y}-{number}", "video-14:30:05-21-11-2026-1.mp4"),
-            ("{program} - {rule} - {length}", "firefox-esr - firefox - 1h02m03s.mp4"),
+            (
+                "video-{time:%H:%M:%S}-{date:%d-%m-%Y}-{number}",
+                "video-14:30:05-21-11-2026-1.mp4",
+            ),
+            (
+                "{program} - {rule} - {length}",
+                "firefox-esr - firefox - 1h02m03s.mp4",
+            ),
             ("{title}.{container}", "A film.mp4.mp4"),
             ("{{{title}}}", "{A film}.mp4"),
             ("{date:%D}", "11-21-26.mp4"),
@@ -412,14 +483,36 @@ mod tests {
     fn wrong_templates() {
         for (template, error, says) in [
             ("", TemplateError::Empty, "allowed"),
-            ("{name}", TemplateError::UnknownField("name".into()), "{length}, {number}"),
+            (
+                "{name}",
+                TemplateError::UnknownField("name".into()),
+                "{length}, {number}",
+            ),
             ("{}", TemplateError::UnknownField(String::new()), "{title}"),
             ("{title", TemplateError::Brace, "brace"),
             ("title}", TemplateError::Brace, "brace"),
             ("{a{title}", TemplateError::Brace, "brace"),
-            ("{title:%H}", TemplateError::NoFormat("title".into()), "{date:…}"),
-            ("{date:%&}", TemplateError::Format { field: "date".into(), format: "%&".into() }, "%Y-%m-%d"),
-            ("{time:}", TemplateError::Format { field: "time".into(), format: String::new() }, "%H.%M.%S"),
+            (
+                "{title:%H}",
+                TemplateError::NoFormat("title".into()),
+                "{date:…}",
+            ),
+            (
+                "{date:%&}",
+                TemplateError::Format {
+                    field: "date".into(),
+                    format: "%&".into(),
+                },
+                "%Y-%m-%d",
+            ),
+            (
+                "{time:}",
+                TemplateError::Format {
+                    field: "time".into(),
+                    format: String::new(),
+                },
+                "%H.%M.%S",
+            ),
             ("a/{title}", TemplateError::Character('/'), "'/'"),
             ("a\n{title}", TemplateError::Character('\n'), "'\\n'"),
             ("what? {title}", TemplateError::Character('?'), "'?'"),
@@ -466,14 +559,26 @@ mod tests {
 
     #[test]
     fn a_long_title_is_cut_and_the_date_stays() {
-        for title in ["x".repeat(300), "é".repeat(300), "👩\u{200d}👩\u{200d}👧".repeat(30)] {
+        for title in [
+            "x".repeat(300),
+            "é".repeat(300),
+            "👩\u{200d}👩\u{200d}👧".repeat(30),
+        ] {
             let name = named("{title} {date} {time}", &title);
-            assert!(name.len() <= NAME_MAX && name.len() > 210, "{} bytes", name.len());
+            assert!(
+                name.len() <= NAME_MAX && name.len() > 210,
+                "{} bytes",
+                name.len()
+            );
             assert!(name.ends_with(" 2026-11-21 14.30.05.mp4"), "{name}");
         }
         let family = "👩\u{200d}👩\u{200d}👧";
         let name = named("{title}", &family.repeat(30));
-        assert_eq!(name.trim_end_matches(".mp4").replace(family, ""), "", "cut between whole emoji");
+        assert_eq!(
+            name.trim_end_matches(".mp4").replace(family, ""),
+            "",
+            "cut between whole emoji"
+        );
         assert_eq!(named(&"t".repeat(400), "").len(), NAME_MAX - RESERVE);
     }
 
@@ -481,7 +586,9 @@ mod tests {
     fn numbers() {
         let name = Template::default().name(&fields("A film"));
         assert_eq!(name.attempt(2), "A film 2026-11-21 14.30.05 (2).mp4");
-        let name = Template::parse("{title}-{number}").unwrap().name(&fields("A film"));
+        let name = Template::parse("{title}-{number}")
+            .unwrap()
+            .name(&fields("A film"));
         assert_eq!(name.attempt(1), "A film-1.mp4");
         assert_eq!(name.attempt(17), "A film-17.mp4");
         let name = Template::parse("com{number}").unwrap().name(&fields(""));
@@ -498,17 +605,36 @@ mod tests {
             ("{title}", 1.0, "A film 99 %.mp4"),
             ("{title}", 0.0, "A film 0 %.mp4"),
         ] {
-            let fields = Fields { share: Some(share), ..fields("A film") };
-            assert_eq!(Template::parse(template).unwrap().name(&fields).attempt(1), name);
+            let fields = Fields {
+                share: Some(share),
+                ..fields("A film")
+            };
+            assert_eq!(
+                Template::parse(template).unwrap().name(&fields).attempt(1),
+                name
+            );
         }
-        let fields = Fields { share: Some(0.5), ..fields(&"x".repeat(300)) };
-        assert!(Template::default().name(&fields).attempt(1).contains("xxx 50 % 2026-11-21"));
+        let fields = Fields {
+            share: Some(0.5),
+            ..fields(&"x".repeat(300))
+        };
+        assert!(
+            Template::default()
+                .name(&fields)
+                .attempt(1)
+                .contains("xxx 50 % 2026-11-21")
+        );
     }
 
     #[test]
     fn lengths() {
-        for (s, text) in [(0.4, "0s"), (45.0, "45s"), (205.2, "3m25s"), (59.9, "1m00s"), (3723.0, "1h02m03s")]
-        {
+        for (s, text) in [
+            (0.4, "0s"),
+            (45.0, "45s"),
+            (205.2, "3m25s"),
+            (59.9, "1m00s"),
+            (3723.0, "1h02m03s"),
+        ] {
             assert_eq!(length(Duration::from_secs_f64(s)), text);
         }
     }

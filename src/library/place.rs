@@ -1,22 +1,24 @@
 //! Puts a file into the library: whole, safe from a crash, and nobody else's.
 //!
-//! A name appears in a library folder only when the content behind it is complete and on the disk, and the inode
-//! behind it belongs to the library alone:
+//! A name appears in a library folder only when the content behind it is complete and on the disk,
+//! and the inode behind it belongs to the library alone:
 //!
-//! - If the staged link is the only name, nobody writes, and both lie on one mount, the inode is ours already: it is
-//!   linked into the library. The staged name goes when the caller has written the history, so a crash in between
-//!   leaves both names, which [`find`] recognises.
+//! - If the staged link is the only name, nobody writes, and both lie on one mount, the inode is
+//!   ours already: it is linked into the library. The staged name goes when the caller has written
+//!   the history, so a crash in between leaves both names, which [`find`] recognises.
 //! - Otherwise the content is copied into a file that has no name, and that is linked.
 //!
 //! Neither replaces anything: `linkat` fails with `EEXIST`, and the next number is tried.
 //!
 //! # What fsync gives
-//! `fsync` returns when the file's data, size and blocks have reached the device, and a disk that doesn't lie about
-//! its cache has them on the medium (fsync(2)). It says nothing about the name, which is an entry of the folder: that
-//! is why the folder is synced after linking. So when [`place`] returns, both survive a power cut; when power fails
-//! before, there is either no name or a whole file, since the name is made after the data was synced. Linking a file
-//! that has just been written waits for the kernel to write out what is still in memory: at a browser's pace that is
-//! the last 30 seconds at most (`vm.dirty_expire_centisecs`), while 4 GiB written at once take what the disk takes.
+//! `fsync` returns when the file's data, size and blocks have reached the device, and a disk that
+//! doesn't lie about its cache has them on the medium (fsync(2)). It says nothing about the name,
+//! which is an entry of the folder: that is why the folder is synced after linking. So when
+//! [`place`] returns, both survive a power cut; when power fails before, there is either no name or
+//! a whole file, since the name is made after the data was synced. Linking a file that has just
+//! been written waits for the kernel to write out what is still in memory: at a browser's pace that
+//! is the last 30 seconds at most (`vm.dirty_expire_centisecs`), while 4 GiB written at once take
+//! what the disk takes.
 
 use std::{
     ffi::OsStr,
@@ -125,7 +127,8 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
-    /// The folder is gone, or the disk under it: `ENOENT`, `ENOTDIR`, `ENODEV`, `ENXIO`, `ESTALE`, `ENOTCONN`.
+    /// The folder is gone, or the disk under it: `ENOENT`, `ENOTDIR`, `ENODEV`, `ENXIO`, `ESTALE`,
+    /// `ENOTCONN`.
     #[error("{} is not there", path.display())]
     Missing {
         /// The library folder.
@@ -171,10 +174,13 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether it is worth keeping the file held and trying again later: yes for what ails the library, no for what
-    /// ails the file.
+    /// Whether it is worth keeping the file held and trying again later: yes for what ails the
+    /// library, no for what ails the file.
     pub fn retry(&self) -> bool {
-        !matches!(self, Self::Read(_) | Self::TooBig { .. } | Self::Gone { .. })
+        !matches!(
+            self,
+            Self::Read(_) | Self::TooBig { .. } | Self::Gone { .. }
+        )
     }
 
     /// Sorts what the system said about the library folder `path`.
@@ -184,9 +190,18 @@ impl Error {
             Some(Errno::NOSPC | Errno::DQUOT) => Self::NoSpace { path, source },
             Some(Errno::ROFS | Errno::ACCESS | Errno::PERM) => Self::ReadOnly { path, source },
             Some(
-                Errno::NOENT | Errno::NOTDIR | Errno::NODEV | Errno::NXIO | Errno::STALE | Errno::NOTCONN,
+                Errno::NOENT
+                | Errno::NOTDIR
+                | Errno::NODEV
+                | Errno::NXIO
+                | Errno::STALE
+                | Errno::NOTCONN,
             ) => Self::Missing { path, source },
-            _ => Self::Other { doing, path, source },
+            _ => Self::Other {
+                doing,
+                path,
+                source,
+            },
         }
     }
 }
@@ -203,9 +218,15 @@ impl FileId {
 }
 
 impl From<&rustix::fs::Stat> for FileId {
-    #[allow(clippy::unnecessary_cast, reason = "the types differ between architectures")]
+    #[allow(
+        clippy::unnecessary_cast,
+        reason = "the types differ between architectures"
+    )]
     fn from(stat: &rustix::fs::Stat) -> Self {
-        Self { dev: stat.st_dev as u64, ino: stat.st_ino as u64 }
+        Self {
+            dev: stat.st_dev as u64,
+            ino: stat.st_ino as u64,
+        }
     }
 }
 
@@ -221,14 +242,18 @@ impl Folder {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(path, flags, Mode::empty())
             .map_err(|e| Error::sorted("open the folder", path, e.into()))?;
-        Ok(Self { path: path.to_owned(), fd })
+        Ok(Self {
+            path: path.to_owned(),
+            fd,
+        })
     }
 
     pub(super) fn error(&self, doing: &'static str) -> impl FnOnce(Errno) -> Error {
         move |e| Error::sorted(doing, &self.path, e.into())
     }
 
-    /// Makes the names in it durable. Some file systems in user space know no fsync of a folder (`EINVAL`).
+    /// Makes the names in it durable. Some file systems in user space know no fsync of a folder
+    /// (`EINVAL`).
     pub(super) fn sync(&self) -> Result<(), Error> {
         match rustix::fs::fsync(&self.fd) {
             Ok(()) | Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(()),
@@ -254,8 +279,9 @@ impl Folder {
     }
 }
 
-/// Makes the library folder, at the start. Nothing else makes it, so that a disk which was unplugged while fisga runs
-/// is [`Error::Missing`], and no second library grows in the empty mount point.
+/// Makes the library folder, at the start. Nothing else makes it, so that a disk which was
+/// unplugged while fisga runs is [`Error::Missing`], and no second library grows in the empty mount
+/// point.
 ///
 /// # Errors
 /// That it can't be made.
@@ -265,12 +291,17 @@ pub fn prepare(library: &Path) -> Result<(), Error> {
 
 /// Puts a held file into `folder`, under the first name that is free.
 ///
-/// The staged name stays: the caller removes it once the history is written. To the producer's file nothing happens;
-/// only an inode that has become ours alone gets the mode of a new file.
+/// The staged name stays: the caller removes it once the history is written. To the producer's file
+/// nothing happens; only an inode that has become ours alone gets the mode of a new file.
 ///
 /// # Errors
 /// See [`Error`]; nothing is left in the folder then, and the file is held as before.
-pub fn place(held: &Held<'_>, folder: &Path, name: &Name, work: &mut Work<'_>) -> Result<Placed, Error> {
+pub fn place(
+    held: &Held<'_>,
+    folder: &Path,
+    name: &Name,
+    work: &mut Work<'_>,
+) -> Result<Placed, Error> {
     if work.stop.load(Ordering::Relaxed) {
         return Err(Error::Stopped);
     }
@@ -283,11 +314,12 @@ pub fn place(held: &Held<'_>, folder: &Path, name: &Name, work: &mut Work<'_>) -
     draft.publish(name, means)
 }
 
-/// Replaces `saved`, a file that this program saved, by the content of `held`: whoever looks sees the old one or the
-/// new one, whole. Programs that have the old one open keep reading that.
+/// Replaces `saved`, a file that this program saved, by the content of `held`: whoever looks sees
+/// the old one or the new one, whole. Programs that have the old one open keep reading that.
 ///
 /// # Errors
-/// [`Error::Gone`] if the user has moved, removed or replaced it since; otherwise as [`place`], and the old one stays.
+/// [`Error::Gone`] if the user has moved, removed or replaced it since; otherwise as [`place`], and
+/// the old one stays.
 pub fn replace(saved: &Placed, held: &Held<'_>, work: &mut Work<'_>) -> Result<Placed, Error> {
     let folder = Folder::open(parent(&saved.path))?;
     let draft = Draft::new(&folder)?;
@@ -295,8 +327,8 @@ pub fn replace(saved: &Placed, held: &Held<'_>, work: &mut Work<'_>) -> Result<P
     draft.publish_over(saved, means)
 }
 
-/// Puts what `write` writes into `folder`, under the first name that is free. `write` gets an empty file of its own
-/// that no name leads to; unless it succeeds, nothing is left.
+/// Puts what `write` writes into `folder`, under the first name that is free. `write` gets an empty
+/// file of its own that no name leads to; unless it succeeds, nothing is left.
 ///
 /// # Errors
 /// See [`Error`]; what `write` itself returns is sorted like the errors of the folder.
@@ -315,15 +347,18 @@ pub fn write_new(
 ///
 /// # Errors
 /// As [`replace`] and [`write_new`].
-pub fn write_over(saved: &Placed, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<Placed, Error> {
+pub fn write_over(
+    saved: &Placed,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> Result<Placed, Error> {
     let folder = Folder::open(parent(&saved.path))?;
     let mut draft = Draft::new(&folder)?;
     write(draft.file_mut()).map_err(|e| Error::sorted("write the video", &folder.path, e))?;
     draft.publish_over(saved, Means::Written)
 }
 
-/// The name under which the inode of `held` is in `folder` already: what a crash between linking and removing the
-/// staged name leaves. `None` if it isn't there.
+/// The name under which the inode of `held` is in `folder` already: what a crash between linking
+/// and removing the staged name leaves. `None` if it isn't there.
 ///
 /// # Errors
 /// That the folder can't be read.
@@ -341,14 +376,16 @@ pub fn find(folder: &Path, held: &File) -> Result<Option<PathBuf>, Error> {
         }
         let found = rustix::fs::statat(&folder_fd, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW);
         if found.is_ok_and(|found| FileId::from(&found) == FileId::from(&stat)) {
-            return Ok(Some(folder.join(OsStr::from_bytes(entry.file_name().to_bytes()))));
+            return Ok(Some(
+                folder.join(OsStr::from_bytes(entry.file_name().to_bytes())),
+            ));
         }
     }
     Ok(None)
 }
 
-/// Removes what a crash left of copies in `folder`; returns how many there were. Copies of another fisga that is at
-/// work are left alone.
+/// Removes what a crash left of copies in `folder`; returns how many there were. Copies of another
+/// fisga that is at work are left alone.
 ///
 /// # Errors
 /// That the folder can't be read.
@@ -365,9 +402,12 @@ fn parent(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new("/"))
 }
 
-/// Links the staged name into the folder if the inode is ours alone; `None` means that it must be copied.
+/// Links the staged name into the folder if the inode is ours alone; `None` means that it must be
+/// copied.
 fn link(held: &Held<'_>, folder: &Folder, name: &Name) -> Result<Option<Placed>, Error> {
-    let Some(staged) = held.staged else { return Ok(None) };
+    let Some(staged) = held.staged else {
+        return Ok(None);
+    };
     let stat = rustix::fs::fstat(held.file).map_err(|e| Error::Read(e.into()))?;
     let bytes = u64::try_from(stat.st_size).unwrap_or(0);
     let ours = |found: &rustix::fs::Stat| {
@@ -381,20 +421,24 @@ fn link(held: &Held<'_>, folder: &Folder, name: &Name) -> Result<Option<Placed>,
         return Ok(None);
     }
 
-    held.file.sync_all().map_err(|e| Error::sorted("sync the file", &folder.path, e))?;
+    held.file
+        .sync_all()
+        .map_err(|e| Error::sorted("sync the file", &folder.path, e))?;
     let linked = folder.first_free(name, |name| {
         rustix::fs::linkat(staged.dir, staged.name, &folder.fd, name, AtFlags::empty())
     });
     let name = match linked {
         Ok(name) => name,
-        // Two mounts, a kind of file system that forbids it, a staged name that has just gone: a copy does.
+        // Two mounts, a kind of file system that forbids it, a staged name that has just gone: a
+        // copy does.
         Err(e) => match folder.error("link")(e) {
             error @ Error::NoSpace { .. } => return Err(error),
             _ => return Ok(None),
         },
     };
 
-    // Two names now, both ours. A third was made while we looked, through a descriptor that a reader still has.
+    // Two names now, both ours. A third was made while we looked, through a descriptor that a
+    // reader still has.
     let after = rustix::fs::fstat(held.file).map_err(|e| Error::Read(e.into()))?;
     let state = |stat: &rustix::fs::Stat| (stat.st_size, stat.st_mtime, stat.st_mtime_nsec);
     if after.st_nlink != 2 || state(&after) != state(&stat) {
@@ -407,7 +451,12 @@ fn link(held: &Held<'_>, folder: &Folder, name: &Name) -> Result<Option<Placed>,
     }
     unopened(held.file);
     folder.sync()?;
-    Ok(Some(Placed { path: folder.path.join(name), id: FileId::from(&stat), bytes, means: Means::Link }))
+    Ok(Some(Placed {
+        path: folder.path.join(name),
+        id: FileId::from(&stat),
+        bytes,
+        means: Means::Link,
+    }))
 }
 
 fn fill(draft: &Draft<'_>, held: &Held<'_>, work: &mut Work<'_>) -> Result<Means, Error> {
@@ -418,26 +467,33 @@ fn fill(draft: &Draft<'_>, held: &Held<'_>, work: &mut Work<'_>) -> Result<Means
         copy::Failed::Short => Error::Changed,
         copy::Failed::Stopped => Error::Stopped,
         copy::Failed::Write(source) if Errno::from_io_error(&source) == Some(Errno::FBIG) => {
-            Error::TooBig { path: draft.folder().path.clone(), bytes: len, source }
+            Error::TooBig {
+                path: draft.folder().path.clone(),
+                bytes: len,
+                source,
+            }
         }
         copy::Failed::Write(e) => Error::sorted("write the copy", &draft.folder().path, e),
     })
 }
 
-/// The process's file mode creation mask. umask(2) can only be asked by setting it, for all threads, so the kernel's
-/// account of it is read instead (proc_pid_status(5), `Umask`).
+/// The process's file mode creation mask. umask(2) can only be asked by setting it, for all
+/// threads, so the kernel's account of it is read instead (proc_pid_status(5), `Umask`).
 fn umask() -> u32 {
     fs::read_to_string("/proc/self/status")
         .ok()
         .and_then(|status| {
-            let line = status.lines().find_map(|line| line.strip_prefix("Umask:"))?;
+            let line = status
+                .lines()
+                .find_map(|line| line.strip_prefix("Umask:"))?;
             u32::from_str_radix(line.trim(), 8).ok()
         })
         .unwrap_or(0o022)
 }
 
-/// Makes a file that is ours count as never opened (see [`shelf`](super::shelf)), and reading it through this descriptor as
-/// no opening. Where that can't be had, it counts as opened, and `max_library` leaves it alone.
+/// Makes a file that is ours count as never opened (see [`shelf`](super::shelf)), and reading it
+/// through this descriptor as no opening. Where that can't be had, it counts as opened, and
+/// `max_library` leaves it alone.
 pub(super) fn unopened(file: &File) {
     let set = || -> rustix::io::Result<()> {
         rustix::fs::fcntl_setfl(file, rustix::fs::fcntl_getfl(file)? | OFlags::NOATIME)?;
@@ -450,5 +506,8 @@ pub(super) fn unopened(file: &File) {
 
 /// Where a nameless file can be linked from (linkat(2), open(2) under `O_TMPFILE`).
 pub(super) fn by_descriptor(file: &File) -> (rustix::fd::BorrowedFd<'static>, String) {
-    (CWD, format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(file)))
+    (
+        CWD,
+        format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(file)),
+    )
 }

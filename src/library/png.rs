@@ -1,9 +1,10 @@
-//! The texts in a PNG file (PNG specification, 11.3.4.3 `tEXt`): as much of the format as thumbnails need.
+//! The texts in a PNG file (PNG specification, 11.3.4.3 `tEXt`): as much of the format as
+//! thumbnails need.
 
 const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
 
-/// Kind, data, and the bytes of the whole chunk, of each chunk; ends at the first that is not complete. `None` if it is no
-/// PNG.
+/// Kind, data, and the bytes of the whole chunk, of each chunk; ends at the first that is not
+/// complete. `None` if it is no PNG.
 fn chunks(png: &[u8]) -> Option<impl Iterator<Item = (&[u8], &[u8], &[u8])>> {
     let mut rest = png.strip_prefix(SIGNATURE)?;
     Some(std::iter::from_fn(move || {
@@ -18,7 +19,9 @@ fn chunks(png: &[u8]) -> Option<impl Iterator<Item = (&[u8], &[u8], &[u8])>> {
 /// The text under a key.
 pub(super) fn text<'a>(png: &'a [u8], key: &str) -> Option<&'a [u8]> {
     chunks(png)?.find_map(|(kind, data, _)| {
-        data.strip_prefix(key.as_bytes()).filter(|_| kind == b"tEXt")?.strip_prefix(b"\0")
+        data.strip_prefix(key.as_bytes())
+            .filter(|_| kind == b"tEXt")?
+            .strip_prefix(b"\0")
     })
 }
 
@@ -47,10 +50,13 @@ pub(super) fn with_texts(png: &[u8], texts: &[(&str, &str)]) -> Option<Vec<u8>> 
 /// PNG specification, annex D.
 fn crc(data: &[u8]) -> u32 {
     !data.iter().fold(u32::MAX, |crc, &byte| {
-        (0..8).fold(
-            crc ^ u32::from(byte),
-            |crc, _| if crc & 1 == 1 { 0xedb8_8320 ^ (crc >> 1) } else { crc >> 1 },
-        )
+        (0..8).fold(crc ^ u32::from(byte), |crc, _| {
+            if crc & 1 == 1 {
+                0xedb8_8320 ^ (crc >> 1)
+            } else {
+                crc >> 1
+            }
+        })
     })
 }
 
@@ -64,9 +70,16 @@ mod tests {
     pub(super) fn pixel() -> Vec<u8> {
         let chunk = |kind: &[u8], data: &[u8]| {
             let body = [kind, data].concat();
-            [&(data.len() as u32).to_be_bytes()[..], &body, &crc(&body).to_be_bytes()].concat()
+            [
+                &(data.len() as u32).to_be_bytes()[..],
+                &body,
+                &crc(&body).to_be_bytes(),
+            ]
+            .concat()
         };
-        let idat = [0x78, 0x9c, 0x63, 0xf8, 0xff, 0xff, 0x3f, 0, 5, 0xfe, 2, 0xfe];
+        let idat = [
+            0x78, 0x9c, 0x63, 0xf8, 0xff, 0xff, 0x3f, 0, 5, 0xfe, 2, 0xfe,
+        ];
         [
             SIGNATURE.to_vec(),
             chunk(b"IHDR", &[0, 0, 0, 1, 0, 0, 0, 1, 8, 2, 0, 0, 0]),
@@ -81,7 +94,11 @@ mod tests {
     fn texts_are_replaced() {
         assert_eq!(crc(b"IEND"), 0xae42_6082, "as at the end of every PNG");
         assert_eq!(text(&pixel(), "Thumb::URI"), Some(&b"file:///old"[..]));
-        let png = with_texts(&pixel(), &[("Thumb::URI", "file:///new"), ("Thumb::MTime", "7")]).unwrap();
+        let png = with_texts(
+            &pixel(),
+            &[("Thumb::URI", "file:///new"), ("Thumb::MTime", "7")],
+        )
+        .unwrap();
         assert_eq!(text(&png, "Thumb::URI"), Some(&b"file:///new"[..]));
         assert_eq!(text(&png, "Thumb::MTime"), Some(&b"7"[..]));
         assert_eq!(text(&png, "Thumb"), None);

@@ -1,11 +1,12 @@
-//! Room: saving stops before the disk is full, and the library stays below a size if the user wants that.
+//! Room: saving stops before the disk is full, and the library stays below a size if the user wants
+//! that.
 //!
 //! Both are decided here and told before they happen; the caller does them.
 //!
-//! A library that is to stay below a size gives up the oldest files that were saved by this program and never opened.
-//! "Opened" is what the kernel's time of access tells (see [`Video::opened`]), so a program that reads all files, such as
-//! a search index of contents, counts as opening them: they stay then. On a mount with `noatime` nobody can tell, and
-//! nothing is given up.
+//! A library that is to stay below a size gives up the oldest files that were saved by this program
+//! and never opened. "Opened" is what the kernel's time of access tells (see [`Video::opened`]), so
+//! a program that reads all files, such as a search index of contents, counts as opening them: they
+//! stay then. On a mount with `noatime` nobody can tell, and nothing is given up.
 
 use std::{collections::HashSet, io, path::Path, path::PathBuf};
 
@@ -40,19 +41,23 @@ impl Disk {
         let stat = rustix::fs::statvfs(folder)?;
         Ok(Self {
             free: stat.f_bavail.saturating_mul(stat.f_frsize),
-            tells_opened: !stat.f_flag.intersects(StatVfsMountFlags::NOATIME | StatVfsMountFlags::RDONLY),
+            tells_opened: !stat
+                .f_flag
+                .intersects(StatVfsMountFlags::NOATIME | StatVfsMountFlags::RDONLY),
         })
     }
 
-    /// How many bytes are missing for a file that takes `need` more (0 if it is only linked), when `min_free` are to stay
-    /// free. `None` if there is room.
+    /// How many bytes are missing for a file that takes `need` more (0 if it is only linked), when
+    /// `min_free` are to stay free. `None` if there is room.
     pub fn missing(self, need: u64, min_free: u64) -> Option<u64> {
-        need.saturating_add(min_free).checked_sub(self.free).filter(|&missing| missing > 0)
+        need.saturating_add(min_free)
+            .checked_sub(self.free)
+            .filter(|&missing| missing > 0)
     }
 }
 
-/// Whether `need` more bytes can be written to the disk of `folder` with `min_free` bytes left; a file that is only linked
-/// needs none.
+/// Whether `need` more bytes can be written to the disk of `folder` with `min_free` bytes left; a
+/// file that is only linked needs none.
 ///
 /// # Errors
 /// [`Error::MinFree`], or that the folder is not there.
@@ -60,19 +65,31 @@ pub fn check(folder: &Path, need: u64, min_free: u64) -> Result<(), Error> {
     let disk = Disk::of(folder).map_err(|e| Error::sorted("ask for the room left", folder, e))?;
     match disk.missing(need, min_free) {
         None => Ok(()),
-        Some(missing) => Err(Error::MinFree { path: folder.to_owned(), min_free, missing }),
+        Some(missing) => Err(Error::MinFree {
+            path: folder.to_owned(),
+            min_free,
+            missing,
+        }),
     }
 }
 
-/// What must go before `need` bytes are added to a library that is to stay below `max` bytes. Only files in `saved` are
-/// ours to move (see [`History::saved`](super::history::History::saved)).
+/// What must go before `need` bytes are added to a library that is to stay below `max` bytes. Only
+/// files in `saved` are ours to move (see [`History::saved`](super::history::History::saved)).
 pub fn plan(videos: &[Video], saved: &HashSet<PathBuf>, disk: Disk, max: u64, need: u64) -> Plan {
-    let total = videos.iter().fold(need, |sum, video| sum.saturating_add(video.bytes));
-    let mut plan = Plan { trash: Vec::new(), over: total.saturating_sub(max) };
+    let total = videos
+        .iter()
+        .fold(need, |sum, video| sum.saturating_add(video.bytes));
+    let mut plan = Plan {
+        trash: Vec::new(),
+        over: total.saturating_sub(max),
+    };
     if plan.over == 0 || !disk.tells_opened {
         return plan;
     }
-    let mut unopened: Vec<_> = videos.iter().filter(|v| !v.opened() && saved.contains(&v.path)).collect();
+    let mut unopened: Vec<_> = videos
+        .iter()
+        .filter(|v| !v.opened() && saved.contains(&v.path))
+        .collect();
     unopened.sort_by(|a, b| (a.modified, &a.path).cmp(&(b.modified, &b.path)));
     for video in unopened {
         if plan.over == 0 {
@@ -99,13 +116,26 @@ mod tests {
             (0, 0, 0, None),
             (0, u64::MAX, u64::MAX, Some(u64::MAX)),
         ] {
-            let disk = Disk { free, tells_opened: true };
-            assert_eq!(disk.missing(need, min_free), missing, "{need} into {free} with {min_free} to stay");
+            let disk = Disk {
+                free,
+                tells_opened: true,
+            };
+            assert_eq!(
+                disk.missing(need, min_free),
+                missing,
+                "{need} into {free} with {min_free} to stay"
+            );
         }
         assert!(Disk::of(Path::new("/")).unwrap().free > 0);
-        assert!(matches!(check(Path::new("/not there"), 0, 0), Err(Error::Missing { .. })));
+        assert!(matches!(
+            check(Path::new("/not there"), 0, 0),
+            Err(Error::Missing { .. })
+        ));
         let full = check(Path::new("/"), 0, u64::MAX).unwrap_err();
-        assert!(matches!(full, Error::MinFree { .. }) && full.retry(), "{full}");
+        assert!(
+            matches!(full, Error::MinFree { .. }) && full.retry(),
+            "{full}"
+        );
         assert!(check(Path::new("/"), 0, 0).is_ok());
     }
 
@@ -135,8 +165,21 @@ mod tests {
             (10, 0, false, vec![], 40),
             (0, u64::MAX, true, vec!["a", "b", "c"], u64::MAX - 30),
         ] {
-            let plan = plan(&videos, &saved, Disk { free: 0, tells_opened }, max, need);
-            let names: Vec<_> = plan.trash.iter().map(|v| v.path.to_str().unwrap()).collect();
+            let plan = plan(
+                &videos,
+                &saved,
+                Disk {
+                    free: 0,
+                    tells_opened,
+                },
+                max,
+                need,
+            );
+            let names: Vec<_> = plan
+                .trash
+                .iter()
+                .map(|v| v.path.to_str().unwrap())
+                .collect();
             assert_eq!((names, plan.over), (trash, over), "{need} more into {max}");
         }
     }

@@ -15,7 +15,8 @@ use rustix::fs::{Timespec, Timestamps};
 
 use super::{incomplete, place::FileId};
 
-/// Folders below the library that are looked into: what the user sorts by hand is rarely deeper, and no loop is endless.
+/// Folders below the library that are looked into: what the user sorts by hand is rarely deeper,
+/// and no loop is endless.
 const DEPTH: usize = 8;
 
 /// A file in the library.
@@ -39,7 +40,10 @@ impl Video {
     fn new(path: PathBuf, metadata: &Metadata, whole: bool) -> Self {
         Self {
             path,
-            id: FileId { dev: metadata.dev(), ino: metadata.ino() },
+            id: FileId {
+                dev: metadata.dev(),
+                ino: metadata.ino(),
+            },
             bytes: metadata.len(),
             modified: (metadata.mtime(), metadata.mtime_nsec()),
             accessed: (metadata.atime(), metadata.atime_nsec()),
@@ -53,8 +57,8 @@ impl Video {
     }
 }
 
-/// All files in the library and in the folders below it, hidden ones left out, in no order. Symbolic links are not
-/// followed; what can't be read is left out, with a warning in the log.
+/// All files in the library and in the folders below it, hidden ones left out, in no order.
+/// Symbolic links are not followed; what can't be read is left out, with a warning in the log.
 pub fn videos(library: &Path) -> Vec<Video> {
     let mut videos = Vec::new();
     look(library, DEPTH, true, &mut videos);
@@ -69,28 +73,36 @@ fn look(folder: &Path, depth: usize, whole: bool, videos: &mut Vec<Video>) {
     for entry in entries.flatten() {
         let name = entry.file_name();
         // DirEntry::metadata doesn't follow links.
-        let Ok(metadata) = entry.metadata() else { continue };
+        let Ok(metadata) = entry.metadata() else {
+            continue;
+        };
         if name.as_bytes().starts_with(b".") {
             continue;
         }
         if metadata.is_file() {
             videos.push(Video::new(entry.path(), &metadata, whole));
         } else if metadata.is_dir() && depth > 0 {
-            look(&entry.path(), depth - 1, whole && name != OsStr::new(incomplete::FOLDER), videos);
+            look(
+                &entry.path(),
+                depth - 1,
+                whole && name != OsStr::new(incomplete::FOLDER),
+                videos,
+            );
         }
     }
 }
 
-/// Makes a file that was just saved count as not opened yet: its times of access and of change become the same, to the
-/// nanosecond. The first reading after that moves the time of access, on mounts with `relatime` (the default) too,
-/// which update it when it is not later than the change (mount(8)).
+/// Makes a file that was just saved count as not opened yet: its times of access and of change
+/// become the same, to the nanosecond. The first reading after that moves the time of access, on
+/// mounts with `relatime` (the default) too, which update it when it is not later than the change
+/// (mount(8)).
 pub(super) fn forget_access(file: &File) -> rustix::io::Result<()> {
     let stat = rustix::fs::fstat(file)?;
     rustix::fs::futimens(file, &access(stat.st_mtime as _, stat.st_mtime_nsec as _))
 }
 
-/// Runs `look` on the file and puts its time of access back, so that what we or a program of ours read doesn't count as the
-/// user's opening it.
+/// Runs `look` on the file and puts its time of access back, so that what we or a program of ours
+/// read doesn't count as the user's opening it.
 pub(super) fn unseen<T>(path: &Path, look: impl FnOnce() -> T) -> T {
     let before = fs::symlink_metadata(path);
     let result = look();
@@ -105,12 +117,19 @@ pub(super) fn unseen<T>(path: &Path, look: impl FnOnce() -> T) -> T {
 /// A change of the time of access alone.
 fn access(seconds: i64, nanoseconds: i64) -> Timestamps {
     Timestamps {
-        last_access: Timespec { tv_sec: seconds, tv_nsec: nanoseconds as _ },
-        last_modification: Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT as _ },
+        last_access: Timespec {
+            tv_sec: seconds,
+            tv_nsec: nanoseconds as _,
+        },
+        last_modification: Timespec {
+            tv_sec: 0,
+            tv_nsec: rustix::fs::UTIME_OMIT as _,
+        },
     }
 }
 
-/// Opens a file of the library for reading, without following a link, waiting, or touching its time of access.
+/// Opens a file of the library for reading, without following a link, waiting, or touching its time
+/// of access.
 pub(super) fn open(path: &Path) -> io::Result<File> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let open = |flags| OpenOptions::new().read(true).custom_flags(flags).open(path);
@@ -131,19 +150,37 @@ mod tests {
         fs::create_dir_all(path("Films/old")).unwrap();
         fs::create_dir_all(path("Incomplete")).unwrap();
         fs::create_dir_all(path(".fisga-0")).unwrap();
-        for name in ["a.mp4", "Films/old/b.mp4", "Incomplete/c 45 %.mp4", ".hidden", ".fisga-0/place-1"] {
+        for name in [
+            "a.mp4",
+            "Films/old/b.mp4",
+            "Incomplete/c 45 %.mp4",
+            ".hidden",
+            ".fisga-0/place-1",
+        ] {
             fs::write(path(name), name).unwrap();
         }
         symlink(path("a.mp4"), path("link")).unwrap();
         symlink(dir.path(), path("loop")).unwrap();
         let mut found: Vec<_> = videos(dir.path())
             .into_iter()
-            .map(|v| (v.path.strip_prefix(dir.path()).unwrap().to_owned(), v.bytes, v.whole))
+            .map(|v| {
+                (
+                    v.path.strip_prefix(dir.path()).unwrap().to_owned(),
+                    v.bytes,
+                    v.whole,
+                )
+            })
             .collect();
         found.sort();
-        let expected =
-            [("Films/old/b.mp4", 15, true), ("Incomplete/c 45 %.mp4", 21, false), ("a.mp4", 5, true)];
-        assert_eq!(found, expected.map(|(name, bytes, whole)| (PathBuf::from(name), bytes, whole)));
+        let expected = [
+            ("Films/old/b.mp4", 15, true),
+            ("Incomplete/c 45 %.mp4", 21, false),
+            ("a.mp4", 5, true),
+        ];
+        assert_eq!(
+            found,
+            expected.map(|(name, bytes, whole)| (PathBuf::from(name), bytes, whole))
+        );
         assert_eq!(videos(&path("not there")), []);
     }
 

@@ -1,8 +1,10 @@
-//! Pictures of videos, where the file manager looks for them: the freedesktop.org Thumbnail Managing Standard, 0.9.
+//! Pictures of videos, where the file manager looks for them: the freedesktop.org Thumbnail
+//! Managing Standard, 0.9.
 //!
-//! A picture lies in `thumbnails/SIZE/MD5.png` below the XDG cache folder, MD5 being that of the file's URI, and is good as
-//! long as the URI and the time of change in it are those of the file. What is there already is used; else the desktop's own
-//! programs make it: `ffmpegthumbnailer`, or `ffmpeg`. Without any of them there is no picture, and that is fine.
+//! A picture lies in `thumbnails/SIZE/MD5.png` below the XDG cache folder, MD5 being that of the
+//! file's URI, and is good as long as the URI and the time of change in it are those of the file.
+//! What is there already is used; else the desktop's own programs make it: `ffmpegthumbnailer`, or
+//! `ffmpeg`. Without any of them there is no picture, and that is fine.
 
 use std::{
     env,
@@ -27,8 +29,14 @@ use rustix::{
 
 use super::{png, shelf};
 
-/// Folders of the cache with the longest side of their pictures in pixels, the one that we want first.
-const SIZES: [(&str, u32); 4] = [("large", 256), ("x-large", 512), ("xx-large", 1024), ("normal", 128)];
+/// Folders of the cache with the longest side of their pictures in pixels, the one that we want
+/// first.
+const SIZES: [(&str, u32); 4] = [
+    ("large", 256),
+    ("x-large", 512),
+    ("xx-large", 1024),
+    ("normal", 128),
+];
 
 /// Longer files are not taken for thumbnails.
 const LONGEST: u64 = 8 << 20;
@@ -87,23 +95,31 @@ pub enum Error {
 }
 
 impl Thumbnails {
-    /// For a cache folder, usually `$XDG_CACHE_HOME/thumbnails`, with the programs that are in `$PATH`.
+    /// For a cache folder, usually `$XDG_CACHE_HOME/thumbnails`, with the programs that are in
+    /// `$PATH`.
     pub fn new(cache: &Path) -> Self {
         let programs = [
             in_path("ffmpegthumbnailer").map(Program::Ffmpegthumbnailer),
             in_path("ffmpeg").map(Program::Ffmpeg),
         ];
-        Self { cache: cache.to_owned(), programs: programs.into_iter().flatten().collect() }
+        Self {
+            cache: cache.to_owned(),
+            programs: programs.into_iter().flatten().collect(),
+        }
     }
 
     /// A picture that is there already, whoever made it.
     pub fn find(&self, video: &Path) -> Option<PathBuf> {
         let (uri, mtime) = identity(video).ok()?;
-        SIZES.iter().map(|(folder, _)| self.path(folder, &uri)).find(|path| is_good(path, &uri, mtime))
+        SIZES
+            .iter()
+            .map(|(folder, _)| self.path(folder, &uri))
+            .find(|path| is_good(path, &uri, mtime))
     }
 
-    /// Has a picture made, 256 pixels at most; a program gets `limit` for it and the lowest priority. `length` is that of the
-    /// video, for a picture that is not its black beginning. `None` if there is no program that can.
+    /// Has a picture made, 256 pixels at most; a program gets `limit` for it and the lowest
+    /// priority. `length` is that of the video, for a picture that is not its black beginning.
+    /// `None` if there is no program that can.
     ///
     /// # Errors
     /// See [`Error`]; a video without a picture is whole and saved all the same.
@@ -113,22 +129,39 @@ impl Thumbnails {
         length: Option<Duration>,
         limit: Duration,
     ) -> Result<Option<PathBuf>, Error> {
-        let (uri, mtime) =
-            identity(video).map_err(|source| Error::Video { path: video.to_owned(), source })?;
+        let (uri, mtime) = identity(video).map_err(|source| Error::Video {
+            path: video.to_owned(),
+            source,
+        })?;
         let (folder, pixels) = SIZES[0];
         let path = self.path(folder, &uri);
         let folder = self.cache.join(folder);
-        let cache = |source| Error::Cache { path: folder.clone(), source };
+        let cache = |source| Error::Cache {
+            path: folder.clone(),
+            source,
+        };
 
-        DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(cache)?;
-        let out = tempfile::Builder::new().suffix(".png").tempfile_in(&folder).map_err(cache)?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&folder)
+            .map_err(cache)?;
+        let out = tempfile::Builder::new()
+            .suffix(".png")
+            .tempfile_in(&folder)
+            .map_err(cache)?;
         let mut result = Ok(None);
         for program in &self.programs {
-            match shelf::unseen(video, || program.picture(video, length, pixels, out.path(), limit)) {
+            match shelf::unseen(video, || {
+                program.picture(video, length, pixels, out.path(), limit)
+            }) {
                 Ok(picture) => {
                     let mtime = mtime.to_string();
-                    let texts =
-                        [("Thumb::URI", uri.as_str()), ("Thumb::MTime", &mtime), ("Software", "fisga")];
+                    let texts = [
+                        ("Thumb::URI", uri.as_str()),
+                        ("Thumb::MTime", &mtime),
+                        ("Software", "fisga"),
+                    ];
                     let Some(picture) = png::with_texts(&picture, &texts) else {
                         result = Err(program.failed(video));
                         continue;
@@ -163,7 +196,10 @@ impl Program {
     }
 
     fn failed(&self, video: &Path) -> Error {
-        Error::Picture { path: video.to_owned(), program: self.name().to_owned() }
+        Error::Picture {
+            path: video.to_owned(),
+            program: self.name().to_owned(),
+        }
     }
 
     /// The bytes of a PNG; `out` is a file that the program may write.
@@ -177,12 +213,19 @@ impl Program {
     ) -> Result<Vec<u8>, Error> {
         let (deadline, failed) = (Instant::now() + limit, || self.failed(video));
         // A tenth in, and the beginning if there is nothing: the rest may be missing.
-        let tenth = length.filter(|_| matches!(self, Self::Ffmpeg(_))).map(|length| length / 10);
+        let tenth = length
+            .filter(|_| matches!(self, Self::Ffmpeg(_)))
+            .map(|length| length / 10);
         for start in tenth.map(Some).into_iter().chain([None]) {
-            let finished = run(self.command(video, start, pixels, out), deadline).map_err(|_| failed())?;
+            let finished =
+                run(self.command(video, start, pixels, out), deadline).map_err(|_| failed())?;
             if finished.is_none() {
                 let program = self.name().to_owned();
-                return Err(Error::Late { path: video.to_owned(), program, limit });
+                return Err(Error::Late {
+                    path: video.to_owned(),
+                    program,
+                    limit,
+                });
             }
             let mut bytes = Vec::new();
             let read = File::open(out).and_then(|file| file.take(LONGEST).read_to_end(&mut bytes));
@@ -203,18 +246,41 @@ impl Program {
             }
             Self::Ffmpeg(program) => {
                 // Only the file itself: what was saved may name other files and addresses.
-                command.arg(program).args(["-v", "error", "-nostdin", "-y", "-protocol_whitelist", "file"]);
+                command.arg(program).args([
+                    "-v",
+                    "error",
+                    "-nostdin",
+                    "-y",
+                    "-protocol_whitelist",
+                    "file",
+                ]);
                 if let Some(start) = start {
-                    command.arg("-ss").arg(format!("{:.3}", start.as_secs_f64()));
+                    command
+                        .arg("-ss")
+                        .arg(format!("{:.3}", start.as_secs_f64()));
                 }
                 let mut input = std::ffi::OsString::from("file:");
                 input.push(video);
                 let scale = format!("scale={pixels}:{pixels}:force_original_aspect_ratio=decrease");
-                command.arg("-i").arg(input).args(["-map", "0:v:0", "-frames:v", "1", "-vf", &scale]);
-                command.args(["-pix_fmt", "rgb24", "-c:v", "png", "-f", "image2", "-update", "1"]).arg(out);
+                command.arg("-i").arg(input).args([
+                    "-map",
+                    "0:v:0",
+                    "-frames:v",
+                    "1",
+                    "-vf",
+                    &scale,
+                ]);
+                command
+                    .args([
+                        "-pix_fmt", "rgb24", "-c:v", "png", "-f", "image2", "-update", "1",
+                    ])
+                    .arg(out);
             }
         }
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         command
     }
 }
@@ -259,8 +325,8 @@ fn is_good(thumbnail: &Path, uri: &str, mtime: i64) -> bool {
         && png::text(&png, "Thumb::MTime").and_then(seconds) == Some(mtime.to_string().into_bytes())
 }
 
-/// The URI of an absolute path, escaped as GLib's `g_filename_to_uri` does: everyone must write it the same way to find the
-/// same thumbnail.
+/// The URI of an absolute path, escaped as GLib's `g_filename_to_uri` does: everyone must write it
+/// the same way to find the same thumbnail.
 pub fn uri(path: &Path) -> String {
     let mut uri = String::from("file://");
     for &byte in path.as_os_str().as_bytes() {
@@ -274,8 +340,9 @@ pub fn uri(path: &Path) -> String {
 }
 
 fn in_path(program: &str) -> Option<PathBuf> {
-    let executable =
-        |path: &PathBuf| rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok() && path.is_file();
+    let executable = |path: &PathBuf| {
+        rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok() && path.is_file()
+    };
     env::split_paths(env::var_os("PATH").as_deref().unwrap_or(OsStr::new("")))
         .map(|folder| folder.join(program))
         .filter(|path| path.is_absolute())
@@ -301,15 +368,36 @@ for path in sys.argv[1:]:
     uri = GLib.filename_to_uri(path, None)
     print(uri, hashlib.md5(uri.encode()).hexdigest())
 ";
-        let paths = [&b"/a b/\xc3\xa9"[..], &[b"/", a].concat(), &[b"/", b].concat()];
+        let paths = [
+            &b"/a b/\xc3\xa9"[..],
+            &[b"/", a].concat(),
+            &[b"/", b].concat(),
+        ];
         let paths = paths.map(|path| PathBuf::from(OsStr::from_bytes(path)));
-        let output = Command::new("/usr/bin/python3").arg("-c").arg(script).args(&paths).output().unwrap();
-        assert!(output.status.success(), "needs the Debian package python3-gi: {output:?}");
-        let thumbnails = Thumbnails { cache: dir.path().to_owned(), programs: vec![] };
-        for (path, line) in paths.iter().zip(String::from_utf8(output.stdout).unwrap().lines()) {
+        let output = Command::new("/usr/bin/python3")
+            .arg("-c")
+            .arg(script)
+            .args(&paths)
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "needs the Debian package python3-gi: {output:?}"
+        );
+        let thumbnails = Thumbnails {
+            cache: dir.path().to_owned(),
+            programs: vec![],
+        };
+        for (path, line) in paths
+            .iter()
+            .zip(String::from_utf8(output.stdout).unwrap().lines())
+        {
             let (their_uri, md5) = line.split_once(' ').unwrap();
             assert_eq!(uri(path), their_uri);
-            assert_eq!(thumbnails.path("large", &uri(path)), dir.path().join(format!("large/{md5}.png")));
+            assert_eq!(
+                thumbnails.path("large", &uri(path)),
+                dir.path().join(format!("large/{md5}.png"))
+            );
         }
     }
 
@@ -317,8 +405,17 @@ for path in sys.argv[1:]:
         let path = dir.join("a film: é 100% 14:30.mp4");
         let source = format!("testsrc=size=640x360:rate=10:duration={seconds}");
         let mut ffmpeg = Command::new("ffmpeg");
-        ffmpeg.args(["-v", "error", "-f", "lavfi", "-i", &source, "-pix_fmt", "yuv420p"]).arg(&path);
-        assert!(ffmpeg.status().expect("ffmpeg (Debian package ffmpeg)").success());
+        ffmpeg
+            .args([
+                "-v", "error", "-f", "lavfi", "-i", &source, "-pix_fmt", "yuv420p",
+            ])
+            .arg(&path);
+        assert!(
+            ffmpeg
+                .status()
+                .expect("ffmpeg (Debian package ffmpeg)")
+                .success()
+        );
         path
     }
 
@@ -327,23 +424,54 @@ for path in sys.argv[1:]:
         let dir = tempfile::tempdir().unwrap();
         let (video, cache) = (video(dir.path(), 3), dir.path().join("cache/thumbnails"));
         let all = Thumbnails::new(&cache);
-        assert_eq!(all.programs.len(), 2, "needs the Debian packages ffmpegthumbnailer and ffmpeg");
+        assert_eq!(
+            all.programs.len(),
+            2,
+            "needs the Debian packages ffmpegthumbnailer and ffmpeg"
+        );
         shelf::forget_access(&File::open(&video).unwrap()).unwrap();
-        let times = |path: &Path| fs::metadata(path).map(|m| (m.atime_nsec(), m.mtime_nsec())).unwrap();
+        let times = |path: &Path| {
+            fs::metadata(path)
+                .map(|m| (m.atime_nsec(), m.mtime_nsec()))
+                .unwrap()
+        };
         let before = times(&video);
         for program in all.programs {
-            let thumbnails = Thumbnails { cache: cache.clone(), programs: vec![program] };
+            let thumbnails = Thumbnails {
+                cache: cache.clone(),
+                programs: vec![program],
+            };
             assert_eq!(thumbnails.find(&video), None);
             // Longer than the video: the beginning has to do.
             let length = Some(Duration::from_secs(600));
-            let made = thumbnails.make(&video, length, Duration::from_secs(60)).unwrap().unwrap();
+            let made = thumbnails
+                .make(&video, length, Duration::from_secs(60))
+                .unwrap()
+                .unwrap();
             assert_eq!(times(&video), before, "it was not opened by the user");
             assert_eq!(thumbnails.find(&video), Some(made.clone()));
-            assert_eq!(fs::metadata(&made).unwrap().permissions().mode() & 0o777, 0o600);
-            assert_eq!(fs::metadata(made.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o700);
-            assert_eq!(fs::read_dir(made.parent().unwrap()).unwrap().count(), 1, "nothing else is left");
+            assert_eq!(
+                fs::metadata(&made).unwrap().permissions().mode() & 0o777,
+                0o600
+            );
+            assert_eq!(
+                fs::metadata(made.parent().unwrap())
+                    .unwrap()
+                    .permissions()
+                    .mode()
+                    & 0o777,
+                0o700
+            );
+            assert_eq!(
+                fs::read_dir(made.parent().unwrap()).unwrap().count(),
+                1,
+                "nothing else is left"
+            );
             let png = fs::read(&made).unwrap();
-            assert_eq!((&png[16..20], &png[20..24]), (&256u32.to_be_bytes()[..], &144u32.to_be_bytes()[..]));
+            assert_eq!(
+                (&png[16..20], &png[20..24]),
+                (&256u32.to_be_bytes()[..], &144u32.to_be_bytes()[..])
+            );
             let probe = Command::new("ffmpeg")
                 .args(["-v", "error", "-i"])
                 .arg(&made)
@@ -353,8 +481,13 @@ for path in sys.argv[1:]:
 
             let modified = fs::metadata(&video).unwrap().modified().unwrap();
             let file = File::options().append(true).open(&video).unwrap();
-            file.set_modified(modified - Duration::from_secs(100)).unwrap();
-            assert_eq!(thumbnails.find(&video), None, "the video is another one now");
+            file.set_modified(modified - Duration::from_secs(100))
+                .unwrap();
+            assert_eq!(
+                thumbnails.find(&video),
+                None,
+                "the video is another one now"
+            );
             file.set_modified(modified).unwrap();
             fs::remove_file(made).unwrap();
         }
@@ -366,12 +499,26 @@ for path in sys.argv[1:]:
         let broken = dir.path().join("broken.mp4");
         fs::write(&broken, "no video").unwrap();
         let limit = Duration::from_secs(60);
-        let none = Thumbnails { cache: dir.path().join("cache"), programs: vec![] };
+        let none = Thumbnails {
+            cache: dir.path().join("cache"),
+            programs: vec![],
+        };
         assert_eq!(none.make(&broken, None, limit).unwrap(), None);
         let all = Thumbnails::new(&dir.path().join("cache"));
-        assert!(matches!(all.make(&broken, None, limit), Err(Error::Picture { .. })));
-        assert!(matches!(all.make(&dir.path().join("gone"), None, limit), Err(Error::Video { .. })));
-        assert_eq!(fs::read_dir(dir.path().join("cache/large")).unwrap().count(), 0);
+        assert!(matches!(
+            all.make(&broken, None, limit),
+            Err(Error::Picture { .. })
+        ));
+        assert!(matches!(
+            all.make(&dir.path().join("gone"), None, limit),
+            Err(Error::Video { .. })
+        ));
+        assert_eq!(
+            fs::read_dir(dir.path().join("cache/large"))
+                .unwrap()
+                .count(),
+            0
+        );
     }
 
     #[test]
@@ -379,14 +526,24 @@ for path in sys.argv[1:]:
         let dir = tempfile::tempdir().unwrap();
         let (video, program) = (dir.path().join("a.mp4"), dir.path().join("hangs"));
         fs::write(&video, "").unwrap();
-        fs::write(&program, "#!/bin/sh\necho $$ > \"${0}.pid\"\nexec sleep 1000\n").unwrap();
+        fs::write(
+            &program,
+            "#!/bin/sh\necho $$ > \"${0}.pid\"\nexec sleep 1000\n",
+        )
+        .unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         let programs = vec![Program::Ffmpeg(program.clone())];
-        let thumbnails = Thumbnails { cache: dir.path().join("cache"), programs };
+        let thumbnails = Thumbnails {
+            cache: dir.path().join("cache"),
+            programs,
+        };
         let result = thumbnails.make(&video, None, Duration::from_millis(500));
         assert!(matches!(result, Err(Error::Late { .. })), "{result:?}");
         if let Ok(pid) = fs::read_to_string(dir.path().join("hangs.pid")) {
-            assert!(!Path::new("/proc").join(pid.trim()).exists(), "and not left running");
+            assert!(
+                !Path::new("/proc").join(pid.trim()).exists(),
+                "and not left running"
+            );
         }
     }
 }

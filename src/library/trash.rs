@@ -55,26 +55,37 @@ pub fn trash(path: &Path) -> Result<(), Error> {
     trash::delete(path).map_err(|e| {
         let reason = match e {
             trash::Error::FileSystem { path, source } => format!("{}: {source}", path.display()),
-            trash::Error::Unknown { description } | trash::Error::Os { description, .. } => description,
+            trash::Error::Unknown { description } | trash::Error::Os { description, .. } => {
+                description
+            }
             e => e.to_string(),
         };
-        Error::Trash { path: path.to_owned(), reason }
+        Error::Trash {
+            path: path.to_owned(),
+            reason,
+        }
     })
 }
 
-/// `fisga discard LAST|FILE`: moves the file that was saved last, or the one named, to the trash. `FILE` is a path, or a
-/// name in the library. Returns where it was.
+/// `fisga discard LAST|FILE`: moves the file that was saved last, or the one named, to the trash.
+/// `FILE` is a path, or a name in the library. Returns where it was.
 ///
 /// # Errors
-/// See [`Error`]. Only regular files in the library, or ones that the history says were saved, are touched. `LAST` that
-/// is gone is an error, and not the one before.
+/// See [`Error`]. Only regular files in the library, or ones that the history says were saved, are
+/// touched. `LAST` that is gone is an error, and not the one before.
 pub fn discard(target: &OsStr, library: &Path, history: &History) -> Result<PathBuf, Error> {
     let path = if target == "LAST" {
-        history.last_saved()?.and_then(|entry| entry.file()).ok_or(Error::NothingSaved)?
+        history
+            .last_saved()?
+            .and_then(|entry| entry.file())
+            .ok_or(Error::NothingSaved)?
     } else {
         named(target, library)?
     };
-    let missing = |source| Error::Missing { path: path.clone(), source };
+    let missing = |source| Error::Missing {
+        path: path.clone(),
+        source,
+    };
     if !fs::symlink_metadata(&path).map_err(missing)?.is_file() {
         return Err(Error::NoFile { path });
     }

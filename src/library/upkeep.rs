@@ -1,4 +1,5 @@
-//! What leaves the library by itself, to the trash: for its age, or for room. Told before it happens.
+//! What leaves the library by itself, to the trash: for its age, or for room. Told before it
+//! happens.
 
 use std::{
     path::{Path, PathBuf},
@@ -14,8 +15,9 @@ use super::{
 };
 use crate::config::units::Size;
 
-/// Moves the oldest files that were never opened to the trash, until `need` more bytes fit into a library of `max`. Each
-/// sentence for the user goes to `tell`, before what it tells is done. See [`room`] for what counts.
+/// Moves the oldest files that were never opened to the trash, until `need` more bytes fit into a
+/// library of `max`. Each sentence for the user goes to `tell`, before what it tells is done. See
+/// [`room`] for what counts.
 ///
 /// # Errors
 /// That the history can't be read: then nobody knows which files are ours, and none is moved.
@@ -28,10 +30,17 @@ pub fn keep_below(
 ) -> Result<(), history::Error> {
     let videos = shelf::videos(library);
     // The history is long; mostly the library is small enough.
-    if videos.iter().fold(need, |sum, video| sum.saturating_add(video.bytes)) <= max {
+    if videos
+        .iter()
+        .fold(need, |sum, video| sum.saturating_add(video.bytes))
+        <= max
+    {
         return Ok(());
     }
-    let disk = Disk::of(library).unwrap_or(Disk { free: 0, tells_opened: false });
+    let disk = Disk::of(library).unwrap_or(Disk {
+        free: 0,
+        tells_opened: false,
+    });
     let plan = room::plan(&videos, &history.saved()?, disk, max, need);
     if !plan.trash.is_empty() {
         tell(format!(
@@ -44,14 +53,21 @@ pub fn keep_below(
         remove(&video.path, tell);
     }
     if plan.over > 0 {
-        let why =
-            if disk.tells_opened { "the rest was opened" } else { "its disk doesn't tell what was opened" };
-        tell(format!("the library is larger than {}, and nothing more can leave it: {why}", Size(max)));
+        let why = if disk.tells_opened {
+            "the rest was opened"
+        } else {
+            "its disk doesn't tell what was opened"
+        };
+        tell(format!(
+            "the library is larger than {}, and nothing more can leave it: {why}",
+            Size(max)
+        ));
     }
     Ok(())
 }
 
-/// Moves the incomplete files that have been there for `days` to the trash; returns when the next one is due.
+/// Moves the incomplete files that have been there for `days` to the trash; returns when the next
+/// one is due.
 ///
 /// # Errors
 /// As [`keep_below`].
@@ -70,12 +86,18 @@ pub fn expire(
     let expired = incomplete::expired(&videos, &saved, days, now);
     if !expired.is_empty() {
         let names = names(expired.iter().copied());
-        tell(format!("incomplete for {days} days, and now going to the trash: {names}"));
+        tell(format!(
+            "incomplete for {days} days, and now going to the trash: {names}"
+        ));
     }
     for video in &expired {
         remove(&video.path, tell);
     }
-    let stay: Vec<_> = videos.iter().filter(|video| !expired.contains(video)).cloned().collect();
+    let stay: Vec<_> = videos
+        .iter()
+        .filter(|video| !expired.contains(video))
+        .cloned()
+        .collect();
     Ok(incomplete::next_expiry(&stay, &saved, days))
 }
 
@@ -103,5 +125,9 @@ fn names<'a>(videos: impl ExactSizeIterator<Item = &'a Video>) -> String {
         .map(|name| name.to_string_lossy().into_owned())
         .collect();
     let names = names.join(", ");
-    if more > 0 { format!("{names} and {more} more") } else { names }
+    if more > 0 {
+        format!("{names} and {more} more")
+    } else {
+        names
+    }
 }

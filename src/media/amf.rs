@@ -33,7 +33,9 @@ pub(crate) fn script(reader: &mut Reader, range: Range<u64>) -> Step<Script> {
         _ => return Ok(script),
     };
     for _ in 0..MOST {
-        let Some(n) = reader.be16(at)?.filter(|_| at < range.end) else { break };
+        let Some(n) = reader.be16(at)?.filter(|_| at < range.end) else {
+            break;
+        };
         let name = reader.bytes(at + 2, n.into())?.to_vec();
         at += 2 + u64::from(n);
         let number = reader.array::<9>(at)?.and_then(|[kind, rest @ ..]| {
@@ -61,7 +63,9 @@ pub(crate) fn script(reader: &mut Reader, range: Range<u64>) -> Step<Script> {
 fn skip(reader: &mut Reader, at: u64, depth: u8) -> Step<Option<u64>> {
     /// `keyframes` is an object of arrays of numbers; nothing nests deeper.
     const DEEPEST: u8 = 4;
-    let Some(kind) = reader.u8(at)?.filter(|_| depth < DEEPEST) else { return Ok(None) };
+    let Some(kind) = reader.u8(at)?.filter(|_| depth < DEEPEST) else {
+        return Ok(None);
+    };
     let at = at + 1;
     Ok(match kind {
         0 => Some(at + 8),
@@ -73,7 +77,9 @@ fn skip(reader: &mut Reader, at: u64, depth: u8) -> Step<Option<u64>> {
         3 | 8 => {
             let mut at = if kind == 8 { at + 4 } else { at };
             loop {
-                let Some(n) = reader.be16(at)? else { break None };
+                let Some(n) = reader.be16(at)? else {
+                    break None;
+                };
                 at += 2 + u64::from(n);
                 if n == 0 && reader.u8(at)? == Some(9) {
                     break Some(at + 1);
@@ -85,7 +91,9 @@ fn skip(reader: &mut Reader, at: u64, depth: u8) -> Step<Option<u64>> {
             }
         }
         10 => {
-            let Some(n) = reader.be32(at)? else { return Ok(None) };
+            let Some(n) = reader.be32(at)? else {
+                return Ok(None);
+            };
             let mut at = at + 4;
             for _ in 0..n {
                 match skip(reader, at, depth + 1)? {

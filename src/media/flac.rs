@@ -1,4 +1,5 @@
-//! FLAC (RFC 9639): the head says how many samples there are, the last frame says which ones it holds.
+//! FLAC (RFC 9639): the head says how many samples there are, the last frame says which ones it
+//! holds.
 
 use std::ops::Range;
 
@@ -43,8 +44,16 @@ pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps) -> Step<Report> {
     let frames = head.total as f64 / f64::from(head.block.max(1));
     let middle = f64::from(head.shortest + head.longest) / 2.0;
     if head.end >= len || head.rate == 0 {
-        let present = if middle * frames > 0.0 { len as f64 } else { 0.0 };
-        report.lacks(present, head.end as f64 + middle * frames, "only its head is there");
+        let present = if middle * frames > 0.0 {
+            len as f64
+        } else {
+            0.0
+        };
+        report.lacks(
+            present,
+            head.end as f64 + middle * frames,
+            "only its head is there",
+        );
         return Ok(report);
     }
     let missing = gaps.holes_in(0..head.end) + gaps.all_in(head.end..len);
@@ -52,7 +61,8 @@ pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps) -> Step<Report> {
     let done = last.as_ref().map_or(0, |f| f.samples_end);
     match last {
         Some(frame) if frame.whole.is_some() && (done >= head.total || head.total == 0) => {
-            let missing = gaps.holes_in(0..head.end) + gaps.all_in(head.end..frame.whole.unwrap_or(len));
+            let missing =
+                gaps.holes_in(0..head.end) + gaps.all_in(head.end..frame.whole.unwrap_or(len));
             report.content_len = frame.whole;
             if head.total == 0 {
                 report.set_seconds(done as f64 / f64::from(head.rate));
@@ -67,16 +77,29 @@ pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps) -> Step<Report> {
             }
         }
         _ if missing > 0 => {
-            report.lacks((len - missing) as f64, len as f64, format!("{missing} bytes are missing inside"));
+            report.lacks(
+                (len - missing) as f64,
+                len as f64,
+                format!("{missing} bytes are missing inside"),
+            );
         }
         Some(frame) if head.total > 0 => {
-            // Bytes a sample so far are taken for the rest; in the first frames, what the head says of their length.
-            let so_far =
-                (frame.start - head.end) as f64 / frame.samples_start.max(1) as f64 * head.total as f64;
+            // Bytes a sample so far are taken for the rest; in the first frames, what the head says
+            // of their length.
+            let so_far = (frame.start - head.end) as f64 / frame.samples_start.max(1) as f64
+                * head.total as f64;
             let early = frame.samples_start < 4 * u64::from(head.block) && middle > 0.0;
             let whole = head.end as f64 + if early { middle * frames } else { so_far };
-            let share = if frame.samples_start == 0 && !early { 0.0 } else { len as f64 };
-            report.lacks(share, whole.max(len as f64), format!("{done} of {} samples", head.total));
+            let share = if frame.samples_start == 0 && !early {
+                0.0
+            } else {
+                len as f64
+            };
+            report.lacks(
+                share,
+                whole.max(len as f64),
+                format!("{done} of {} samples", head.total),
+            );
         }
         Some(_) => report.lacks(len as f64, len as f64, "ends inside a frame"),
         None => report.damaged("its end is no FLAC"),
@@ -85,7 +108,10 @@ pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps) -> Step<Report> {
 }
 
 fn head(reader: &mut Reader, from: u64) -> Step<Head> {
-    let mut head = Head { end: from, ..Head::default() };
+    let mut head = Head {
+        end: from,
+        ..Head::default()
+    };
     // 8.1: the first bit marks the last block, seven tell its type, 24 its length.
     while let Some([kind, a, b, c]) = reader.array(head.end)? {
         let body = head.end + 4;
@@ -121,8 +147,14 @@ struct Last {
     whole: Option<u64>,
 }
 
-/// Searches the end of `range` backwards for the head of a frame (9.1), which has a checksum of its own.
-fn last_frame(reader: &mut Reader, range: Range<u64>, block: u32, longest: u32) -> Step<Option<Last>> {
+/// Searches the end of `range` backwards for the head of a frame (9.1), which has a checksum of its
+/// own.
+fn last_frame(
+    reader: &mut Reader,
+    range: Range<u64>,
+    block: u32,
+    longest: u32,
+) -> Step<Option<Last>> {
     /// No frame is longer, if the head doesn't tell.
     const LONGEST: u64 = 1 << 20;
     // Zeros that pad the file are no part of the frame; its checksum may end in a zero or two.
@@ -155,24 +187,30 @@ fn last_frame(reader: &mut Reader, range: Range<u64>, block: u32, longest: u32) 
     /// Bytes that look like a head by chance are one in many millions: more are a trap.
     const MOST: usize = 32;
     let mut found: Option<Last> = None;
-    let heads = (0..tail.len()).rev().filter_map(|i| Some((i, frame_head(&tail[i..], block)?)));
+    let heads = (0..tail.len())
+        .rev()
+        .filter_map(|i| Some((i, frame_head(&tail[i..], block)?)));
     for (i, (first, samples)) in heads.take(MOST) {
         let start = from + i as u64;
         // The checksum closes the frame: over all of it, it gives 0.
         let solid = (end - start) as usize;
-        let whole =
-            (solid..=solid + 2).find(|&n| i + n <= tail.len() && n > 8 && crc16(&tail[i..i + n]) == 0);
+        let whole = (solid..=solid + 2)
+            .find(|&n| i + n <= tail.len() && n > 8 && crc16(&tail[i..i + n]) == 0);
         let this = Last {
             start,
             samples_start: first,
-            samples_end: if whole.is_some() { first + samples } else { first },
+            samples_end: if whole.is_some() {
+                first + samples
+            } else {
+                first
+            },
             whole: whole.map(|n| start + n as u64),
         };
         if this.whole.is_some() {
             return Ok(Some(this));
         }
-        // Bytes inside a frame may look like a head; a real one is nearest to the frame size before the end. The
-        // first found is taken unless an earlier one proves whole.
+        // Bytes inside a frame may look like a head; a real one is nearest to the frame size before
+        // the end. The first found is taken unless an earlier one proves whole.
         found.get_or_insert(this);
     }
     Ok(found)
@@ -180,7 +218,9 @@ fn last_frame(reader: &mut Reader, range: Range<u64>, block: u32, longest: u32) 
 
 /// First sample and number of samples, if a frame's head stands here.
 fn frame_head(bytes: &[u8], block: u32) -> Option<(u64, u64)> {
-    let &[0xff, sync, sizes, format, first, ..] = bytes else { return None };
+    let &[0xff, sync, sizes, format, first, ..] = bytes else {
+        return None;
+    };
     if sync & 0xfe != 0xf8 || format & 1 != 0 || sizes & 15 == 15 || sizes >> 4 == 0 {
         return None;
     }
@@ -219,16 +259,36 @@ fn frame_head(bytes: &[u8], block: u32) -> Option<(u64, u64)> {
     };
     let head = bytes.get(..=at)?;
     // Fixed block size: the number counts frames, else samples.
-    let start = if sync & 1 == 0 { number.saturating_mul(block.into()) } else { number };
+    let start = if sync & 1 == 0 {
+        number.saturating_mul(block.into())
+    } else {
+        number
+    };
     (crc8(head) == 0).then_some((start, samples))
 }
 
 fn crc8(bytes: &[u8]) -> u8 {
-    let step = |crc: u8| if crc & 0x80 != 0 { crc << 1 ^ 0x07 } else { crc << 1 };
-    bytes.iter().fold(0, |crc, &b| (0..8).fold(crc ^ b, |crc, _| step(crc)))
+    let step = |crc: u8| {
+        if crc & 0x80 != 0 {
+            crc << 1 ^ 0x07
+        } else {
+            crc << 1
+        }
+    };
+    bytes
+        .iter()
+        .fold(0, |crc, &b| (0..8).fold(crc ^ b, |crc, _| step(crc)))
 }
 
 fn crc16(bytes: &[u8]) -> u16 {
-    let step = |crc: u16| if crc & 0x8000 != 0 { crc << 1 ^ 0x8005 } else { crc << 1 };
-    bytes.iter().fold(0, |crc, &b| (0..8).fold(crc ^ u16::from(b) << 8, |crc, _| step(crc)))
+    let step = |crc: u16| {
+        if crc & 0x8000 != 0 {
+            crc << 1 ^ 0x8005
+        } else {
+            crc << 1
+        }
+    };
+    bytes.iter().fold(0, |crc, &b| {
+        (0..8).fold(crc ^ u16::from(b) << 8, |crc, _| step(crc))
+    })
 }

@@ -1,6 +1,8 @@
-//! Flash Video: tags one after the other, each followed by its own size (Adobe FLV specification 10.1, annex E).
+//! Flash Video: tags one after the other, each followed by its own size (Adobe FLV specification
+//! 10.1, annex E).
 //!
-//! All tags are walked. `onMetaData` may promise a length in bytes or seconds; without it only a tag that is cut shows.
+//! All tags are walked. `onMetaData` may promise a length in bytes or seconds; without it only a
+//! tag that is cut shows.
 
 use super::{
     amf,
@@ -58,7 +60,10 @@ pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps) -> Step<Report> {
 }
 
 fn walk(reader: &mut Reader) -> Step<Tags> {
-    let mut tags = Tags { dense: true, ..Tags::default() };
+    let mut tags = Tags {
+        dense: true,
+        ..Tags::default()
+    };
     let len = reader.len();
     // Behind the head stands the size of a tag that is none: 0.
     let mut at = u64::from(reader.be32(5)?.unwrap_or(9).clamp(9, 4096)) + 4;
@@ -68,7 +73,8 @@ fn walk(reader: &mut Reader) -> Step<Tags> {
             tags.cut = Some(at + 11);
             break;
         };
-        // Two reserved bits, one for encryption, then 8 audio, 9 video, 18 script; the stream's number is always 0.
+        // Two reserved bits, one for encryption, then 8 audio, 9 video, 18 script; the stream's
+        // number is always 0.
         if !matches!(kind & 0x1f, 8 | 9 | 18) || kind & 0xc0 != 0 || [s1, s2, s3] != [0; 3] {
             tags.broken = true;
             break;
@@ -85,7 +91,11 @@ fn walk(reader: &mut Reader) -> Step<Tags> {
                 break;
             }
         }
-        let flags = if size > 0 { reader.array::<2>(body)? } else { None };
+        let flags = if size > 0 {
+            reader.array::<2>(body)?
+        } else {
+            None
+        };
         match (kind & 0x1f, flags) {
             (9, flags) => {
                 tags.video = true;
@@ -121,30 +131,56 @@ fn walk(reader: &mut Reader) -> Step<Tags> {
 /// Seconds by which the last tag may begin before the announced end.
 const TOLERANCE: f64 = 1.0;
 
-fn judge(reader: &mut Reader, gaps: &Gaps, tags: &Tags, have: f64, report: &mut Report) -> Step<()> {
+fn judge(
+    reader: &mut Reader,
+    gaps: &Gaps,
+    tags: &Tags,
+    have: f64,
+    report: &mut Report,
+) -> Step<()> {
     let len = reader.len();
     let missing = gaps.missing(0..len, tags.dense);
     let whole = tags.script.duration.unwrap_or(0.0);
     let padded = tags.broken && reader.zeros_to_end(tags.stop)?;
     let size = tags.script.filesize.filter(|&size| size > tags.stop);
-    let short = whole > 0.0 && have + TOLERANCE < whole && f64::from(tags.last) / 1000.0 + TOLERANCE < whole;
-    // Frames before it are here up to the announced second: then the announced size is another file's.
+    let short = whole > 0.0
+        && have + TOLERANCE < whole
+        && f64::from(tags.last) / 1000.0 + TOLERANCE < whole;
+    // Frames before it are here up to the announced second: then the announced size is another
+    // file's.
     let reached = tags.finished || whole > 0.0 && have + 0.1 >= whole;
     report.open_ended = whole <= 0.0 && tags.script.filesize.is_none();
     if tags.broken && !padded && missing == 0 {
-        report.damaged(format!("the bytes at {} are no part of an FLV file", tags.stop));
+        report.damaged(format!(
+            "the bytes at {} are no part of an FLV file",
+            tags.stop
+        ));
     } else if let Some(size) =
         size.filter(|&size| tags.cut.is_some_and(|cut| cut <= size) || !reached || short)
     {
-        let have = len.min(if padded { tags.stop } else { len }).saturating_sub(missing);
-        report.lacks(have as f64, size as f64, format!("ends {} bytes early", size.saturating_sub(len)));
+        let have = len
+            .min(if padded { tags.stop } else { len })
+            .saturating_sub(missing);
+        report.lacks(
+            have as f64,
+            size as f64,
+            format!("ends {} bytes early", size.saturating_sub(len)),
+        );
     } else if short && (padded || !tags.broken) {
         let have = have * len.saturating_sub(missing) as f64 / len as f64;
         report.lacks(have, whole, format!("{have:.1} of {whole:.1} seconds"));
     } else if let Some(cut) = tags.cut {
-        report.lacks(len.saturating_sub(missing) as f64, cut.max(len) as f64, "ends inside a tag");
+        report.lacks(
+            len.saturating_sub(missing) as f64,
+            cut.max(len) as f64,
+            "ends inside a tag",
+        );
     } else if missing > 0 && !padded {
-        report.lacks((len - missing) as f64, len as f64, format!("{missing} bytes are missing inside"));
+        report.lacks(
+            (len - missing) as f64,
+            len as f64,
+            format!("{missing} bytes are missing inside"),
+        );
     } else if tags.count == 0 {
         report.lacks(0.0, 1.0, "it has a head and no content");
     } else {

@@ -1,4 +1,5 @@
-//! Streams of self-contained frames, MP3 and AAC: nothing but one frame after the other, perhaps with tags around.
+//! Streams of self-contained frames, MP3 and AAC: nothing but one frame after the other, perhaps
+//! with tags around.
 
 use super::{
     gaps::Gaps,
@@ -40,7 +41,9 @@ pub(crate) struct Frames {
 pub(crate) fn begin_at(reader: &mut Reader, mut at: u64, parse: Parse) -> Step<bool> {
     let mut first = None;
     for i in 0..3 {
-        let Some(frame) = parse(reader.bytes(at, 8)?) else { return Ok(i > 0 && at >= reader.len()) };
+        let Some(frame) = parse(reader.bytes(at, 8)?) else {
+            return Ok(i > 0 && at >= reader.len());
+        };
         if *first.get_or_insert(frame.kind) != frame.kind {
             return Ok(false);
         }
@@ -51,7 +54,10 @@ pub(crate) fn begin_at(reader: &mut Reader, mut at: u64, parse: Parse) -> Step<b
 
 /// Walks all frames from `from`.
 pub(crate) fn walk(reader: &mut Reader, gaps: &Gaps, from: u64, parse: Parse) -> Step<Frames> {
-    let mut frames = Frames { stop: from, ..Frames::default() };
+    let mut frames = Frames {
+        stop: from,
+        ..Frames::default()
+    };
     let len = reader.len();
     while frames.stop < len {
         let at = frames.stop;
@@ -102,7 +108,9 @@ pub(crate) fn walk(reader: &mut Reader, gaps: &Gaps, from: u64, parse: Parse) ->
 fn resync(reader: &mut Reader, from: u64, parse: Parse) -> Step<Option<u64>> {
     /// Junk between frames is short; a gap may be longer, and is skipped before.
     const NEAR: u64 = 128 << 10;
-    let from = reader.first_nonzero(from..reader.len())?.unwrap_or(reader.len());
+    let from = reader
+        .first_nonzero(from..reader.len())?
+        .unwrap_or(reader.len());
     let mut at = from;
     while at < (from + NEAR).min(reader.len()) {
         if reader.u8(at)? == Some(0xff) && begin_at(reader, at, parse)? {
@@ -120,7 +128,10 @@ fn tag(reader: &mut Reader, at: u64) -> Step<Option<u64>> {
     let last = reader.bytes(at, 3)? == b"TAG" && (left <= 128 || reader.zeros_to_end(at + 128)?);
     let head = reader.bytes(at, 32)?;
     Ok(if head.starts_with(b"APETAGEX") {
-        let size = head.get(12..16).and_then(|b| b.first_chunk()).map_or(0, |b| u32::from_le_bytes(*b));
+        let size = head
+            .get(12..16)
+            .and_then(|b| b.first_chunk())
+            .map_or(0, |b| u32::from_le_bytes(*b));
         Some(at + 32 + u64::from(size))
     } else if last {
         Some(at + 128)

@@ -1,8 +1,8 @@
 //! Where bytes are missing inside a file: holes, and blocks of zeros that stand for holes.
 //!
-//! A hole is certain: nobody wrote there (lseek(2), `SEEK_HOLE`). A file system without holes shows zeros instead.
-//! Those prove nothing by themselves (silence in PCM is zeros too); a parser asks for them only where its format
-//! can't have a whole block of zeros.
+//! A hole is certain: nobody wrote there (lseek(2), `SEEK_HOLE`). A file system without holes shows
+//! zeros instead. Those prove nothing by themselves (silence in PCM is zeros too); a parser asks
+//! for them only where its format can't have a whole block of zeros.
 
 use std::ops::Range;
 
@@ -49,8 +49,8 @@ pub(crate) struct Gaps {
 }
 
 impl Gaps {
-    /// Asks the file system for holes, then looks for blocks of zeros: at all of them in a short file, at a sample of a
-    /// long one, so that the time is bounded.
+    /// Asks the file system for holes, then looks for blocks of zeros: at all of them in a short
+    /// file, at a sample of a long one, so that the time is bounded.
     pub(crate) fn find(reader: &mut Reader) -> Step<Self> {
         let len = reader.len();
         let mut gaps = Self::default();
@@ -68,7 +68,11 @@ impl Gaps {
             at = data;
         }
         let mut own = Reader::new(reader.content());
-        match if len <= READ_ALL { gaps.read_all(&mut own) } else { gaps.sample(&mut own) } {
+        match if len <= READ_ALL {
+            gaps.read_all(&mut own)
+        } else {
+            gaps.sample(&mut own)
+        } {
             Err(Halt::Io(e)) => Err(e.into()),
             // Gigabytes of zeros: what was found so far says enough.
             Ok(()) | Err(Halt::Spent) => Ok(gaps),
@@ -87,7 +91,8 @@ impl Gaps {
             for block in bytes.chunks(BLOCK as usize) {
                 let end = at + block.len() as u64;
                 // A few zeros at the very end are ordinary, unless they end a longer run.
-                let counts = block.len() as u64 == BLOCK || self.zeros.0.last().is_some_and(|z| z.end == at);
+                let counts =
+                    block.len() as u64 == BLOCK || self.zeros.0.last().is_some_and(|z| z.end == at);
                 if counts && is_zero(block) {
                     self.zeros.push(at..end);
                 }
@@ -127,7 +132,8 @@ impl Gaps {
         self.holes.within(&range)
     }
 
-    /// Bytes of `range` that lie in holes or in blocks of zeros. (A hole reads as zeros: the larger of the two counts.)
+    /// Bytes of `range` that lie in holes or in blocks of zeros. (A hole reads as zeros: the larger
+    /// of the two counts.)
     pub(crate) fn all_in(&self, range: Range<u64>) -> u64 {
         let (holes, zeros) = (self.holes.within(&range), self.zeros.within(&range));
         if holes == 0 {
@@ -140,14 +146,21 @@ impl Gaps {
             .iter()
             .skip(self.zeros.0.partition_point(|r| r.end <= range.start))
             .take_while(|r| r.start < range.end)
-            .map(|r| self.holes.within(&(r.start.max(range.start)..r.end.min(range.end))))
+            .map(|r| {
+                self.holes
+                    .within(&(r.start.max(range.start)..r.end.min(range.end)))
+            })
             .sum();
         holes + zeros - covered
     }
 
     /// As [`Self::all_in`] where `zeros_prove`, else as [`Self::holes_in`].
     pub(crate) fn missing(&self, range: Range<u64>, zeros_prove: bool) -> u64 {
-        if zeros_prove { self.all_in(range) } else { self.holes_in(range) }
+        if zeros_prove {
+            self.all_in(range)
+        } else {
+            self.holes_in(range)
+        }
     }
 
     /// Whether there is nothing to look for at all.

@@ -15,9 +15,14 @@ pub(crate) struct Tag {
 pub(crate) fn read(reader: &mut Reader) -> Step<Tag> {
     /// Streams put one before each segment; at the beginning there are few.
     const MOST: usize = 8;
-    let mut tag = Tag { end: 0, title: None };
+    let mut tag = Tag {
+        end: 0,
+        title: None,
+    };
     for _ in 0..MOST {
-        let Some([b'I', b'D', b'3', version, _, flags, a, b, c, d]) = reader.array::<10>(tag.end)? else {
+        let Some([b'I', b'D', b'3', version, _, flags, a, b, c, d]) =
+            reader.array::<10>(tag.end)?
+        else {
             break;
         };
         let body = tag.end + 10;
@@ -41,18 +46,30 @@ fn title(reader: &mut Reader, version: u8, flags: u8, body: u64, end: u64) -> St
     let mut at = body;
     if flags & 0x40 != 0 && version >= 3 {
         let size = reader.array(at)?.unwrap_or_default();
-        at += if version == 3 { u64::from(u32::from_be_bytes(size)) + 4 } else { syncsafe(size).into() };
+        at += if version == 3 {
+            u64::from(u32::from_be_bytes(size)) + 4
+        } else {
+            syncsafe(size).into()
+        };
     }
     for _ in 0..MOST {
         let (name, size, head): (&[u8; 4], u32, u64);
         let bytes;
         if version == 2 {
-            let Some([n0, n1, n2, a, b, c]) = reader.array::<6>(at)? else { break };
+            let Some([n0, n1, n2, a, b, c]) = reader.array::<6>(at)? else {
+                break;
+            };
             (bytes, size, head) = ([n0, n1, n2, 0], u32::from_be_bytes([0, a, b, c]), 6);
         } else {
-            let Some([n0, n1, n2, n3, a, b, c, d, _, _]) = reader.array::<10>(at)? else { break };
+            let Some([n0, n1, n2, n3, a, b, c, d, _, _]) = reader.array::<10>(at)? else {
+                break;
+            };
             let raw = [a, b, c, d];
-            size = if version >= 4 { syncsafe(raw) } else { u32::from_be_bytes(raw) };
+            size = if version >= 4 {
+                syncsafe(raw)
+            } else {
+                u32::from_be_bytes(raw)
+            };
             (bytes, head) = ([n0, n1, n2, n3], 10);
         }
         name = &bytes;

@@ -1,9 +1,10 @@
 //! Matroska and WebM (RFC 9559).
 //!
-//! The elements of the segment are walked from head to head: clusters of a known size are hopped over, in those of
-//! unknown size (live WebM) every block is. The segment's size says how much there should be. A live one has no size: then
-//! only an index that is announced and not there, a duration that isn't reached, or a block that is cut show that
-//! something is missing, and the report is open-ended.
+//! The elements of the segment are walked from head to head: clusters of a known size are hopped
+//! over, in those of unknown size (live WebM) every block is. The segment's size says how much
+//! there should be. A live one has no size: then only an index that is announced and not there, a
+//! duration that isn't reached, or a block that is cut show that something is missing, and the
+//! report is open-ended.
 
 use super::{
     ebml::{self, Element},
@@ -47,7 +48,19 @@ mod id {
 
     /// What may lie directly in a segment, and so ends a cluster of unknown size.
     pub(super) fn is_top(id: u32) -> bool {
-        [SEEK_HEAD, INFO, TRACKS, CLUSTER, CUES, CHAPTERS, TAGS, ATTACHMENTS, SEGMENT, EBML].contains(&id)
+        [
+            SEEK_HEAD,
+            INFO,
+            TRACKS,
+            CLUSTER,
+            CUES,
+            CHAPTERS,
+            TAGS,
+            ATTACHMENTS,
+            SEGMENT,
+            EBML,
+        ]
+        .contains(&id)
     }
 }
 
@@ -91,7 +104,9 @@ struct Segment {
 
 /// Judges a file that [`begins`] like one; `None` where EBML holds something else than Matroska.
 pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps) -> Step<Option<Report>> {
-    let Some(head) = ebml::element(reader, 0)? else { return Ok(None) };
+    let Some(head) = ebml::element(reader, 0)? else {
+        return Ok(None);
+    };
     let mut container = Container::Mkv;
     for child in ebml::children(reader, head.range())? {
         if child.id == id::DOC_TYPE {
@@ -111,7 +126,11 @@ pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps) -> Step<Option<Report>> 
     };
     let tick = segment.scale as f64 / 1e9;
     let played = segment.last.saturating_sub(segment.first.unwrap_or(0)) as f64 * tick;
-    report.set_seconds(if segment.duration > 0.0 { segment.duration * tick } else { played });
+    report.set_seconds(if segment.duration > 0.0 {
+        segment.duration * tick
+    } else {
+        played
+    });
     report.title.clone_from(&segment.title);
     if segment.protected {
         report.protected();
@@ -122,13 +141,22 @@ pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps) -> Step<Option<Report>> 
 }
 
 fn walk(reader: &mut Reader, gaps: &Gaps, from: u64) -> Step<Segment> {
-    let mut found = Segment { scale: 1_000_000, dense: true, stop: from, ..Segment::default() };
+    let mut found = Segment {
+        scale: 1_000_000,
+        dense: true,
+        stop: from,
+        ..Segment::default()
+    };
     let len = reader.len();
     // Void and CRC-32 may stand before the segment.
     let segment = loop {
         match ebml::element(reader, found.stop)? {
             Some(e) if e.id == id::SEGMENT => break e,
-            Some(Element { id: id::VOID | id::CRC, end: Some(end), .. }) if end < len => found.stop = end,
+            Some(Element {
+                id: id::VOID | id::CRC,
+                end: Some(end),
+                ..
+            }) if end < len => found.stop = end,
             _ => return Ok(found),
         }
     };
@@ -171,14 +199,18 @@ fn walk(reader: &mut Reader, gaps: &Gaps, from: u64) -> Step<Segment> {
         }
     }
     if found.broken && !reader.zeros_to_end(found.stop)? {
-        // In a gap: nothing more can be told apart behind it, but further gaps count too. It was seen here, so it is believed
-        // elsewhere.
+        // In a gap: nothing more can be told apart behind it, but further gaps count too. It was
+        // seen here, so it is believed elsewhere.
         let rest = found.stop..end;
         found.dense |= gaps.all_in(found.stop..found.stop + 1) > 0;
         found.cluster_gaps.0 += gaps.holes_in(rest.clone());
         found.cluster_gaps.1 += gaps.all_in(rest);
     }
-    if let Some(cluster) = found.unread.take().filter(|_| found.duration == 0.0 || found.end.is_none()) {
+    if let Some(cluster) = found
+        .unread
+        .take()
+        .filter(|_| found.duration == 0.0 || found.end.is_none())
+    {
         // The last cluster's blocks tell how far it got.
         let broken = found.broken;
         blocks(reader, cluster.body, &mut found)?;
@@ -194,7 +226,9 @@ fn top(reader: &mut Reader, element: &Element, base: u64, found: &mut Segment) -
             for seek in ebml::children(reader, element.range())? {
                 for field in ebml::children(reader, seek.range())? {
                     if seek.id == id::SEEK && field.id == id::SEEK_POSITION {
-                        found.announced = found.announced.max(base.saturating_add(field.uint(reader)?));
+                        found.announced = found
+                            .announced
+                            .max(base.saturating_add(field.uint(reader)?));
                     }
                 }
             }
@@ -238,8 +272,14 @@ fn track(reader: &mut Reader, entry: &Element, found: &mut Segment) -> Step<()> 
             },
             id::CODEC => {
                 let codec = field.bytes(reader)?;
-                let loose: [&[u8]; 6] =
-                    [b"A_PCM", b"V_UNCOMPRESSED", b"V_MS", b"V_QUICKTIME", b"V_MPEG2", b"V_PRORES"];
+                let loose: [&[u8]; 6] = [
+                    b"A_PCM",
+                    b"V_UNCOMPRESSED",
+                    b"V_MS",
+                    b"V_QUICKTIME",
+                    b"V_MPEG2",
+                    b"V_PRORES",
+                ];
                 found.dense &= !loose.iter().any(|name| codec.starts_with(name));
             }
             id::ENCODINGS => {
@@ -261,7 +301,9 @@ fn track(reader: &mut Reader, entry: &Element, found: &mut Segment) -> Step<()> 
 fn timestamp(reader: &mut Reader, cluster: &Element) -> Step<Option<u64>> {
     let mut at = cluster.body;
     for _ in 0..4 {
-        let Some(child) = ebml::element(reader, at)? else { break };
+        let Some(child) = ebml::element(reader, at)? else {
+            break;
+        };
         if child.id == id::TIMESTAMP {
             return Ok(Some(child.uint(reader)?));
         }
@@ -271,7 +313,8 @@ fn timestamp(reader: &mut Reader, cluster: &Element) -> Step<Option<u64>> {
     Ok(None)
 }
 
-/// Walks the blocks of a cluster from `at`, until something that can't be in one; returns where that is.
+/// Walks the blocks of a cluster from `at`, until something that can't be in one; returns where
+/// that is.
 fn blocks(reader: &mut Reader, mut at: u64, found: &mut Segment) -> Step<u64> {
     let mut time = 0;
     while at < reader.len() {
@@ -282,10 +325,13 @@ fn blocks(reader: &mut Reader, mut at: u64, found: &mut Segment) -> Step<u64> {
         if id::is_top(element.id) {
             break;
         }
-        // Blocks in a group stand behind its head; their relative time is a signed 16-bit number after the track.
+        // Blocks in a group stand behind its head; their relative time is a signed 16-bit number
+        // after the track.
         let block = match element.id {
             id::SIMPLE_BLOCK => Some(element),
-            id::BLOCK_GROUP => ebml::element(reader, element.body)?.filter(|inner| inner.id == id::BLOCK),
+            id::BLOCK_GROUP => {
+                ebml::element(reader, element.body)?.filter(|inner| inner.id == id::BLOCK)
+            }
             _ => None,
         };
         if element.id == id::TIMESTAMP {
@@ -293,8 +339,14 @@ fn blocks(reader: &mut Reader, mut at: u64, found: &mut Segment) -> Step<u64> {
         } else if let Some(block) = block
             && let Some([track, high, low, third]) = reader.array::<4>(block.body)?
         {
-            let relative = if track & 0x80 != 0 { [high, low] } else { [low, third] };
-            found.last = found.last.max(time.saturating_add_signed(i16::from_be_bytes(relative).into()));
+            let relative = if track & 0x80 != 0 {
+                [high, low]
+            } else {
+                [low, third]
+            };
+            found.last = found
+                .last
+                .max(time.saturating_add_signed(i16::from_be_bytes(relative).into()));
         }
         let Some(end) = element.end else {
             found.broken = true;
@@ -305,20 +357,29 @@ fn blocks(reader: &mut Reader, mut at: u64, found: &mut Segment) -> Step<u64> {
     Ok(at)
 }
 
-/// Seconds by which the last block may begin before the announced end: a frame lasts that long at most.
+/// Seconds by which the last block may begin before the announced end: a frame lasts that long at
+/// most.
 const TOLERANCE: f64 = 1.5;
 
 fn judge(reader: &mut Reader, segment: &Segment, report: &mut Report) -> Step<()> {
     let len = reader.len();
-    let gaps =
-        segment.other_gaps + if segment.dense { segment.cluster_gaps.1 } else { segment.cluster_gaps.0 };
+    let gaps = segment.other_gaps
+        + if segment.dense {
+            segment.cluster_gaps.1
+        } else {
+            segment.cluster_gaps.0
+        };
     let tick = segment.scale as f64 / 1e9;
     let (have, whole) = (segment.last as f64 * tick, segment.duration * tick);
     let present = len.saturating_sub(gaps) as f64;
     if let Some(end) = segment.end {
         report.content_len = Some(end);
         if end > len {
-            report.lacks(present, end as f64, format!("ends {} bytes early", end - len));
+            report.lacks(
+                present,
+                end as f64,
+                format!("ends {} bytes early", end - len),
+            );
         } else if gaps > 0 {
             report.lacks(
                 (end - gaps.min(end)) as f64,
@@ -330,7 +391,11 @@ fn judge(reader: &mut Reader, segment: &Segment, report: &mut Report) -> Step<()
         } else if segment.clusters == 0 {
             report.lacks(0.0, 1.0, "it has a head and no content");
         } else if end < len {
-            let what = if reader.zeros_to_end(end)? { "zeros" } else { "other bytes" };
+            let what = if reader.zeros_to_end(end)? {
+                "zeros"
+            } else {
+                "other bytes"
+            };
             report.detail = Some(format!("{} {what} follow its end", len - end));
         }
         return Ok(());
@@ -340,18 +405,38 @@ fn judge(reader: &mut Reader, segment: &Segment, report: &mut Report) -> Step<()
     if segment.clusters == 0 && gaps == 0 {
         report.lacks(0.0, 1.0, "only its beginning is there");
     } else if segment.broken && gaps > 0 {
-        report.lacks(present, announced.max(len) as f64, format!("{gaps} bytes are missing inside"));
+        report.lacks(
+            present,
+            announced.max(len) as f64,
+            format!("{gaps} bytes are missing inside"),
+        );
     } else if whole > 0.0 && have + TOLERANCE < whole {
         report.open_ended = false;
-        report.lacks(have * present / len as f64, whole, format!("{have:.1} of {whole:.1} seconds"));
+        report.lacks(
+            have * present / len as f64,
+            whole,
+            format!("{have:.1} of {whole:.1} seconds"),
+        );
     } else if announced > len {
         report.open_ended = segment.announced <= len;
-        report.lacks(present, announced as f64, "ends inside a block or before its index");
+        report.lacks(
+            present,
+            announced as f64,
+            "ends inside a block or before its index",
+        );
     } else if gaps > 0 {
-        report.lacks(present, len as f64, format!("{gaps} bytes are missing inside"));
+        report.lacks(
+            present,
+            len as f64,
+            format!("{gaps} bytes are missing inside"),
+        );
     } else if segment.broken {
         if len - segment.stop < 12 {
-            report.lacks(present, len as f64 + 1.0, "ends inside the head of an element");
+            report.lacks(
+                present,
+                len as f64 + 1.0,
+                "ends inside the head of an element",
+            );
         } else if reader.zeros_to_end(segment.stop)? {
             report.content_len = Some(segment.stop);
             report.detail = Some(format!("{} zeros follow its end", len - segment.stop));
@@ -376,7 +461,10 @@ fn broken(reader: &mut Reader, segment: &Segment, report: &mut Report) -> Step<(
             format!("{missing} bytes are missing at {}", segment.stop),
         );
     } else {
-        report.damaged(format!("the bytes at {} are no part of a Matroska file", segment.stop));
+        report.damaged(format!(
+            "the bytes at {} are no part of a Matroska file",
+            segment.stop
+        ));
     }
     Ok(())
 }

@@ -1,8 +1,9 @@
 //! What a held file is: container, length, whole or not. Pure over bytes; one file a container.
 //!
-//! The readers here are fisga's own. `mp4-atom`, `matroska-demuxer` and `symphonia` decode good files and stop with an error at
-//! the first thing that is cut; they load tables (and `mdat`) into memory and follow sizes without a bound. A verdict needs the
-//! opposite: how far does the structure reach, where does it break, and how much did it promise, in bounded memory and time
+//! The readers here are fisga's own. `mp4-atom`, `matroska-demuxer` and `symphonia` decode good
+//! files and stop with an error at the first thing that is cut; they load tables (and `mdat`) into
+//! memory and follow sizes without a bound. A verdict needs the opposite: how far does the
+//! structure reach, where does it break, and how much did it promise, in bounded memory and time
 //! whatever the bytes are.
 //!
 //! | container | who promises how much there is | what a cut leaves unseen |
@@ -16,8 +17,9 @@
 //! | AVI, WAVE | sizes of chunks | sizes left open by a pipe |
 //! | MPEG-TS, MPEG-PS, AAC | nobody | whole packets or frames that are gone |
 //!
-//! Where nobody promises, [`Report::open_ended`] says so. A gap inside is seen everywhere: holes always, and blocks of zeros
-//! unless the coding may have them (PCM, stuffed MPEG-2, intra codecs of a fixed frame size).
+//! Where nobody promises, [`Report::open_ended`] says so. A gap inside is seen everywhere: holes
+//! always, and blocks of zeros unless the coding may have them (PCM, stuffed MPEG-2, intra codecs
+//! of a fixed frame size).
 
 mod adts;
 mod amf;
@@ -62,9 +64,11 @@ pub trait Content {
     }
     /// Reads at `offset`; fewer bytes than asked only at the end.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize>;
-    /// Start of the first hole at or after `from`, or the length when there is none (lseek(2), SEEK_HOLE).
+    /// Start of the first hole at or after `from`, or the length when there is none (lseek(2),
+    /// SEEK_HOLE).
     fn next_hole(&self, from: u64) -> io::Result<u64>;
-    /// Start of the first data at or after `from`, or the length when there is none (lseek(2), SEEK_DATA).
+    /// Start of the first data at or after `from`, or the length when there is none (lseek(2),
+    /// SEEK_DATA).
     fn next_data(&self, from: u64) -> io::Result<u64>;
 }
 
@@ -77,9 +81,9 @@ pub fn inspect<C: Content + ?Sized>(content: &C) -> io::Result<Report> {
     match judge(&mut reader) {
         Ok(report) => Ok(report),
         Err(Halt::Io(e)) => Err(e),
-        Err(Halt::Spent) => {
-            Ok(Report::not_media("bytes that lead in circles: their structure is larger than any video's"))
-        }
+        Err(Halt::Spent) => Ok(Report::not_media(
+            "bytes that lead in circles: their structure is larger than any video's",
+        )),
     }
 }
 
@@ -190,7 +194,9 @@ impl Content for [u8] {
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        let from = usize::try_from(offset).unwrap_or(usize::MAX).min(<[u8]>::len(self));
+        let from = usize::try_from(offset)
+            .unwrap_or(usize::MAX)
+            .min(<[u8]>::len(self));
         let n = buf.len().min(<[u8]>::len(self) - from);
         buf[..n].copy_from_slice(&self[from..from + n]);
         Ok(n)

@@ -1,6 +1,8 @@
-//! MP3: frames of MPEG audio, layer 3 (ISO/IEC 11172-3, 2.4.1.3), with ID3 around and a Xing, Info or VBRI head within.
+//! MP3: frames of MPEG audio, layer 3 (ISO/IEC 11172-3, 2.4.1.3), with ID3 around and a Xing, Info
+//! or VBRI head within.
 //!
-//! All frames are walked. A head that counts them promises a length; without it only a frame that is cut shows.
+//! All frames are walked. A head that counts them promises a length; without it only a frame that
+//! is cut shows.
 
 use super::{
     frames::{self, Frame},
@@ -12,13 +14,19 @@ use super::{
 
 /// Kilobits a second of layer 3: MPEG 1, then MPEG 2 and 2.5.
 const RATES: [[u32; 16]; 2] = [
-    [0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 0],
-    [0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 0],
+    [
+        0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 0,
+    ],
+    [
+        0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 0,
+    ],
 ];
 
 /// Reads the head of a frame.
 pub(crate) fn frame(head: &[u8]) -> Option<Frame> {
-    let &[0xff, b, c, _, ..] = head else { return None };
+    let &[0xff, b, c, _, ..] = head else {
+        return None;
+    };
     // Three more bits of synchronization; layer 3 is 01.
     if b & 0xe6 != 0xe2 {
         return None;
@@ -37,7 +45,12 @@ pub(crate) fn frame(head: &[u8]) -> Option<Frame> {
     }
     let samples = if first { 1152 } else { 576 };
     let length = samples / 8 * bits / rate + u32::from(c >> 1 & 1);
-    Some(Frame { length, samples, rate, kind: u32::from(b & 0x1e) << 8 | u32::from(c & 0x0c) })
+    Some(Frame {
+        length,
+        samples,
+        rate,
+        kind: u32::from(b & 0x1e) << 8 | u32::from(c & 0x0c),
+    })
 }
 
 /// What the first frame may say of all.
@@ -60,7 +73,11 @@ pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps) -> Step<Option<Report>> 
         return Ok(Some(report));
     }
     // Some tags are followed by a few zeros.
-    let from = if tag.end > 0 { reader.first_nonzero(tag.end..len)?.unwrap_or(len) } else { 0 };
+    let from = if tag.end > 0 {
+        reader.first_nonzero(tag.end..len)?.unwrap_or(len)
+    } else {
+        0
+    };
     if !frames::begin_at(reader, from, frame)? {
         return Ok(None);
     }
@@ -69,17 +86,26 @@ pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps) -> Step<Option<Report>> 
     // The frame that counts is not counted.
     let count = found.count - u64::from(promise.frames.is_some() && found.count > 0);
     let each = found.seconds / found.count.max(1) as f64;
-    report.set_seconds(promise.frames.map_or(found.seconds, |n| f64::from(n) * each));
+    report.set_seconds(
+        promise
+            .frames
+            .map_or(found.seconds, |n| f64::from(n) * each),
+    );
     report.open_ended = promise.frames.is_none() && promise.bytes.is_none();
     let end = promise.bytes.map_or(0, |n| from + u64::from(n));
     // Some count it all the same: then the bytes decide.
-    let all =
-        found.count.max(count) == u64::from(promise.frames.unwrap_or(0)) && end > 0 && end <= found.stop;
+    let all = found.count.max(count) == u64::from(promise.frames.unwrap_or(0))
+        && end > 0
+        && end <= found.stop;
     let few = promise.frames.is_some_and(|n| count < u64::from(n)) && !all;
     let present = found.end.max(len.min(found.cut.unwrap_or(0))) as f64;
     if found.missing > 0 {
         let present = len.saturating_sub(found.missing) as f64;
-        report.lacks(present, end.max(len) as f64, format!("{} bytes are missing inside", found.missing));
+        report.lacks(
+            present,
+            end.max(len) as f64,
+            format!("{} bytes are missing inside", found.missing),
+        );
     } else if found.broken {
         report.damaged(format!("the bytes at {} are no MP3", found.stop));
     } else if few {
@@ -89,20 +115,32 @@ pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps) -> Step<Option<Report>> 
             report.lacks(present, (end as f64).max(present), what);
         } else {
             // Without a byte count, what came so far tells how much a frame weighs.
-            let whole = from as f64 + (found.stop - from) as f64 / count.max(1) as f64 * f64::from(of);
-            report.lacks(present, whole.max(present), format!("{count} of {of} frames"));
+            let whole =
+                from as f64 + (found.stop - from) as f64 / count.max(1) as f64 * f64::from(of);
+            report.lacks(
+                present,
+                whole.max(present),
+                format!("{count} of {of} frames"),
+            );
         }
     } else if let Some(cut) = found.cut {
-        report.lacks(len as f64, cut.max(end) as f64, "ends inside a frame or a tag");
+        report.lacks(
+            len as f64,
+            cut.max(end) as f64,
+            "ends inside a frame or a tag",
+        );
     } else {
         report.content_len = Some(found.end);
     }
     Ok(Some(report))
 }
 
-/// The Xing head stands behind the side information, whose length depends on version and channels; VBRI always at 36.
+/// The Xing head stands behind the side information, whose length depends on version and channels;
+/// VBRI always at 36.
 fn promise(reader: &mut Reader, at: u64) -> Step<Promise> {
-    let Some([_, b, _, d]) = reader.array::<4>(at)? else { return Ok(Promise::default()) };
+    let Some([_, b, _, d]) = reader.array::<4>(at)? else {
+        return Ok(Promise::default());
+    };
     let (first, mono) = (b >> 3 & 3 == 3, d >> 6 == 3);
     let xing = at
         + match (first, mono) {
@@ -112,13 +150,27 @@ fn promise(reader: &mut Reader, at: u64) -> Step<Promise> {
         };
     if let Some(b"Xing" | b"Info") = reader.array::<4>(xing)?.as_ref() {
         let flags = reader.be32(xing + 4)?.unwrap_or(0);
-        let frames = if flags & 1 != 0 { reader.be32(xing + 8)? } else { None };
+        let frames = if flags & 1 != 0 {
+            reader.be32(xing + 8)?
+        } else {
+            None
+        };
         let place = xing + 8 + if flags & 1 != 0 { 4 } else { 0 };
-        let bytes = if flags & 2 != 0 { reader.be32(place)? } else { None };
-        return Ok(Promise { frames: frames.filter(|&n| n > 0), bytes: bytes.filter(|&n| n > 0) });
+        let bytes = if flags & 2 != 0 {
+            reader.be32(place)?
+        } else {
+            None
+        };
+        return Ok(Promise {
+            frames: frames.filter(|&n| n > 0),
+            bytes: bytes.filter(|&n| n > 0),
+        });
     }
     if reader.array::<4>(at + 36)?.as_ref() == Some(b"VBRI") {
-        return Ok(Promise { bytes: reader.be32(at + 46)?, frames: reader.be32(at + 50)? });
+        return Ok(Promise {
+            bytes: reader.be32(at + 46)?,
+            frames: reader.be32(at + 50)?,
+        });
     }
     Ok(Promise::default())
 }

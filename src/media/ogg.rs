@@ -1,7 +1,8 @@
 //! Ogg: pages of several streams, interleaved and chained (RFC 3533).
 //!
-//! All page heads are walked. The last page of each stream is marked: a file without those marks has lost its end. How
-//! much that was, Ogg doesn't tell (except Skeleton 4), so the report is then open-ended.
+//! All page heads are walked. The last page of each stream is marked: a file without those marks
+//! has lost its end. How much that was, Ogg doesn't tell (except Skeleton 4), so the report is then
+//! open-ended.
 
 use super::{
     gaps::Gaps,
@@ -56,7 +57,11 @@ struct Pages {
 /// Judges a file that [`begins`] like one.
 pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps) -> Step<Report> {
     let pages = walk(reader)?;
-    let mut report = Report::of(if pages.video { Container::Ogv } else { Container::Ogg });
+    let mut report = Report::of(if pages.video {
+        Container::Ogv
+    } else {
+        Container::Ogg
+    });
     report.kind = match (pages.video, pages.audio) {
         (true, _) => Kind::Video,
         (_, true) => Kind::Audio,
@@ -72,17 +77,36 @@ pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps) -> Step<Report> {
     if pages.broken && !padded {
         let gap = gaps.all_in(pages.stop..len) + missing;
         if gap > 0 {
-            report.lacks((len - gap) as f64, len as f64, format!("{gap} bytes are missing inside"));
+            report.lacks(
+                (len - gap) as f64,
+                len as f64,
+                format!("{gap} bytes are missing inside"),
+            );
         } else {
-            report.damaged(format!("the bytes at {} are no part of an Ogg file", pages.stop));
+            report.damaged(format!(
+                "the bytes at {} are no part of an Ogg file",
+                pages.stop
+            ));
         }
     } else if missing > 0 {
-        report.lacks((len - missing) as f64, len as f64, format!("{missing} bytes are missing inside"));
+        report.lacks(
+            (len - missing) as f64,
+            len as f64,
+            format!("{missing} bytes are missing inside"),
+        );
     } else if pages.cut.is_some() || !ended {
         let end = if padded { pages.stop } else { len };
-        let promised = pages.promised.unwrap_or(0).max(pages.cut.unwrap_or(0)).max(end);
+        let promised = pages
+            .promised
+            .unwrap_or(0)
+            .max(pages.cut.unwrap_or(0))
+            .max(end);
         report.open_ended = pages.promised.is_none();
-        let what = if pages.cut.is_some() { "ends inside a page" } else { "its last page is missing" };
+        let what = if pages.cut.is_some() {
+            "ends inside a page"
+        } else {
+            "its last page is missing"
+        };
         report.lacks(end as f64, promised as f64, what);
     } else if pages.streams.iter().all(|s| s.granule == 0) {
         report.lacks(0.0, 1.0, "it has a head and no content");
@@ -101,7 +125,11 @@ fn walk(reader: &mut Reader) -> Step<Pages> {
     while pages.stop < len {
         let at = pages.stop;
         let Some(head) = reader.array::<27>(at)? else {
-            pages.broken = reader.bytes(at, 27)?.iter().zip(b"OggS").any(|(a, b)| a != b);
+            pages.broken = reader
+                .bytes(at, 27)?
+                .iter()
+                .zip(b"OggS")
+                .any(|(a, b)| a != b);
             pages.cut = (!pages.broken).then_some(at + 27);
             break;
         };
@@ -128,13 +156,37 @@ impl Pages {
         /// More streams than any player takes.
         const MOST: usize = 64;
         let flags = head[5];
-        let [_, _, _, _, _, _, g0, g1, g2, g3, g4, g5, g6, g7, s0, s1, s2, s3, ..] = *head;
+        let [
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            g0,
+            g1,
+            g2,
+            g3,
+            g4,
+            g5,
+            g6,
+            g7,
+            s0,
+            s1,
+            s2,
+            s3,
+            ..,
+        ] = *head;
         let granule = u64::from_le_bytes([g0, g1, g2, g3, g4, g5, g6, g7]);
         let serial = u32::from_le_bytes([s0, s1, s2, s3]);
         self.count += 1;
         if flags & 2 != 0 {
             // A stream begins. After sound or video it is the next link of a chain.
-            if self.streams.iter().any(|s| s.granule > 0 && s.codec != Codec::Other) {
+            if self
+                .streams
+                .iter()
+                .any(|s| s.granule > 0 && s.codec != Codec::Other)
+            {
                 self.before += self.seconds();
                 self.streams.clear();
             }
@@ -143,17 +195,26 @@ impl Pages {
             let codec = codec(&first);
             self.video |= matches!(codec, Codec::Theora { .. } | Codec::Video);
             self.audio |= matches!(codec, Codec::Audio { .. });
-            if let (b"fishead\0", Some(size)) = (first.first_chunk().unwrap_or(&[0; 8]), le64(&first, 64))
+            if let (b"fishead\0", Some(size)) =
+                (first.first_chunk().unwrap_or(&[0; 8]), le64(&first, 64))
                 && first.get(8..10) == Some(&[4, 0])
                 && size > 0
             {
                 self.promised = Some(size);
             }
             if self.streams.len() < MOST {
-                self.streams.push(Stream { serial, codec, granule: 0, ended: false, packets: 0 });
+                self.streams.push(Stream {
+                    serial,
+                    codec,
+                    granule: 0,
+                    ended: false,
+                    packets: 0,
+                });
             }
         }
-        let Some(stream) = self.streams.iter_mut().find(|s| s.serial == serial) else { return Ok(()) };
+        let Some(stream) = self.streams.iter_mut().find(|s| s.serial == serial) else {
+            return Ok(());
+        };
         stream.packets += 1;
         if stream.packets == 2 && self.title.is_none() {
             let length = table.iter().map(|&n| usize::from(n)).sum();
@@ -180,11 +241,15 @@ impl Pages {
         self.streams.iter().map(Stream::seconds).fold(0.0, f64::max)
     }
 
-    /// Whether each stream of the last link was ended. GStreamer's muxer can leave out one's mark: then the stream must
-    /// reach as far as one that was.
+    /// Whether each stream of the last link was ended. GStreamer's muxer can leave out one's mark:
+    /// then the stream must reach as far as one that was.
     fn ended(&self) -> bool {
         let mut content = self.streams.iter().filter(|s| s.codec != Codec::Other);
-        let end = content.clone().filter(|s| s.ended).map(Stream::seconds).fold(-1.0, f64::max);
+        let end = content
+            .clone()
+            .filter(|s| s.ended)
+            .map(Stream::seconds)
+            .fold(-1.0, f64::max);
         content.all(|s| s.ended || end > 0.0 && s.seconds() + TOLERANCE >= end)
     }
 }
@@ -199,22 +264,33 @@ impl Stream {
                 let key = self.granule >> shift;
                 (key + (self.granule - (key << shift))) as f64 / rate
             }
-            Codec::Audio { rate, skip } if rate > 0.0 => self.granule.saturating_sub(skip) as f64 / rate,
+            Codec::Audio { rate, skip } if rate > 0.0 => {
+                self.granule.saturating_sub(skip) as f64 / rate
+            }
             _ => 0.0,
         }
     }
 }
 
 fn le64(bytes: &[u8], at: usize) -> Option<u64> {
-    bytes.get(at..)?.first_chunk().map(|b| u64::from_le_bytes(*b))
+    bytes
+        .get(at..)?
+        .first_chunk()
+        .map(|b| u64::from_le_bytes(*b))
 }
 
 fn le32(bytes: &[u8], at: usize) -> u32 {
-    bytes.get(at..).and_then(|b| b.first_chunk()).map_or(0, |b| u32::from_le_bytes(*b))
+    bytes
+        .get(at..)
+        .and_then(|b| b.first_chunk())
+        .map_or(0, |b| u32::from_le_bytes(*b))
 }
 
 fn be32(bytes: &[u8], at: usize) -> u32 {
-    bytes.get(at..).and_then(|b| b.first_chunk()).map_or(0, |b| u32::from_be_bytes(*b))
+    bytes
+        .get(at..)
+        .and_then(|b| b.first_chunk())
+        .map_or(0, |b| u32::from_be_bytes(*b))
 }
 
 /// By the first packet of a stream.
@@ -226,16 +302,24 @@ fn codec(first: &[u8]) -> Codec {
             rate: f64::from(be32(first, 22)) / f64::from(be32(first, 26).max(1)),
             shift: u32::from(at(40) & 3) << 3 | u32::from(at(41) >> 5),
         },
-        [1, b'v', b'o', b'r', b'b', b'i', b's', ..] => Codec::Audio { rate: le32(first, 12).into(), skip: 0 },
+        [1, b'v', b'o', b'r', b'b', b'i', b's', ..] => Codec::Audio {
+            rate: le32(first, 12).into(),
+            skip: 0,
+        },
         // RFC 7845: always 48 kHz; the pre-skip stands at 10.
-        [b'O', b'p', b'u', b's', b'H', b'e', b'a', b'd', ..] => {
-            Codec::Audio { rate: 48_000.0, skip: u64::from(at(10)) | u64::from(at(11)) << 8 }
-        }
+        [b'O', b'p', b'u', b's', b'H', b'e', b'a', b'd', ..] => Codec::Audio {
+            rate: 48_000.0,
+            skip: u64::from(at(10)) | u64::from(at(11)) << 8,
+        },
         // The FLAC mapping: STREAMINFO follows 13 bytes and its own head of 4.
-        [0x7f, b'F', b'L', b'A', b'C', ..] => {
-            Codec::Audio { rate: f64::from(be32(first, 27) >> 12), skip: 0 }
-        }
-        [b'S', b'p', b'e', b'e', b'x', b' ', ..] => Codec::Audio { rate: le32(first, 36).into(), skip: 0 },
+        [0x7f, b'F', b'L', b'A', b'C', ..] => Codec::Audio {
+            rate: f64::from(be32(first, 27) >> 12),
+            skip: 0,
+        },
+        [b'S', b'p', b'e', b'e', b'x', b' ', ..] => Codec::Audio {
+            rate: le32(first, 36).into(),
+            skip: 0,
+        },
         [b'B', b'B', b'C', b'D', 0, ..]
         | [1, b'v', b'i', b'd', b'e', b'o', ..]
         | [0x4f, b'V', b'P', b'8', b'0', ..] => Codec::Video,
@@ -253,10 +337,22 @@ mod tests {
         theora[..7].copy_from_slice(b"\x80theora");
         theora[22..30].copy_from_slice(&[0, 0, 0, 30, 0, 0, 0, 1]);
         theora[41] = 6 << 5;
-        assert_eq!(codec(&theora), Codec::Theora { rate: 30.0, shift: 6 });
+        assert_eq!(
+            codec(&theora),
+            Codec::Theora {
+                rate: 30.0,
+                shift: 6
+            }
+        );
         let mut opus = b"OpusHead\x01\x02\x38\x01".to_vec();
         opus.resize(19, 0);
-        assert_eq!(codec(&opus), Codec::Audio { rate: 48_000.0, skip: 312 });
+        assert_eq!(
+            codec(&opus),
+            Codec::Audio {
+                rate: 48_000.0,
+                skip: 312
+            }
+        );
         assert_eq!(codec(b"fishead\0"), Codec::Other);
         assert_eq!(codec(b""), Codec::Other);
     }

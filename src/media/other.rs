@@ -9,11 +9,17 @@ pub(crate) fn describe(reader: &mut Reader) -> Step<String> {
         return Ok("an empty file".into());
     }
     if is_packet_cache(reader)? {
-        return Ok("a packet cache of mpv: coded packets without a container, which no player opens".into());
+        return Ok(
+            "a packet cache of mpv: coded packets without a container, which no player opens"
+                .into(),
+        );
     }
     let head = reader.bytes(0, 4096)?;
     let text = head.trim_ascii_start();
-    let starts = |word: &[u8]| text.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
+    let starts = |word: &[u8]| {
+        text.get(..word.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(word))
+    };
     if starts(b"#EXTM3U") {
         return Ok("an HLS playlist: a list of addresses, without the video".into());
     }
@@ -24,19 +30,24 @@ pub(crate) fn describe(reader: &mut Reader) -> Step<String> {
         return Ok("an XML document".into());
     }
     if let Some(kind) = infer::get(head) {
-        return Ok(format!("a file of the kind {}, which fisga does not keep", kind.mime_type()));
+        return Ok(format!(
+            "a file of the kind {}, which fisga does not keep",
+            kind.mime_type()
+        ));
     }
     Ok("no container that fisga knows".into())
 }
 
-/// mpv's `demux/cache.c`: for each packet its length, flags and number of side data (32 bits each, in the machine's order),
-/// the packet, and each side datum with type and length before it.
+/// mpv's `demux/cache.c`: for each packet its length, flags and number of side data (32 bits each,
+/// in the machine's order), the packet, and each side datum with type and length before it.
 fn is_packet_cache(reader: &mut Reader) -> Step<bool> {
     /// So many packets in a row are no accident.
     const ENOUGH: u32 = 6;
     let (mut at, len) = (0, reader.len());
     for i in 0..ENOUGH {
-        let Some(head) = reader.array::<12>(at)? else { return Ok(i > 2 && at == len) };
+        let Some(head) = reader.array::<12>(at)? else {
+            return Ok(i > 2 && at == len);
+        };
         let word = |n: usize| u32::from_le_bytes([head[n], head[n + 1], head[n + 2], head[n + 3]]);
         let (size, flags, side) = (word(0), word(4), word(8));
         // Flags of AVPacket are few; a key frame comes first.
@@ -45,7 +56,9 @@ fn is_packet_cache(reader: &mut Reader) -> Step<bool> {
         }
         at += 12 + u64::from(size);
         for _ in 0..side {
-            let (Some(kind), Some(size)) = (reader.le32(at)?, reader.le32(at + 4)?) else { return Ok(i > 1) };
+            let (Some(kind), Some(size)) = (reader.le32(at)?, reader.le32(at + 4)?) else {
+                return Ok(i > 1);
+            };
             if kind > 256 || size > 16 << 20 {
                 return Ok(false);
             }
@@ -68,10 +81,14 @@ mod tests {
         let mut cache = Vec::new();
         for i in 0..9u32 {
             let side: u32 = (i % 2 == 0).into();
-            [100 + i, 1, side].iter().for_each(|n| cache.extend(n.to_le_bytes()));
+            [100 + i, 1, side]
+                .iter()
+                .for_each(|n| cache.extend(n.to_le_bytes()));
             cache.extend(vec![i as u8; 100 + i as usize]);
             if side == 1 {
-                [7u32, 4, 9].iter().for_each(|n| cache.extend(n.to_le_bytes()));
+                [7u32, 4, 9]
+                    .iter()
+                    .for_each(|n| cache.extend(n.to_le_bytes()));
             }
         }
         for (data, part) in [

@@ -1,4 +1,5 @@
-//! MPEG program streams (ISO/IEC 13818-1, 2.5; ISO/IEC 11172-1): packs of PES packets. They promise no length.
+//! MPEG program streams (ISO/IEC 13818-1, 2.5; ISO/IEC 11172-1): packs of PES packets. They promise
+//! no length.
 
 use super::{
     gaps::Gaps,
@@ -68,7 +69,11 @@ pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps) -> Step<Report> {
     // Zero stuffing is legal here: only holes prove.
     let missing = gaps.holes_in(0..if padded { at } else { len });
     if missing > 0 {
-        report.lacks((len - missing) as f64, len as f64, format!("{missing} bytes are missing inside"));
+        report.lacks(
+            (len - missing) as f64,
+            len as f64,
+            format!("{missing} bytes are missing inside"),
+        );
     } else if broken && !padded {
         let next = reader.first_nonzero(at..len)?.unwrap_or(len);
         if next - at >= 64 {

@@ -1,4 +1,5 @@
-//! Bounded reading of foreign bytes: offsets past the end give nothing, and a fuel makes every parser end.
+//! Bounded reading of foreign bytes: offsets past the end give nothing, and a fuel makes every
+//! parser end.
 
 use std::{cell::Cell, io, ops::Range, rc::Rc};
 
@@ -50,8 +51,10 @@ struct Fuel {
 
 impl Fuel {
     fn spend(&self, bytes: u64) -> Step<()> {
-        self.bytes.set(self.bytes.get().checked_sub(bytes).ok_or(Halt::Spent)?);
-        self.reads.set(self.reads.get().checked_sub(1).ok_or(Halt::Spent)?);
+        self.bytes
+            .set(self.bytes.get().checked_sub(bytes).ok_or(Halt::Spent)?);
+        self.reads
+            .set(self.reads.get().checked_sub(1).ok_or(Halt::Spent)?);
         Ok(())
     }
 }
@@ -64,16 +67,24 @@ impl<'a> Reader<'a> {
             window: Vec::new(),
             at: 0,
             grown: WINDOW_MIN,
-            fuel: Rc::new(Fuel { bytes: Cell::new(FUEL_BYTES), reads: Cell::new(FUEL_READS) }),
+            fuel: Rc::new(Fuel {
+                bytes: Cell::new(FUEL_BYTES),
+                reads: Cell::new(FUEL_READS),
+            }),
         }
     }
 
     /// Another window on the same content, burning the same fuel.
     pub(crate) fn fork(&self) -> Reader<'a> {
-        Reader { fuel: Rc::clone(&self.fuel), len: self.len, ..Reader::new(self.content) }
+        Reader {
+            fuel: Rc::clone(&self.fuel),
+            len: self.len,
+            ..Reader::new(self.content)
+        }
     }
 
-    /// Length of the content when the inspection began: what is appended meanwhile is not looked at.
+    /// Length of the content when the inspection began: what is appended meanwhile is not looked
+    /// at.
     pub(crate) fn len(&self) -> u64 {
         self.len
     }
@@ -86,8 +97,12 @@ impl<'a> Reader<'a> {
     /// At most `n` (and at most 64 KiB) bytes at `at`; fewer only where the content ends.
     pub(crate) fn bytes(&mut self, at: u64, n: usize) -> Step<&[u8]> {
         let n = n.min(WINDOW_MAX);
-        let n = usize::try_from(self.len.saturating_sub(at)).unwrap_or(n).min(n);
-        let inside = at.checked_sub(self.at).and_then(|o| usize::try_from(o).ok());
+        let n = usize::try_from(self.len.saturating_sub(at))
+            .unwrap_or(n)
+            .min(n);
+        let inside = at
+            .checked_sub(self.at)
+            .and_then(|o| usize::try_from(o).ok());
         let from = match inside {
             Some(o) if o + n <= self.window.len() => o,
             _ if n == 0 => return Ok(&[]),
@@ -103,8 +118,14 @@ impl<'a> Reader<'a> {
     fn fill(&mut self, at: u64, n: usize) -> Step<()> {
         let end = self.at + self.window.len() as u64;
         let reads_on = at >= self.at && at <= end + WINDOW_MIN as u64;
-        self.grown = if reads_on { (self.grown * 2).min(WINDOW_MAX) } else { WINDOW_MIN };
-        let want = usize::try_from(self.len - at).unwrap_or(WINDOW_MAX).min(self.grown.max(n));
+        self.grown = if reads_on {
+            (self.grown * 2).min(WINDOW_MAX)
+        } else {
+            WINDOW_MIN
+        };
+        let want = usize::try_from(self.len - at)
+            .unwrap_or(WINDOW_MAX)
+            .min(self.grown.max(n));
         self.fuel.spend(want as u64)?;
         self.window.resize(want, 0);
         let got = self.content.read_at(at, &mut self.window);
@@ -147,7 +168,10 @@ impl<'a> Reader<'a> {
     pub(crate) fn first_nonzero(&mut self, range: Range<u64>) -> Step<Option<u64>> {
         let (mut at, end) = (range.start, range.end.min(self.len));
         while at < end {
-            let bytes = self.bytes(at, WINDOW_MAX.min(usize::try_from(end - at).unwrap_or(WINDOW_MAX)))?;
+            let bytes = self.bytes(
+                at,
+                WINDOW_MAX.min(usize::try_from(end - at).unwrap_or(WINDOW_MAX)),
+            )?;
             if bytes.is_empty() {
                 break;
             }
@@ -182,7 +206,10 @@ mod tests {
         assert_eq!(r.be32(199_998).unwrap(), None);
         assert_eq!(r.be16(256).unwrap(), Some(1));
         for at in (0..190_000).step_by(997) {
-            assert_eq!(r.bytes(at, 300).unwrap(), &data[at as usize..at as usize + 300]);
+            assert_eq!(
+                r.bytes(at, 300).unwrap(),
+                &data[at as usize..at as usize + 300]
+            );
         }
     }
 

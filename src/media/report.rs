@@ -44,8 +44,8 @@ pub enum Verdict {
     Complete,
     /// Some are missing.
     Incomplete {
-        /// The share that is there, from 0 to less than 1: bytes present of the bytes that the container promises.
-        /// Where [`Report::open_ended`] is set, it is an upper bound.
+        /// The share that is there, from 0 to less than 1: bytes present of the bytes that the
+        /// container promises. Where [`Report::open_ended`] is set, it is an upper bound.
         fraction: f64,
     },
     /// All may be there, but not in an order that plays.
@@ -88,8 +88,9 @@ pub struct Report {
     pub title: Option<String>,
     /// Length in bytes that the container accounts for, if it tells: what follows is padding.
     pub content_len: Option<u64>,
-    /// The format promises no total length (a transport stream, MP3 without a Xing header, live WebM …): `Complete` then
-    /// says only that it ends between two packets, and more may follow while someone is still writing.
+    /// The format promises no total length (a transport stream, MP3 without a Xing header, live
+    /// WebM …): `Complete` then says only that it ends between two packets, and more may follow
+    /// while someone is still writing.
     pub open_ended: bool,
     /// What is missing, wrong or remarkable, for people.
     pub detail: Option<String>,
@@ -136,20 +137,30 @@ impl Report {
     /// Nothing that plays.
     pub(crate) fn not_media(what: impl Into<String>) -> Self {
         let verdict = Verdict::NotMedia { what: what.into() };
-        Self { container: None, verdict, ..Self::of(Container::Mp4) }
+        Self {
+            container: None,
+            verdict,
+            ..Self::of(Container::Mp4)
+        }
     }
 
     /// Makes it incomplete: `present` bytes (or seconds) of the `promised`.
     pub(crate) fn lacks(&mut self, present: f64, promised: f64, detail: impl Into<String>) {
         // Something is missing, however little: never a whole 1.
-        let fraction = if promised > 0.0 { (present / promised).clamp(0.0, 0.9999) } else { 0.0 };
+        let fraction = if promised > 0.0 {
+            (present / promised).clamp(0.0, 0.9999)
+        } else {
+            0.0
+        };
         self.verdict = Verdict::Incomplete { fraction };
         self.detail = Some(detail.into());
     }
 
     /// Makes it damaged.
     pub(crate) fn damaged(&mut self, reason: impl Into<String>) {
-        self.verdict = Verdict::Damaged { reason: reason.into() };
+        self.verdict = Verdict::Damaged {
+            reason: reason.into(),
+        };
     }
 
     /// Makes it protected.

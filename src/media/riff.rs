@@ -1,4 +1,5 @@
-//! AVI and WAVE: chunks with a size in front (RIFF; OpenDML 1.02 and RF64 for what is longer than 4 GiB).
+//! AVI and WAVE: chunks with a size in front (RIFF; OpenDML 1.02 and RF64 for what is longer than 4
+//! GiB).
 
 use std::ops::Range;
 
@@ -52,7 +53,11 @@ pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps, container: Container) ->
             break;
         }
         let open = matches!(size, 0 | u32::MAX);
-        let end = if open { u64::MAX } else { at + 8 + u64::from(size) };
+        let end = if open {
+            u64::MAX
+        } else {
+            at + 8 + u64::from(size)
+        };
         found.chunks(reader, at + 12..end, 0)?;
         if open {
             found.open = true;
@@ -77,10 +82,19 @@ pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps, container: Container) ->
     let missing: u64 = if found.loose || container == Container::Wav {
         gaps.holes_in(0..len)
     } else {
-        found.media.iter().map(|r| gaps.all_in(r.clone())).sum::<u64>().max(gaps.holes_in(0..end.min(len)))
+        found
+            .media
+            .iter()
+            .map(|r| gaps.all_in(r.clone()))
+            .sum::<u64>()
+            .max(gaps.holes_in(0..end.min(len)))
     };
     // A gap that swallowed the head of a chunk is proven by that.
-    let missing = if found.content { missing } else { gaps.all_in(0..len) };
+    let missing = if found.content {
+        missing
+    } else {
+        gaps.all_in(0..len)
+    };
     // The byte that pads an odd chunk is often left out.
     if end > len + 1 {
         report.lacks(
@@ -89,7 +103,11 @@ pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps, container: Container) ->
             format!("ends {} bytes early", end - len),
         );
     } else if missing > 0 {
-        report.lacks((len - missing) as f64, len as f64, format!("{missing} bytes are missing inside"));
+        report.lacks(
+            (len - missing) as f64,
+            len as f64,
+            format!("{missing} bytes are missing inside"),
+        );
     } else if !found.content {
         report.lacks(0.0, 1.0, "it has a head and no content");
     } else if !found.open {
@@ -105,7 +123,9 @@ impl Found {
         const DEEPEST: u8 = 3;
         let mut at = range.start;
         while at < range.end {
-            let Some([k0, k1, k2, k3, s0, s1, s2, s3]) = reader.array::<8>(at)? else { break };
+            let Some([k0, k1, k2, k3, s0, s1, s2, s3]) = reader.array::<8>(at)? else {
+                break;
+            };
             let size = u64::from(u32::from_le_bytes([s0, s1, s2, s3]));
             let body = at + 8;
             let end = body + size;
@@ -124,9 +144,13 @@ impl Found {
                     _ => {}
                 },
                 b"avih" => {
-                    let (micros, frames) =
-                        (reader.le32(body)?.unwrap_or(0), reader.le32(body + 16)?.unwrap_or(0));
-                    self.seconds = self.seconds.max(f64::from(micros) * f64::from(frames) / 1e6);
+                    let (micros, frames) = (
+                        reader.le32(body)?.unwrap_or(0),
+                        reader.le32(body + 16)?.unwrap_or(0),
+                    );
+                    self.seconds = self
+                        .seconds
+                        .max(f64::from(micros) * f64::from(frames) / 1e6);
                 }
                 b"strh" => self.stream(reader, body)?,
                 b"strf" | b"fmt " => {
@@ -151,7 +175,11 @@ impl Found {
                         _ => size,
                     };
                     self.seconds = size as f64 / f64::from(self.byte_rate.max(1));
-                    self.end = self.end.max(if self.open { 0 } else { body.saturating_add(size) });
+                    self.end = self.end.max(if self.open {
+                        0
+                    } else {
+                        body.saturating_add(size)
+                    });
                 }
                 b"INAM" => self.title = text::utf8(reader.bytes(body, size as usize)?),
                 _ => {}
@@ -167,10 +195,12 @@ impl Found {
     /// `AVISTREAMHEADER`: kind, codec, and the length in units of scale and rate.
     fn stream(&mut self, reader: &mut Reader, at: u64) -> Step<()> {
         const DENSE: [&[u8; 4]; 12] = [
-            b"H264", b"X264", b"XVID", b"DIVX", b"DX50", b"FMP4", b"MP42", b"MP43", b"DIV3", b"VP80",
-            b"VP90", b"FLV1",
+            b"H264", b"X264", b"XVID", b"DIVX", b"DX50", b"FMP4", b"MP42", b"MP43", b"DIV3",
+            b"VP80", b"VP90", b"FLV1",
         ];
-        let Some([k0, k1, k2, k3, c0, c1, c2, c3]) = reader.array::<8>(at)? else { return Ok(()) };
+        let Some([k0, k1, k2, k3, c0, c1, c2, c3]) = reader.array::<8>(at)? else {
+            return Ok(());
+        };
         let codec = [c0, c1, c2, c3].map(|c| c.to_ascii_uppercase());
         match &[k0, k1, k2, k3] {
             b"vids" => {
@@ -180,11 +210,16 @@ impl Found {
             b"auds" => self.audio = true,
             _ => return Ok(()),
         }
-        let (scale, rate) = (reader.le32(at + 20)?.unwrap_or(0), reader.le32(at + 24)?.unwrap_or(0));
+        let (scale, rate) = (
+            reader.le32(at + 20)?.unwrap_or(0),
+            reader.le32(at + 24)?.unwrap_or(0),
+        );
         let length = f64::from(reader.le32(at + 32)?.unwrap_or(0));
         // PCM: units as large as a sample.
         self.loose |= k0 == b'a' && reader.le32(at + 44)?.is_some_and(|size| size > 1);
-        self.seconds = self.seconds.max(length * f64::from(scale) / f64::from(rate.max(1)));
+        self.seconds = self
+            .seconds
+            .max(length * f64::from(scale) / f64::from(rate.max(1)));
         Ok(())
     }
 }

@@ -5,7 +5,11 @@ const LONGEST: usize = 1024;
 
 /// UTF-8 as it should be, without ends of C strings and white space around.
 pub(crate) fn utf8(bytes: &[u8]) -> Option<String> {
-    let end = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len()).min(LONGEST);
+    let end = bytes
+        .iter()
+        .position(|&b| b == 0)
+        .unwrap_or(bytes.len())
+        .min(LONGEST);
     clean(&String::from_utf8_lossy(&bytes[..end]))
 }
 
@@ -33,7 +37,14 @@ pub(crate) fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Option<String> {
 
 /// ISO 8859-1.
 pub(crate) fn latin1(bytes: &[u8]) -> Option<String> {
-    clean(&bytes.iter().take(LONGEST).take_while(|&&b| b != 0).map(|&b| char::from(b)).collect::<String>())
+    clean(
+        &bytes
+            .iter()
+            .take(LONGEST)
+            .take_while(|&&b| b != 0)
+            .map(|&b| char::from(b))
+            .collect::<String>(),
+    )
 }
 
 fn clean(text: &str) -> Option<String> {
@@ -48,7 +59,10 @@ mod tests {
 
     #[test]
     fn every_encoding() {
-        assert_eq!(utf8("  Ämter \u{1f41f}\0rest".as_bytes()).unwrap(), "Ämter \u{1f41f}");
+        assert_eq!(
+            utf8("  Ämter \u{1f41f}\0rest".as_bytes()).unwrap(),
+            "Ämter \u{1f41f}"
+        );
         assert_eq!(utf8(b"\0\0"), None);
         assert_eq!(any(b"\xfe\xff\0A\0\xe4\0\0").unwrap(), "Aä");
         assert_eq!(any(b"\xff\xfeA\0B\0").unwrap(), "AB");

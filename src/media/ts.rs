@@ -1,7 +1,9 @@
-//! MPEG transport streams (ISO/IEC 13818-1): packets of 188 bytes, with 4 before (M2TS) or 16 after each.
+//! MPEG transport streams (ISO/IEC 13818-1): packets of 188 bytes, with 4 before (M2TS) or 16 after
+//! each.
 //!
-//! A stream promises no length. What shows is a packet that is cut, and a PES packet of known length that isn't finished;
-//! a cut between two packets of video shows nothing, so the report is open-ended.
+//! A stream promises no length. What shows is a packet that is cut, and a PES packet of known
+//! length that isn't finished; a cut between two packets of video shows nothing, so the report is
+//! open-ended.
 
 use std::collections::BTreeMap;
 
@@ -13,8 +15,11 @@ use super::{
 
 const SYNC: u8 = 0x47;
 /// Where the synchronization byte stands, and the distance of packets.
-const LAYOUTS: [Layout; 3] =
-    [Layout { lead: 0, size: 188 }, Layout { lead: 4, size: 192 }, Layout { lead: 0, size: 204 }];
+const LAYOUTS: [Layout; 3] = [
+    Layout { lead: 0, size: 188 },
+    Layout { lead: 4, size: 192 },
+    Layout { lead: 0, size: 204 },
+];
 /// Bytes at both ends that are read for tables and times.
 const ENDS: u64 = 2 << 20;
 /// Packets whose synchronization is looked at.
@@ -78,7 +83,13 @@ pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps, layout: Layout) -> Step<
         (_, true) => Kind::Audio,
         _ => Kind::Unknown,
     };
-    report.set_seconds(found.streams.values().map(Stream::seconds).fold(0.0, f64::max));
+    report.set_seconds(
+        found
+            .streams
+            .values()
+            .map(Stream::seconds)
+            .fold(0.0, f64::max),
+    );
     if found.scrambled > found.clear {
         report.protected();
         return Ok(report);
@@ -97,13 +108,25 @@ pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps, layout: Layout) -> Step<
     let missing = gaps.all_in(0..end);
     if missing > 0 {
         let missing = gaps.all_in(0..len);
-        report.lacks((len - missing) as f64, len as f64, format!("{missing} bytes are missing inside"));
+        report.lacks(
+            (len - missing) as f64,
+            len as f64,
+            format!("{missing} bytes are missing inside"),
+        );
     } else if let Some(at) = odd {
         report.damaged(format!("no packet begins at {at}"));
     } else if rest.is_some() {
-        report.lacks(len as f64, (end + size).max(len) as f64, "ends inside a packet");
+        report.lacks(
+            len as f64,
+            (end + size).max(len) as f64,
+            "ends inside a packet",
+        );
     } else if owed > 0 {
-        report.lacks(end as f64, (end + owed) as f64, format!("{owed} bytes of the last sound are missing"));
+        report.lacks(
+            end as f64,
+            (end + owed) as f64,
+            format!("{owed} bytes of the last sound are missing"),
+        );
     } else {
         report.content_len = Some(end);
     }
@@ -112,7 +135,9 @@ pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps, layout: Layout) -> Step<
 
 impl Stream {
     fn seconds(&self) -> f64 {
-        let (Some(first), Some(last)) = (self.first, self.last) else { return 0.0 };
+        let (Some(first), Some(last)) = (self.first, self.last) else {
+            return 0.0;
+        };
         // 33 bits of 90 kHz that may wrap once.
         (last.wrapping_sub(first) & ((1 << 33) - 1)) as f64 / 90_000.0
     }
@@ -131,12 +156,22 @@ impl Found {
     }
 
     fn packet(&mut self, packet: &[u8; 188]) {
-        let [SYNC, high, low, flags, rest @ ..] = packet else { return };
+        let [SYNC, high, low, flags, rest @ ..] = packet else {
+            return;
+        };
         let pid = u16::from(high & 0x1f) << 8 | u16::from(*low);
         let start = high & 0x40 != 0;
         // 2.4.3.2: bit 5 an adaptation field, bit 4 a payload.
-        let skip = if flags & 0x20 != 0 { usize::from(rest[0]) + 1 } else { 0 };
-        let payload = if flags & 0x10 != 0 { rest.get(skip..).unwrap_or_default() } else { &[] };
+        let skip = if flags & 0x20 != 0 {
+            usize::from(rest[0]) + 1
+        } else {
+            0
+        };
+        let payload = if flags & 0x10 != 0 {
+            rest.get(skip..).unwrap_or_default()
+        } else {
+            &[]
+        };
         if pid == 0x1fff || payload.is_empty() {
             return;
         }
@@ -156,7 +191,9 @@ impl Found {
 
     /// 2.4.4.3: which packets carry the program's map.
     fn association(&mut self, payload: &[u8]) {
-        let Some(section) = section(payload) else { return };
+        let Some(section) = section(payload) else {
+            return;
+        };
         for entry in section.get(8..).unwrap_or_default().as_chunks::<4>().0 {
             let [p, q, high, low] = *entry;
             let pid = u16::from(high & 0x1f) << 8 | u16::from(low);
@@ -169,28 +206,38 @@ impl Found {
 
     /// 2.4.4.8: the streams of a program.
     fn map(&mut self, payload: &[u8]) {
-        let Some(section) = section(payload) else { return };
+        let Some(section) = section(payload) else {
+            return;
+        };
         let length = |at: usize| {
             let pair = section.get(at..at + 2)?;
             Some(usize::from(pair[0] & 15) << 8 | usize::from(pair[1]))
         };
-        let Some(mut at) = length(10).map(|n| 12 + n) else { return };
-        while let (Some(&[kind, high, low]), Some(more)) =
-            (section.get(at..).and_then(|s| s.first_chunk::<3>()), length(at + 3))
-        {
+        let Some(mut at) = length(10).map(|n| 12 + n) else {
+            return;
+        };
+        while let (Some(&[kind, high, low]), Some(more)) = (
+            section.get(at..).and_then(|s| s.first_chunk::<3>()),
+            length(at + 3),
+        ) {
             let descriptors = section.get(at + 5..at + 5 + more).unwrap_or_default();
             // Table 2-34, and what ATSC, Blu-ray and DVB add.
             let video = matches!(
                 kind,
                 0x01 | 0x02 | 0x10 | 0x1b | 0x1e | 0x20 | 0x21 | 0x24 | 0x33 | 0x42 | 0xd1 | 0xea
             );
-            let private =
-                kind == 6 && matches!(descriptors.first(), Some(0x05 | 0x6a | 0x7a | 0x7b | 0x7c | 0x7f));
+            let private = kind == 6
+                && matches!(
+                    descriptors.first(),
+                    Some(0x05 | 0x6a | 0x7a | 0x7b | 0x7c | 0x7f)
+                );
             let audio = matches!(kind, 0x03 | 0x04 | 0x0f | 0x11 | 0x1c | 0x80..=0x87) || private;
             self.video |= video;
             self.audio |= audio;
             if video || audio {
-                self.streams.entry(u16::from(high & 0x1f) << 8 | u16::from(low)).or_default();
+                self.streams
+                    .entry(u16::from(high & 0x1f) << 8 | u16::from(low))
+                    .or_default();
             }
             at += 5 + more;
         }
@@ -205,7 +252,9 @@ impl Stream {
             return;
         }
         self.owed = None;
-        let &[0, 0, 1, _, n1, n0, flags, times, _, a, b, c, d, e, ..] = payload else { return };
+        let &[0, 0, 1, _, n1, n0, flags, times, _, a, b, c, d, e, ..] = payload else {
+            return;
+        };
         // 2.4.3.7: a length of 0 is "unknown", for video.
         let length = u64::from(n1) << 8 | u64::from(n0);
         if length > 0 {
@@ -214,10 +263,13 @@ impl Stream {
         if flags & 0xc0 == 0x80 && times & 0x80 != 0 {
             let [a, b, c, d, e] = [a, b, c, d, e].map(u64::from);
             let time = (a >> 1 & 7) << 30 | b << 22 | (c >> 1) << 15 | d << 7 | e >> 1;
-            self.first = Some(
-                self.first
-                    .map_or(time, |first| if first.wrapping_sub(time) < 1 << 20 { time } else { first }),
-            );
+            self.first = Some(self.first.map_or(time, |first| {
+                if first.wrapping_sub(time) < 1 << 20 {
+                    time
+                } else {
+                    first
+                }
+            }));
             // Frames are sent out of order: the latest counts, a wrap included.
             let ahead = |last: u64| (time.wrapping_sub(last) & ((1 << 33) - 1)) < 1 << 32;
             if self.last.is_none_or(ahead) {
@@ -231,7 +283,11 @@ impl Stream {
 fn section(payload: &[u8]) -> Option<&[u8]> {
     let section = payload.get(usize::from(*payload.first()?) + 1..)?;
     let length = usize::from(section.get(1)? & 15) << 8 | usize::from(*section.get(2)?);
-    Some(section.get(..(length + 3).checked_sub(4)?).unwrap_or(section))
+    Some(
+        section
+            .get(..(length + 3).checked_sub(4)?)
+            .unwrap_or(section),
+    )
 }
 
 #[cfg(test)]
@@ -242,7 +298,10 @@ mod tests {
     fn layouts() {
         let stream = |lead: usize, size: usize| {
             let mut data = vec![0u8; 4096];
-            data.iter_mut().skip(lead).step_by(size).for_each(|b| *b = SYNC);
+            data.iter_mut()
+                .skip(lead)
+                .step_by(size)
+                .for_each(|b| *b = SYNC);
             data
         };
         assert_eq!(begins(&stream(0, 188)), Some(LAYOUTS[0]));

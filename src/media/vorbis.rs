@@ -7,7 +7,9 @@ pub(crate) fn title(bytes: &[u8]) -> Option<String> {
     let mut rest = bytes;
     field(&mut rest)?; // who wrote it
     let count;
-    (count, rest) = rest.split_first_chunk().map(|(n, rest)| (u32::from_le_bytes(*n), rest))?;
+    (count, rest) = rest
+        .split_first_chunk()
+        .map(|(n, rest)| (u32::from_le_bytes(*n), rest))?;
     for _ in 0..count {
         let comment = field(&mut rest)?;
         if let Some((name, value)) = comment.split_at_checked(6)

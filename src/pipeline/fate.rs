@@ -37,11 +37,26 @@ pub struct Case<'a> {
 
 /// Decides.
 pub fn decide(case: Case<'_>, settings: &Settings) -> Fate {
-    let Case { report, bytes, private, finished, untitled } = case;
+    let Case {
+        report,
+        bytes,
+        private,
+        finished,
+        untitled,
+    } = case;
     if !finished {
         // What promises no length is whole only once it is closed.
         let whole = report.verdict == Verdict::Complete && !report.open_ended;
-        let wanted = matches!(decide(Case { finished: true, ..case }, settings), Fate::Save);
+        let wanted = matches!(
+            decide(
+                Case {
+                    finished: true,
+                    ..case
+                },
+                settings
+            ),
+            Fate::Save
+        );
         return match whole && wanted {
             true if untitled => Fate::WaitForTitle,
             true => Fate::Save,
@@ -64,9 +79,16 @@ pub fn decide(case: Case<'_>, settings: &Settings) -> Fate {
         return drop("sound without pictures");
     }
     if bytes < settings.min_size {
-        return Fate::Drop(format!("{} is less than {}", Size(bytes), Size(settings.min_size)));
+        return Fate::Drop(format!(
+            "{} is less than {}",
+            Size(bytes),
+            Size(settings.min_size)
+        ));
     }
-    if let Some(length) = report.duration.filter(|length| *length < settings.min_duration) {
+    if let Some(length) = report
+        .duration
+        .filter(|length| *length < settings.min_duration)
+    {
         let (length, least) = (length.as_secs_f64(), settings.min_duration.as_secs_f64());
         return Fate::Drop(format!("{length:.1} s is less than {least} s"));
     }
@@ -89,9 +111,18 @@ mod tests {
     fn cases() {
         let env = Environment::new("/home/u", Vec::<(String, String)>::new());
         let defaults = Settings::defaults(&env).unwrap();
-        let audio = Settings { audio: true, ..defaults.clone() };
-        let dropping = Settings { incomplete: Incomplete::Drop, ..defaults.clone() };
-        let keeping = Settings { private: Private::Keep, ..defaults.clone() };
+        let audio = Settings {
+            audio: true,
+            ..defaults.clone()
+        };
+        let dropping = Settings {
+            incomplete: Incomplete::Drop,
+            ..defaults.clone()
+        };
+        let keeping = Settings {
+            private: Private::Keep,
+            ..defaults.clone()
+        };
         let whole = Report {
             container: Some(Container::Mp4),
             kind: Kind::Video,
@@ -102,43 +133,240 @@ mod tests {
             open_ended: false,
             detail: None,
         };
-        let half = Report { verdict: Verdict::Incomplete { fraction: 0.5 }, ..whole.clone() };
-        let damaged = Report { verdict: Verdict::Damaged { reason: "shuffled".into() }, ..whole.clone() };
-        let sound = Report { kind: Kind::Audio, ..whole.clone() };
-        let short = Report { duration: Some(Duration::from_secs(3)), ..whole.clone() };
-        let live = Report { open_ended: true, ..whole.clone() };
-        let secret = Report { verdict: Verdict::Protected, ..whole.clone() };
-        let text = Report { verdict: Verdict::NotMedia { what: "text".into() }, ..whole.clone() };
+        let half = Report {
+            verdict: Verdict::Incomplete { fraction: 0.5 },
+            ..whole.clone()
+        };
+        let damaged = Report {
+            verdict: Verdict::Damaged {
+                reason: "shuffled".into(),
+            },
+            ..whole.clone()
+        };
+        let sound = Report {
+            kind: Kind::Audio,
+            ..whole.clone()
+        };
+        let short = Report {
+            duration: Some(Duration::from_secs(3)),
+            ..whole.clone()
+        };
+        let live = Report {
+            open_ended: true,
+            ..whole.clone()
+        };
+        let secret = Report {
+            verdict: Verdict::Protected,
+            ..whole.clone()
+        };
+        let text = Report {
+            verdict: Verdict::NotMedia {
+                what: "text".into(),
+            },
+            ..whole.clone()
+        };
         let big = 10 << 20;
         let (done, open) = (true, false);
         let dropped = |reason: &str| Fate::Drop(reason.into());
         let table = [
-            ("whole, closed", &whole, big, false, done, &defaults, Fate::Save),
-            ("whole, still open", &whole, big, false, open, &defaults, Fate::Save),
-            ("half, still open", &half, big, false, open, &defaults, Fate::Wait),
-            ("half, closed", &half, big, false, done, &defaults, Fate::SaveApart),
-            ("half, not wanted", &half, big, false, done, &dropping, dropped("not whole")),
-            ("damaged", &damaged, big, false, done, &defaults, Fate::SaveApart),
-            ("damaged, not wanted", &damaged, big, false, done, &dropping, dropped("damaged: shuffled")),
-            ("no promised length, still open", &live, big, false, open, &defaults, Fate::Wait),
-            ("no promised length, closed", &live, big, false, done, &defaults, Fate::Save),
-            ("sound", &sound, big, false, done, &defaults, dropped("sound without pictures")),
-            ("sound, wanted", &sound, big, false, done, &audio, Fate::Save),
-            ("short", &short, big, false, done, &defaults, dropped("3.0 s is less than 10 s")),
-            ("short, still open", &short, big, false, open, &defaults, Fate::Wait),
-            ("small", &whole, 1 << 19, false, done, &defaults, dropped("512 KiB is less than 1 MiB")),
-            ("empty", &text, 0, false, done, &defaults, dropped("it is empty")),
-            ("encrypted", &secret, big, false, done, &defaults, dropped("encrypted: left alone")),
-            ("text", &text, big, false, done, &defaults, dropped("not media: text")),
-            ("private", &whole, big, true, done, &defaults, dropped("played in a private window")),
-            ("private, wanted", &whole, big, true, done, &keeping, Fate::Save),
+            (
+                "whole, closed",
+                &whole,
+                big,
+                false,
+                done,
+                &defaults,
+                Fate::Save,
+            ),
+            (
+                "whole, still open",
+                &whole,
+                big,
+                false,
+                open,
+                &defaults,
+                Fate::Save,
+            ),
+            (
+                "half, still open",
+                &half,
+                big,
+                false,
+                open,
+                &defaults,
+                Fate::Wait,
+            ),
+            (
+                "half, closed",
+                &half,
+                big,
+                false,
+                done,
+                &defaults,
+                Fate::SaveApart,
+            ),
+            (
+                "half, not wanted",
+                &half,
+                big,
+                false,
+                done,
+                &dropping,
+                dropped("not whole"),
+            ),
+            (
+                "damaged",
+                &damaged,
+                big,
+                false,
+                done,
+                &defaults,
+                Fate::SaveApart,
+            ),
+            (
+                "damaged, not wanted",
+                &damaged,
+                big,
+                false,
+                done,
+                &dropping,
+                dropped("damaged: shuffled"),
+            ),
+            (
+                "no promised length, still open",
+                &live,
+                big,
+                false,
+                open,
+                &defaults,
+                Fate::Wait,
+            ),
+            (
+                "no promised length, closed",
+                &live,
+                big,
+                false,
+                done,
+                &defaults,
+                Fate::Save,
+            ),
+            (
+                "sound",
+                &sound,
+                big,
+                false,
+                done,
+                &defaults,
+                dropped("sound without pictures"),
+            ),
+            (
+                "sound, wanted",
+                &sound,
+                big,
+                false,
+                done,
+                &audio,
+                Fate::Save,
+            ),
+            (
+                "short",
+                &short,
+                big,
+                false,
+                done,
+                &defaults,
+                dropped("3.0 s is less than 10 s"),
+            ),
+            (
+                "short, still open",
+                &short,
+                big,
+                false,
+                open,
+                &defaults,
+                Fate::Wait,
+            ),
+            (
+                "small",
+                &whole,
+                1 << 19,
+                false,
+                done,
+                &defaults,
+                dropped("512 KiB is less than 1 MiB"),
+            ),
+            (
+                "empty",
+                &text,
+                0,
+                false,
+                done,
+                &defaults,
+                dropped("it is empty"),
+            ),
+            (
+                "encrypted",
+                &secret,
+                big,
+                false,
+                done,
+                &defaults,
+                dropped("encrypted: left alone"),
+            ),
+            (
+                "text",
+                &text,
+                big,
+                false,
+                done,
+                &defaults,
+                dropped("not media: text"),
+            ),
+            (
+                "private",
+                &whole,
+                big,
+                true,
+                done,
+                &defaults,
+                dropped("played in a private window"),
+            ),
+            (
+                "private, wanted",
+                &whole,
+                big,
+                true,
+                done,
+                &keeping,
+                Fate::Save,
+            ),
         ];
         for (name, report, bytes, private, finished, settings, want) in table {
-            let case = Case { report, bytes, private, finished, untitled: false };
+            let case = Case {
+                report,
+                bytes,
+                private,
+                finished,
+                untitled: false,
+            };
             assert_eq!(decide(case, settings), want, "{name}");
             // Only what would be saved while it is open waits for its title.
-            let want = if want == Fate::Save && !finished { Fate::WaitForTitle } else { want };
-            assert_eq!(decide(Case { untitled: true, ..case }, settings), want, "{name}, untitled");
+            let want = if want == Fate::Save && !finished {
+                Fate::WaitForTitle
+            } else {
+                want
+            };
+            assert_eq!(
+                decide(
+                    Case {
+                        untitled: true,
+                        ..case
+                    },
+                    settings
+                ),
+                want,
+                "{name}, untitled"
+            );
         }
     }
 }

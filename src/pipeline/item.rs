@@ -79,11 +79,16 @@ pub(super) struct Item<'a> {
 }
 
 impl Item<'_> {
-    /// Which program it came from: the process that had it open, or the browser whose cache is watched.
+    /// Which program it came from: the process that had it open, or the browser whose cache is
+    /// watched.
     pub(super) fn program(&self) -> Option<String> {
         let producer = self.producer.map(|producer| producer.name.as_str());
-        let browser =
-            || self.rule.name.strip_suffix("-cache").filter(|_| self.rule.source != Source::Temporary);
+        let browser = || {
+            self.rule
+                .name
+                .strip_suffix("-cache")
+                .filter(|_| self.rule.source != Source::Temporary)
+        };
         producer.or_else(browser).map(str::to_owned)
     }
 }

@@ -1,8 +1,9 @@
-//! From a settled hold to the library: inspect, decide, name, place, write down. One thread, one file at a time.
+//! From a settled hold to the library: inspect, decide, name, place, write down. One thread, one
+//! file at a time.
 //!
-//! A file leaves our grip only after it is in the library, or nobody wants it, and that is in the history: a crash
-//! in between finds the staged name again, and [`place::find`] the copy that is there
-//! already.
+//! A file leaves our grip only after it is in the library, or nobody wants it, and that is in the
+//! history: a crash in between finds the staged name again, and [`place::find`] the copy that is
+//! there already.
 //!
 //! | file | what it is about |
 //! |---|---|
@@ -53,7 +54,8 @@ use crate::{
     title::Titles,
 };
 
-/// Nothing tells that there is room again on a full disk: so long until the next try, twice as long after each.
+/// Nothing tells that there is room again on a full disk: so long until the next try, twice as long
+/// after each.
 const RETRY: Duration = Duration::from_secs(15);
 /// The longest time between two tries.
 const RETRY_MOST: Duration = Duration::from_secs(600);
@@ -140,8 +142,14 @@ impl Worker {
     ) -> io::Result<Self> {
         let pipeline = Pipeline::new(settings, store, Some(engine), sink);
         let stop = pipeline.stop.clone();
-        let thread = std::thread::Builder::new().name("worker".into()).spawn(move || pipeline.run(&works))?;
-        Ok(Self { inbox, stop, thread })
+        let thread = std::thread::Builder::new()
+            .name("worker".into())
+            .spawn(move || pipeline.run(&works))?;
+        Ok(Self {
+            inbox,
+            stop,
+            thread,
+        })
     }
 
     /// Gives it work; without effect when it has ended.
@@ -149,7 +157,8 @@ impl Worker {
         let _ = self.inbox.send(work);
     }
 
-    /// Stops a copy under way, ends the thread and waits for it. What it was given and did not do is still held.
+    /// Stops a copy under way, ends the thread and waits for it. What it was given and did not do
+    /// is still held.
     pub fn shutdown(self) {
         self.stop.store(true, Ordering::Relaxed);
         drop(self.inbox);
@@ -161,7 +170,11 @@ impl Worker {
 
 /// What can't be saved just now.
 enum Waiting {
-    Player { hold: Arc<Hold>, finished: bool, at: Instant },
+    Player {
+        hold: Arc<Hold>,
+        finished: bool,
+        at: Instant,
+    },
     Stream(Box<Video>),
 }
 
@@ -225,7 +238,12 @@ impl Pipeline {
         self.tidy();
         loop {
             let untitled = self.untitled.iter().map(|(until, ..)| *until).min();
-            let dues = [self.retry.map(|(due, _)| due), self.collector.deadline(), self.expiry, untitled];
+            let dues = [
+                self.retry.map(|(due, _)| due),
+                self.collector.deadline(),
+                self.expiry,
+                untitled,
+            ];
             let due = dues.into_iter().flatten().min();
             let work = match due {
                 None => works.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -246,8 +264,10 @@ impl Pipeline {
             if self.expiry.is_some_and(|due| due <= now) {
                 self.expire();
             }
-            for (_, hold, settled) in
-                self.untitled.extract_if(.., |(until, ..)| *until <= now).collect::<Vec<_>>()
+            for (_, hold, settled) in self
+                .untitled
+                .extract_if(.., |(until, ..)| *until <= now)
+                .collect::<Vec<_>>()
             {
                 self.player(hold, false, settled);
             }
@@ -256,7 +276,10 @@ impl Pipeline {
 
     /// What a crash left of copies goes, and what is due by its age.
     fn tidy(&mut self) {
-        for folder in [self.settings.library.clone(), self.settings.library.join(incomplete::FOLDER)] {
+        for folder in [
+            self.settings.library.clone(),
+            self.settings.library.join(incomplete::FOLDER),
+        ] {
             if folder.is_dir()
                 && let Err(e) = place::sweep(&folder)
             {
@@ -278,9 +301,20 @@ impl Pipeline {
             },
             Work::Released(id) => self.copies.retain(|key, _| !key.is_of(id)),
             Work::Lost { rule, .. } if rule.source != Source::Temporary => {}
-            Work::Lost { source, rule, reason } => {
+            Work::Lost {
+                source,
+                rule,
+                reason,
+            } => {
                 let (source, rule) = (display(&source), rule.name.clone());
-                self.end(Event::Lost { source, rule, reason }, |_| {});
+                self.end(
+                    Event::Lost {
+                        source,
+                        rule,
+                        reason,
+                    },
+                    |_| {},
+                );
             }
             Work::Settings(settings) => {
                 self.collector.configure(pieces::limits(&settings));
@@ -303,8 +337,10 @@ impl Pipeline {
     /// It stays held; the user is told once.
     fn wait(&mut self, waiting: Waiting, error: &place::Error) {
         if !std::mem::replace(&mut self.complained, true) {
-            let message =
-                format!("{}; what is held is saved as soon as that is possible again", chain(error));
+            let message = format!(
+                "{}; what is held is saved as soon as that is possible again",
+                chain(error)
+            );
             (self.sink)(Event::Error { message });
         }
         self.waiting.push(waiting);
@@ -313,7 +349,10 @@ impl Pipeline {
     }
 
     fn retry(&mut self) {
-        let pause = self.retry.take().map_or(RETRY, |(_, pause)| (pause * 2).min(RETRY_MOST));
+        let pause = self
+            .retry
+            .take()
+            .map_or(RETRY, |(_, pause)| (pause * 2).min(RETRY_MOST));
         for waiting in std::mem::take(&mut self.waiting) {
             match waiting {
                 Waiting::Player { hold, finished, at } => self.player(hold, finished, at),

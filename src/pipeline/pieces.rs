@@ -30,7 +30,10 @@ use crate::{
 
 /// What the collector keeps out by itself.
 pub(super) fn limits(settings: &Settings) -> Limits {
-    Limits { min_size: settings.min_size, min_duration: settings.min_duration }
+    Limits {
+        min_size: settings.min_size,
+        min_duration: settings.min_duration,
+    }
 }
 
 impl Pipeline {
@@ -43,11 +46,17 @@ impl Pipeline {
             source: &hold.source,
             format: hold.rule.source,
             grip: Grip::File(hold.file.clone()),
-            spool: staged.filter(|_| hold.rule.source == Source::Chromium).map(|staged| {
-                let name = hold.source.file_name().unwrap_or_default().to_owned();
-                let origin = Origin { at: SystemTime::now(), rule: hold.rule.name.clone(), name };
-                staged.staging.path().join(origin.encode(hold.id))
-            }),
+            spool: staged
+                .filter(|_| hold.rule.source == Source::Chromium)
+                .map(|staged| {
+                    let name = hold.source.file_name().unwrap_or_default().to_owned();
+                    let origin = Origin {
+                        at: SystemTime::now(),
+                        rule: hold.rule.name.clone(),
+                        name,
+                    };
+                    staged.staging.path().join(origin.encode(hold.id))
+                }),
         };
         let keep = self.collector.entry(&held, now);
         self.done(hold.id, keep);
@@ -65,10 +74,21 @@ impl Pipeline {
             match outcome {
                 Outcome::Video(video) => self.stream(video),
                 Outcome::Release(id) => self.let_go(id),
-                Outcome::Dropped { folder, url, reason } => {
+                Outcome::Dropped {
+                    folder,
+                    url,
+                    reason,
+                } => {
                     tracing::debug!("{url}: {reason}");
                     let (source, rule) = (display(&folder), self.rule_of(&folder).name.clone());
-                    self.end(Event::Dropped { source, rule, reason }, |_| {});
+                    self.end(
+                        Event::Dropped {
+                            source,
+                            rule,
+                            reason,
+                        },
+                        |_| {},
+                    );
                 }
             }
         }
@@ -86,8 +106,18 @@ impl Pipeline {
             Err(place::Error::Stopped) => return,
             Err(e) if e.retry() => return self.wait(Waiting::Stream(video), &e),
             Err(e) => {
-                let (source, rule) = (display(&video.folder), self.rule_of(&video.folder).name.clone());
-                self.end(Event::Dropped { source, rule, reason: chain(&e) }, |_| {});
+                let (source, rule) = (
+                    display(&video.folder),
+                    self.rule_of(&video.folder).name.clone(),
+                );
+                self.end(
+                    Event::Dropped {
+                        source,
+                        rule,
+                        reason: chain(&e),
+                    },
+                    |_| {},
+                );
             }
         }
         for id in self.collector.finished(video.id) {
@@ -97,7 +127,9 @@ impl Pipeline {
 
     fn save_stream(&mut self, video: &Video) -> Result<(), place::Error> {
         let (rule, settled) = (self.rule_of(&video.folder), Instant::now());
-        let making = video.making().map_err(|e| place::Error::Read(io::Error::other(e)))?;
+        let making = video
+            .making()
+            .map_err(|e| place::Error::Read(io::Error::other(e)))?;
         let item = Item {
             key: Key::Stream(video.id),
             replaces: video.replaces.map(Key::Stream),
@@ -128,13 +160,20 @@ impl Pipeline {
 
     /// Subtitles that were played, beside the video and under its name.
     fn subtitles(&self, making: &Making, placed: &Placed) {
-        let Some((language, text)) = making.subtitles() else { return };
-        let (Some(folder), Some(stem)) = (placed.path.parent(), placed.path.file_stem()) else { return };
+        let Some((language, text)) = making.subtitles() else {
+            return;
+        };
+        let (Some(folder), Some(stem)) = (placed.path.parent(), placed.path.file_stem()) else {
+            return;
+        };
         let stem = stem.to_string_lossy();
-        let stem = language.map_or_else(|| stem.to_string(), |language| format!("{stem}.{language}"));
+        let stem =
+            language.map_or_else(|| stem.to_string(), |language| format!("{stem}.{language}"));
         let write = |file: &mut File| file.write_all(text.as_bytes());
         if let Err(e) = place::write_new(folder, &Name::plain(&stem, "vtt"), write) {
-            (self.sink)(Event::Error { message: format!("subtitles: {}", chain(&e)) });
+            (self.sink)(Event::Error {
+                message: format!("subtitles: {}", chain(&e)),
+            });
         }
     }
 

@@ -14,7 +14,8 @@ use crate::{
     stream::OpenBody,
 };
 
-/// What Firefox calls the file in which it keeps the media of a content process (nsAnonymousTemporaryFile.cpp).
+/// What Firefox calls the file in which it keeps the media of a content process
+/// (nsAnonymousTemporaryFile.cpp).
 const FIREFOX: &[u8] = b"mozilla-temp-";
 /// So much of a file's head tells it from others.
 const HEAD: usize = 64 << 10;
@@ -23,36 +24,47 @@ impl Pipeline {
     /// A held file is finished, or has stopped growing for now.
     pub(super) fn player(&mut self, hold: Arc<Hold>, finished: bool, settled: Instant) {
         let stamp = lease::stamp(&hold.file).ok();
-        let mut of_it =
-            self.copies.iter().filter(|(key, _)| key.is_of(hold.id)).map(|(_, copy)| copy).peekable();
+        let mut of_it = self
+            .copies
+            .iter()
+            .filter(|(key, _)| key.is_of(hold.id))
+            .map(|(_, copy)| copy)
+            .peekable();
         let unchanged = of_it.peek().is_some() && of_it.all(|copy| copy.stamp == stamp);
         drop(of_it);
         if unchanged {
             return self.done(hold.id, !finished);
         }
-        let became = media::inspect(&*hold.file).map_err(place::Error::Read).and_then(|report| {
-            let item = Item {
-                key: Key::Part(hold.id, 0),
-                replaces: None,
-                source: &hold.source,
-                rule: &hold.rule,
-                how: hold.how,
-                producer: hold.producer.get(),
-                at: hold.at,
-                bytes: stamp.map_or(0, |stamp| stamp.size),
-                substance: Substance::Held(&hold, report.content_len),
-                report: &report,
-                stamp,
-                finished,
-                title: None,
-                address: None,
-                remarks: report.detail.clone(),
-                settled,
-            };
-            if is_firefox(&hold) { self.firefox(&hold, &item) } else { self.keep(&item) }
-        });
+        let became = media::inspect(&*hold.file)
+            .map_err(place::Error::Read)
+            .and_then(|report| {
+                let item = Item {
+                    key: Key::Part(hold.id, 0),
+                    replaces: None,
+                    source: &hold.source,
+                    rule: &hold.rule,
+                    how: hold.how,
+                    producer: hold.producer.get(),
+                    at: hold.at,
+                    bytes: stamp.map_or(0, |stamp| stamp.size),
+                    substance: Substance::Held(&hold, report.content_len),
+                    report: &report,
+                    stamp,
+                    finished,
+                    title: None,
+                    address: None,
+                    remarks: report.detail.clone(),
+                    settled,
+                };
+                if is_firefox(&hold) {
+                    self.firefox(&hold, &item)
+                } else {
+                    self.keep(&item)
+                }
+            });
         if matches!(became, Ok(Became::Waits | Became::Untitled(_))) {
-            // Of several videos in it, one is saved and one is not: it is looked at again, though nothing changes.
+            // Of several videos in it, one is saved and one is not: it is looked at again, though
+            // nothing changes.
             let saved = self.copies.iter_mut().filter(|(key, _)| key.is_of(hold.id));
             saved.for_each(|(_, copy)| copy.stamp = None);
         }
@@ -62,23 +74,39 @@ impl Pipeline {
             Ok(Became::Waits) => self.done(hold.id, true),
             // Stopped by our own end: it is still held for the next start.
             Err(place::Error::Stopped) => {}
-            Err(e) if e.retry() => self.wait(Waiting::Player { hold, finished, at: settled }, &e),
+            Err(e) if e.retry() => self.wait(
+                Waiting::Player {
+                    hold,
+                    finished,
+                    at: settled,
+                },
+                &e,
+            ),
             Err(e) => self.give_up(&hold, &super::chain(&e)),
         }
     }
 
     fn give_up(&mut self, hold: &Hold, reason: &str) {
         let source = crate::event::display(&hold.source);
-        (self.sink)(Event::Error { message: format!("{source}: {reason}") });
-        self.end(Event::Dropped { source, rule: hold.rule.name.clone(), reason: reason.into() }, |_| {});
+        (self.sink)(Event::Error {
+            message: format!("{source}: {reason}"),
+        });
+        self.end(
+            Event::Dropped {
+                source,
+                rule: hold.rule.name.clone(),
+                reason: reason.into(),
+            },
+            |_| {},
+        );
         self.done(hold.id, false);
     }
 
-    /// Blocks in the order of their arrival: the video as it is, or each that can be put back into order; else the
-    /// browser's cache may have it exactly.
+    /// Blocks in the order of their arrival: the video as it is, or each that can be put back into
+    /// order; else the browser's cache may have it exactly.
     fn firefox(&mut self, hold: &Hold, item: &Item<'_>) -> Result<Became, place::Error> {
-        // While it is open, only what is not whole as it lies is worth the search; at its end a second video may
-        // be behind the first.
+        // While it is open, only what is not whole as it lies is worth the search; at its end a
+        // second video may be behind the first.
         let whole = item.report.verdict == Verdict::Complete;
         if whole && !item.finished {
             return self.keep(item);
@@ -88,9 +116,12 @@ impl Pipeline {
         for found in firefox::repair(&*hold.file).map_err(place::Error::Read)? {
             match found {
                 Ok(plan) => {
-                    let mut report = media::inspect(&plan.view(&*hold.file)).map_err(place::Error::Read)?;
+                    let mut report =
+                        media::inspect(&plan.view(&*hold.file)).map_err(place::Error::Read)?;
                     if let Some(doubt) = plan.doubt() {
-                        report.verdict = Verdict::Damaged { reason: doubt.to_string() };
+                        report.verdict = Verdict::Damaged {
+                            reason: doubt.to_string(),
+                        };
                     }
                     videos.push((plan, report));
                 }
@@ -100,7 +131,10 @@ impl Pipeline {
         if videos.is_empty() {
             return match self.exactly_from_cache(item)? {
                 Some(became) => Ok(became),
-                None => self.keep(&Item { report: &doubtful(item.report, unproven), ..item.clone() }),
+                None => self.keep(&Item {
+                    report: &doubtful(item.report, unproven),
+                    ..item.clone()
+                }),
             };
         }
         let mut became = Became::Ended;
@@ -125,9 +159,18 @@ impl Pipeline {
         }
         if let Some(why) = unproven {
             // Nothing in the file is lost: what could not be taken out lies in it still.
-            let verdict = Verdict::Damaged { reason: format!("one of several videos in a file: {why}") };
-            let report = Report { verdict, ..item.report.clone() };
-            let rest = Item { key: Key::Part(hold.id, u64::MAX), report: &report, ..item.clone() };
+            let verdict = Verdict::Damaged {
+                reason: format!("one of several videos in a file: {why}"),
+            };
+            let report = Report {
+                verdict,
+                ..item.report.clone()
+            };
+            let rest = Item {
+                key: Key::Part(hold.id, u64::MAX),
+                report: &report,
+                ..item.clone()
+            };
             match self.keep(&rest)? {
                 Became::Ended => {}
                 waits => became = waits,
@@ -138,27 +181,42 @@ impl Pipeline {
 
     /// The same video, whole, from the browser's disk cache.
     fn exactly_from_cache(&mut self, item: &Item<'_>) -> Result<Option<Became>, place::Error> {
-        let Substance::Held(hold, _) = item.substance else { return Ok(None) };
+        let Substance::Held(hold, _) = item.substance else {
+            return Ok(None);
+        };
         let mut head = vec![0; HEAD];
         let n = Content::read_at(&*hold.file, 0, &mut head).map_err(place::Error::Read)?;
-        let Some(body) = self.collector.exact(&head[..n], None) else { return Ok(None) };
+        let Some(body) = self.collector.exact(&head[..n], None) else {
+            return Ok(None);
+        };
         let body: OpenBody = body.open().map_err(place::Error::Read)?;
         let report = media::inspect(&body).map_err(place::Error::Read)?;
         let (bytes, substance) = (Content::len(&body), Substance::Read(&body));
-        self.keep(&Item { bytes, substance, report: &report, ..item.clone() }).map(Some)
+        self.keep(&Item {
+            bytes,
+            substance,
+            report: &report,
+            ..item.clone()
+        })
+        .map(Some)
     }
 }
 
 fn is_firefox(hold: &Hold) -> bool {
-    hold.source.file_name().is_some_and(|name| name.as_bytes().starts_with(FIREFOX))
+    hold.source
+        .file_name()
+        .is_some_and(|name| name.as_bytes().starts_with(FIREFOX))
 }
 
 /// What looks whole by its structure, and isn't by the order of its blocks, is not called whole.
 fn doubtful(report: &Report, unproven: Option<firefox::NotProven>) -> Report {
     match unproven {
-        Some(why) if report.verdict != Verdict::Complete => {
-            Report { verdict: Verdict::Damaged { reason: why.to_string() }, ..report.clone() }
-        }
+        Some(why) if report.verdict != Verdict::Complete => Report {
+            verdict: Verdict::Damaged {
+                reason: why.to_string(),
+            },
+            ..report.clone()
+        },
         _ => report.clone(),
     }
 }

@@ -1,4 +1,5 @@
-//! `fisga rebuild`: what a browser's cache holds already goes the way of what was held while it played.
+//! `fisga rebuild`: what a browser's cache holds already goes the way of what was held while it
+//! played.
 
 use std::{
     path::{Path, PathBuf},
@@ -53,10 +54,16 @@ pub fn look(
     settings: &Settings,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Found, RebuildError> {
-    let found = rebuild::scan(folder, pieces::limits(settings), progress)
-        .map_err(|source| RebuildError::Read { path: folder.to_owned(), source })?;
+    let found = rebuild::scan(folder, pieces::limits(settings), progress).map_err(|source| {
+        RebuildError::Read {
+            path: folder.to_owned(),
+            source,
+        }
+    })?;
     if found.entries == 0 {
-        return Err(RebuildError::NoCache { path: folder.to_owned() });
+        return Err(RebuildError::NoCache {
+            path: folder.to_owned(),
+        });
     }
     Ok(found)
 }
@@ -82,7 +89,9 @@ pub fn save(
         pipeline.stream(Box::new(video));
         events.try_iter().for_each(&mut tell);
         if !pipeline.waiting.is_empty() {
-            return Err(RebuildError::Stopped { left: 1 + videos.len() });
+            return Err(RebuildError::Stopped {
+                left: 1 + videos.len(),
+            });
         }
     }
     Ok(())

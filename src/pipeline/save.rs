@@ -37,7 +37,8 @@ use crate::{
 const PICTURE: Duration = Duration::from_secs(5);
 /// Videos that are saved within such a time of each other are a burst.
 const BURST: Duration = Duration::from_secs(2);
-/// How long after the hold a player may show its title first: a short video is whole before its page begins to play it.
+/// How long after the hold a player may show its title first: a short video is whole before its
+/// page begins to play it.
 const TITLE: Duration = Duration::from_secs(20);
 
 /// Why a video is not in the library.
@@ -56,8 +57,14 @@ impl From<place::Error> for NotSaved {
 impl Pipeline {
     /// Decides on a video, and saves it if it is to be.
     pub(super) fn keep(&mut self, item: &Item<'_>) -> Result<Became, place::Error> {
-        let Item { report, bytes, finished, .. } = *item;
-        // Whole already, and of the same length still: what changed lies behind it. Looked at again at the end.
+        let Item {
+            report,
+            bytes,
+            finished,
+            ..
+        } = *item;
+        // Whole already, and of the same length still: what changed lies behind it. Looked at again
+        // at the end.
         let len = report.content_len.unwrap_or(bytes);
         if let (Key::Part(..), Some(copy)) = (item.key, self.copies.get(&item.key))
             && !finished
@@ -67,8 +74,18 @@ impl Pipeline {
             return Ok(Became::Ended);
         }
         let Choice { title, private } = self.title(item);
-        let hope = if title.is_none() { self.title_until(item.at) } else { None };
-        let case = Case { report, bytes, private, finished, untitled: hope.is_some() };
+        let hope = if title.is_none() {
+            self.title_until(item.at)
+        } else {
+            None
+        };
+        let case = Case {
+            report,
+            bytes,
+            private,
+            finished,
+            untitled: hope.is_some(),
+        };
         let apart = match fate::decide(case, &self.settings) {
             Fate::Wait => return Ok(Became::Waits),
             Fate::WaitForTitle => return Ok(hope.map_or(Became::Waits, Became::Untitled)),
@@ -102,16 +119,29 @@ impl Pipeline {
     }
 
     fn title(&self, item: &Item<'_>) -> Choice {
-        let family = item.producer.map(|producer| producer.family.clone()).unwrap_or_default();
+        let family = item
+            .producer
+            .map(|producer| producer.family.clone())
+            .unwrap_or_default();
         let tag = item.title.as_deref().or(item.report.title.as_deref());
         let (from, to, length) = (item.at, SystemTime::now(), item.report.duration);
-        self.titles.choose(&Wanted { family: &family, from, to, length, source: item.source, tag })
+        self.titles.choose(&Wanted {
+            family: &family,
+            from,
+            to,
+            length,
+            source: item.source,
+            tag,
+        })
     }
 
     /// Until when a title may come for what was held at `at`; `None` where it can't any more.
     fn title_until(&self, at: SystemTime) -> Option<Instant> {
         let left = TITLE.checked_sub(SystemTime::now().duration_since(at).unwrap_or_default())?;
-        self.titles.players().are_listened_to().then(|| Instant::now() + left)
+        self.titles
+            .players()
+            .are_listened_to()
+            .then(|| Instant::now() + left)
     }
 
     fn save(
@@ -122,9 +152,15 @@ impl Pipeline {
         before: Option<&Copy>,
     ) -> Result<Copy, NotSaved> {
         let library = self.settings.library.clone();
-        let folder = if apart { incomplete::folder(&library)? } else { library.clone() };
+        let folder = if apart {
+            incomplete::folder(&library)?
+        } else {
+            library.clone()
+        };
         // In its old place, unless it has become whole.
-        let over = before.filter(|before| before.apart == apart).map(|before| &before.placed);
+        let over = before
+            .filter(|before| before.apart == apart)
+            .map(|before| &before.placed);
         let mut replaced = Vec::new();
         if let (Substance::Held(hold, len), None) = (item.substance, before) {
             replaced = self.judge(&hold.file, len.unwrap_or(item.bytes), !apart)?;
@@ -133,19 +169,26 @@ impl Pipeline {
         let need = if linked { 0 } else { item.bytes };
         if let Some(max) = self.settings.max_library {
             let mut tell = |message| (self.sink)(Event::Error { message });
-            if let Err(e) = upkeep::keep_below(&library, &self.history, max, item.bytes, &mut tell) {
+            if let Err(e) = upkeep::keep_below(&library, &self.history, max, item.bytes, &mut tell)
+            {
                 tracing::warn!("{}", chain(&e));
             }
         }
         room::check(&library, need, self.settings.min_free)?;
         let name = self.settings.name.name(&fields(item, title.clone()));
         let placed = match item.substance {
-            Substance::Held(hold, len) => self.place_held(hold, len, &folder, &name, over, title.clone())?,
+            Substance::Held(hold, len) => {
+                self.place_held(hold, len, &folder, &name, over, title.clone())?
+            }
             Substance::Read(content) => {
-                self.place_new(&folder, &name, over, !apart, before.is_some(), |out| Ok(copy(content, out)?))?
+                self.place_new(&folder, &name, over, !apart, before.is_some(), |out| {
+                    Ok(copy(content, out)?)
+                })?
             }
             Substance::Made(making) => {
-                self.place_new(&folder, &name, over, !apart, before.is_some(), |out| making.write(out))?
+                self.place_new(&folder, &name, over, !apart, before.is_some(), |out| {
+                    making.write(out)
+                })?
             }
         };
         let later = over.is_some();
@@ -160,7 +203,11 @@ impl Pipeline {
         if apart {
             self.expire();
         }
-        Ok(Copy { placed, apart, stamp: item.stamp })
+        Ok(Copy {
+            placed,
+            apart,
+            stamp: item.stamp,
+        })
     }
 
     /// Writes it down, and tells it with a picture.
@@ -176,9 +223,15 @@ impl Pipeline {
             entry.address = item.address.clone().filter(|_| self.settings.addresses);
         });
         // In a burst nobody sees a picture, and each would hold up the next file.
-        let burst = self.pictured.replace(Some(Instant::now())).is_some_and(|last| last.elapsed() < BURST);
+        let burst = self
+            .pictured
+            .replace(Some(Instant::now()))
+            .is_some_and(|last| last.elapsed() < BURST);
         if self.settings.thumbnails && item.report.kind == Kind::Video && !burst {
-            match self.thumbnails.make(&placed.path, item.report.duration, PICTURE) {
+            match self
+                .thumbnails
+                .make(&placed.path, item.report.duration, PICTURE)
+            {
                 Ok(picture) => event.thumbnail = picture.map(|path| display(&path)),
                 Err(e) => tracing::info!("{}", chain(&e)),
             }
@@ -188,7 +241,10 @@ impl Pipeline {
 
     /// Which unfinished ones in the library it takes the place of.
     fn judge(&self, file: &File, len: u64, whole: bool) -> Result<Vec<PathBuf>, NotSaved> {
-        match self.duplicates.judge(&Candidate { file, len, whole }, &self.stop) {
+        match self
+            .duplicates
+            .judge(&Candidate { file, len, whole }, &self.stop)
+        {
             Ok(Judgement::Fresh) => Ok(Vec::new()),
             Ok(Judgement::Replaces(paths)) => Ok(paths),
             Ok(Judgement::DuplicateOf(path)) => Err(NotSaved::Duplicate(display(&path))),
@@ -239,7 +295,11 @@ impl Pipeline {
     }
 
     pub(super) fn drop_item(&self, item: &Item<'_>, reason: String) {
-        let event = Event::Dropped { source: display(item.source), rule: item.rule.name.clone(), reason };
+        let event = Event::Dropped {
+            source: display(item.source),
+            rule: item.rule.name.clone(),
+            reason,
+        };
         self.end(event, |entry| {
             entry.how = Some(item.how);
             entry.program = item.program();
@@ -263,7 +323,11 @@ impl Pipeline {
 
     /// Sends what was incomplete for long enough to the trash, and notes when the next is due.
     pub(super) fn expire(&mut self) {
-        let Settings { library, incomplete_days, .. } = &*self.settings;
+        let Settings {
+            library,
+            incomplete_days,
+            ..
+        } = &*self.settings;
         let mut tell = |message| (self.sink)(Event::Error { message });
         let now = SystemTime::now();
         match upkeep::expire(library, &self.history, *incomplete_days, now, &mut tell) {
@@ -284,14 +348,28 @@ impl Pipeline {
         before: Option<&Placed>,
         title: Option<String>,
     ) -> Result<Placed, place::Error> {
-        let (source, title) = (display(&hold.source), title.unwrap_or_else(|| "Video".into()));
+        let (source, title) = (
+            display(&hold.source),
+            title.unwrap_or_else(|| "Video".into()),
+        );
         let mut progress = |done, total| {
-            (self.sink)(Event::Progress { source: source.clone(), title: title.clone(), done, total });
+            (self.sink)(Event::Progress {
+                source: source.clone(),
+                title: title.clone(),
+                done,
+                total,
+            });
         };
-        let mut copying = Copying { progress: &mut progress, stop: &self.stop };
+        let mut copying = Copying {
+            progress: &mut progress,
+            stop: &self.stop,
+        };
         let held = Held {
             file: &hold.file,
-            staged: hold.staged.as_ref().map(|s| Staged { dir: s.staging.as_fd(), name: &s.name }),
+            staged: hold.staged.as_ref().map(|s| Staged {
+                dir: s.staging.as_fd(),
+                name: &s.name,
+            }),
             writer: lease::writers(hold.file.as_fd()) != Writers::None,
             len,
         };
@@ -304,7 +382,12 @@ impl Pipeline {
         {
             let Inode { dev, ino } = hold.inode;
             let bytes = Content::len(&*hold.file);
-            return Ok(Placed { path, id: FileId { dev, ino }, bytes, means: Means::Link });
+            return Ok(Placed {
+                path,
+                id: FileId { dev, ino },
+                bytes,
+                means: Means::Link,
+            });
         }
         place::place(&held, folder, name, &mut copying)
     }
@@ -329,7 +412,8 @@ fn copy(content: &dyn Content, out: &mut File) -> io::Result<()> {
         let end = content.next_hole(at)?;
         io::Seek::seek(out, io::SeekFrom::Start(at))?;
         while at < end {
-            let most = usize::try_from(end - at).map_or(buffer.len(), |left| left.min(buffer.len()));
+            let most =
+                usize::try_from(end - at).map_or(buffer.len(), |left| left.min(buffer.len()));
             let n = content.read_at(at, &mut buffer[..most])?;
             if n == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());

@@ -1,10 +1,11 @@
 //! The shipped rules for browsers' disk caches.
 //!
-//! Firefox keeps a cache for each profile in `mozilla/firefox/PROFILE/cache2/entries` of the cache folder
-//! (`$XDG_CACHE_HOME`), Chromium and its kin in `NAME/PROFILE/Cache/Cache_Data`. A program in a Flatpak has
-//! `~/.var/app/APP/cache` for a cache folder, one in a Snap `~/snap/NAME/common/.cache` or `~/snap/NAME/current/.cache`
-//! (seen in their documentation, not tried). Private windows keep their cache in memory, so they are never seen.
-//! A cache at a place of the user's choice (`--user-data-dir`, `--profile`) needs a rule of its own, by the name of
+//! Firefox keeps a cache for each profile in `mozilla/firefox/PROFILE/cache2/entries` of the cache
+//! folder (`$XDG_CACHE_HOME`), Chromium and its kin in `NAME/PROFILE/Cache/Cache_Data`. A program
+//! in a Flatpak has `~/.var/app/APP/cache` for a cache folder, one in a Snap
+//! `~/snap/NAME/common/.cache` or `~/snap/NAME/current/.cache` (seen in their documentation, not
+//! tried). Private windows keep their cache in memory, so they are never seen. A cache at a place
+//! of the user's choice (`--user-data-dir`, `--profile`) needs a rule of its own, by the name of
 //! the shipped one.
 
 use crate::{
@@ -14,15 +15,34 @@ use crate::{
 };
 
 /// Where a program's cache folder may be.
-const HOMES: [&str; 4] =
-    ["$XDG_CACHE_HOME", "~/.var/app/*/cache", "~/snap/*/common/.cache", "~/snap/*/current/.cache"];
+const HOMES: [&str; 4] = [
+    "$XDG_CACHE_HOME",
+    "~/.var/app/*/cache",
+    "~/snap/*/common/.cache",
+    "~/snap/*/current/.cache",
+];
 
 /// A browser: the rule's name, its folders in the cache folder, the format.
 const BROWSERS: [(&str, &[&str], Source); 8] = [
-    ("firefox-cache", &["mozilla/firefox/*/cache2/entries"], Source::Firefox),
-    ("librewolf-cache", &["librewolf/*/cache2/entries"], Source::Firefox),
+    (
+        "firefox-cache",
+        &["mozilla/firefox/*/cache2/entries"],
+        Source::Firefox,
+    ),
+    (
+        "librewolf-cache",
+        &["librewolf/*/cache2/entries"],
+        Source::Firefox,
+    ),
     // The Snap sets `--user-data-dir`, which brings the cache along.
-    ("chromium-cache", &["chromium/*/Cache/Cache_Data", "../chromium/*/Cache/Cache_Data"], Source::Chromium),
+    (
+        "chromium-cache",
+        &[
+            "chromium/*/Cache/Cache_Data",
+            "../chromium/*/Cache/Cache_Data",
+        ],
+        Source::Chromium,
+    ),
     (
         "chrome-cache",
         &[
@@ -32,7 +52,11 @@ const BROWSERS: [(&str, &[&str], Source); 8] = [
         ],
         Source::Chromium,
     ),
-    ("brave-cache", &["BraveSoftware/*/*/Cache/Cache_Data"], Source::Chromium),
+    (
+        "brave-cache",
+        &["BraveSoftware/*/*/Cache/Cache_Data"],
+        Source::Chromium,
+    ),
     (
         "edge-cache",
         &[
@@ -44,10 +68,17 @@ const BROWSERS: [(&str, &[&str], Source); 8] = [
     ),
     (
         "vivaldi-cache",
-        &["vivaldi/*/Cache/Cache_Data", "vivaldi-snapshot/*/Cache/Cache_Data"],
+        &[
+            "vivaldi/*/Cache/Cache_Data",
+            "vivaldi-snapshot/*/Cache/Cache_Data",
+        ],
         Source::Chromium,
     ),
-    ("opera-cache", &["opera/*/Cache/Cache_Data", "opera/Cache/Cache_Data"], Source::Chromium),
+    (
+        "opera-cache",
+        &["opera/*/Cache/Cache_Data", "opera/Cache/Cache_Data"],
+        Source::Chromium,
+    ),
 ];
 
 /// One rule for each browser that keeps a disk cache.
@@ -106,8 +137,16 @@ mod tests {
         let rules = rules(&env());
         let rule = |name: &str| &rules.iter().find(|l| l.rule.name == name).unwrap().rule;
         let cases = [
-            ("firefox-cache", "0123456789ABCDEF0123456789ABCDEF01234567", true),
-            ("firefox-cache", "0123456789ABCDEF0123456789ABCDEF0123456", false),
+            (
+                "firefox-cache",
+                "0123456789ABCDEF0123456789ABCDEF01234567",
+                true,
+            ),
+            (
+                "firefox-cache",
+                "0123456789ABCDEF0123456789ABCDEF0123456",
+                false,
+            ),
             ("firefox-cache", "index.log", false),
             ("chromium-cache", "08f79542220f0d16_0", true),
             ("chromium-cache", "08f79542220f0d16_s", true),
@@ -117,7 +156,9 @@ mod tests {
         ];
         for (name, file, want) in cases {
             assert_eq!(
-                Matcher::new(&rule(name).files).unwrap().matches(file.as_ref()),
+                Matcher::new(&rule(name).files)
+                    .unwrap()
+                    .matches(file.as_ref()),
                 want,
                 "{name}: {file}"
             );
@@ -127,7 +168,12 @@ mod tests {
     #[test]
     fn folders_of_every_packaging() {
         let rules = rules(&env());
-        let chromium = &rules.iter().find(|l| l.rule.name == "chromium-cache").unwrap().rule.folders;
+        let chromium = &rules
+            .iter()
+            .find(|l| l.rule.name == "chromium-cache")
+            .unwrap()
+            .rule
+            .folders;
         for folder in [
             "/home/ana/.cache/chromium/*/Cache/Cache_Data",
             "/home/ana/.var/app/*/cache/chromium/*/Cache/Cache_Data",
@@ -137,7 +183,13 @@ mod tests {
             assert!(chromium.iter().any(|f| f == folder), "{folder}");
         }
         for Listed { rule, .. } in &rules {
-            assert!(rule.folders.iter().all(|f| f.starts_with('/') && !f.contains("..")), "{}", rule.name);
+            assert!(
+                rule.folders
+                    .iter()
+                    .all(|f| f.starts_with('/') && !f.contains("..")),
+                "{}",
+                rule.name
+            );
         }
     }
 }

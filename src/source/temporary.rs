@@ -1,12 +1,12 @@
 //! The shipped rules for players' temporary files.
 //!
 //! A program in a Flatpak has its `/tmp` in `$XDG_RUNTIME_DIR/.flatpak/APP/tmp`, its `/var/tmp` in
-//! `~/.var/app/APP/cache/tmp` and its `~/.cache` in `~/.var/app/APP/cache` (Flatpak documentation, "Sandbox
-//! Permissions"). A program in another sandbox (bubblewrap, as Epiphany's web process) has a `/tmp` of its own that
-//! only `/proc/PID/root` reaches.
+//! `~/.var/app/APP/cache/tmp` and its `~/.cache` in `~/.var/app/APP/cache` (Flatpak documentation,
+//! "Sandbox Permissions"). A program in another sandbox (bubblewrap, as Epiphany's web process) has
+//! a `/tmp` of its own that only `/proc/PID/root` reaches.
 //!
-//! Left out on purpose: mpv's `--cache-on-disk` (`mpv-cache-*.dat`), packets without a container that no player
-//! opens; GStreamer's `queue2`, whose template is the program's choice.
+//! Left out on purpose: mpv's `--cache-on-disk` (`mpv-cache-*.dat`), packets without a container
+//! that no player opens; GStreamer's `queue2`, whose template is the program's choice.
 
 use crate::{
     environment::Environment,
@@ -16,8 +16,8 @@ use crate::{
 
 /// Extensions of media files, for folders where programs keep the real names.
 const MEDIA: [&str; 20] = [
-    "3gp", "aac", "avi", "flac", "flv", "m2ts", "m4a", "m4v", "mkv", "mov", "mp3", "mp4", "mpeg", "mpg",
-    "oga", "ogg", "ogv", "opus", "ts", "webm",
+    "3gp", "aac", "avi", "flac", "flv", "m2ts", "m4a", "m4v", "mkv", "mov", "mp3", "mp4", "mpeg",
+    "mpg", "oga", "ogg", "ogv", "opus", "ts", "webm",
 ];
 
 /// mkstemp(3): six characters out of letters and digits.
@@ -49,10 +49,16 @@ const ROWS: [Row; 9] = [
         recursive: false,
         enabled: true,
     },
-    // WebKitGTK: removed at once, in /var/tmp whatever $TMPDIR says (MediaPlayerPrivateGStreamer.cpp).
+    // WebKitGTK: removed at once, in /var/tmp whatever $TMPDIR says
+    // (MediaPlayerPrivateGStreamer.cpp).
     Row {
         name: "webkit",
-        folders: &["/var/tmp", "$TMPDIR", "~/.var/app/*/cache/tmp", "$XDG_RUNTIME_DIR/.flatpak/*/tmp"],
+        folders: &[
+            "/var/tmp",
+            "$TMPDIR",
+            "~/.var/app/*/cache/tmp",
+            "$XDG_RUNTIME_DIR/.flatpak/*/tmp",
+        ],
         files: Files::Prefix("WebKit-Media-"),
         recursive: false,
         enabled: true,
@@ -68,14 +74,22 @@ const ROWS: [Row; 9] = [
     // Firefox's media cache: removed at once, media over 8 MiB only.
     Row {
         name: "firefox",
-        folders: &["/tmp", "$TMPDIR", "$XDG_RUNTIME_DIR/.flatpak/*/tmp", "~/.var/app/*/cache/tmp"],
+        folders: &[
+            "/tmp",
+            "$TMPDIR",
+            "$XDG_RUNTIME_DIR/.flatpak/*/tmp",
+            "~/.var/app/*/cache/tmp",
+        ],
         files: Files::Prefix("mozilla-temp-"),
         recursive: false,
         enabled: true,
     },
     Row {
         name: "totem",
-        folders: &["$XDG_CACHE_HOME/totem/stream-buffer", "~/.var/app/*/cache/totem/stream-buffer"],
+        folders: &[
+            "$XDG_CACHE_HOME/totem/stream-buffer",
+            "~/.var/app/*/cache/totem/stream-buffer",
+        ],
         files: Files::Temporary(""),
         recursive: false,
         enabled: true,
@@ -90,7 +104,11 @@ const ROWS: [Row; 9] = [
     },
     Row {
         name: "webtorrent",
-        folders: &["/tmp/webtorrent", "$TMPDIR/webtorrent", "$XDG_RUNTIME_DIR/.flatpak/*/tmp/webtorrent"],
+        folders: &[
+            "/tmp/webtorrent",
+            "$TMPDIR/webtorrent",
+            "$XDG_RUNTIME_DIR/.flatpak/*/tmp/webtorrent",
+        ],
         files: Files::Media,
         recursive: true,
         enabled: true,
@@ -106,7 +124,8 @@ const ROWS: [Row; 9] = [
         recursive: true,
         enabled: true,
     },
-    // open(2), O_TMPFILE: the kernel reports such files as "#INODE". Off, since few of them are videos.
+    // open(2), O_TMPFILE: the kernel reports such files as "#INODE". Off, since few of them are
+    // videos.
     Row {
         name: "nameless",
         folders: &["/tmp", "/var/tmp"],
@@ -116,8 +135,8 @@ const ROWS: [Row; 9] = [
     },
 ];
 
-/// One rule for each producer that leaves a playable temporary file. Folders of variables that are not set are left
-/// out.
+/// One rule for each producer that leaves a playable temporary file. Folders of variables that are
+/// not set are left out.
 pub fn rules(env: &Environment) -> Vec<Listed> {
     ROWS.iter()
         .map(|row| Listed {
@@ -179,7 +198,11 @@ mod tests {
     use crate::rule::Matcher;
 
     fn rule(env: &Environment, name: &str) -> Rule {
-        rules(env).into_iter().find(|listed| listed.rule.name == name).unwrap().rule
+        rules(env)
+            .into_iter()
+            .find(|listed| listed.rule.name == name)
+            .unwrap()
+            .rule
     }
 
     #[test]
@@ -214,13 +237,26 @@ mod tests {
     fn folders_follow_the_environment() {
         let bare = Environment::new("/home/ana", [("", ""); 0]);
         assert_eq!(rule(&bare, "flash").folders, ["/tmp"]);
-        assert_eq!(rule(&bare, "firefox").folders, ["/tmp", "/home/ana/.var/app/*/cache/tmp"]);
-        assert_eq!(rule(&bare, "gstreamer").folders, ["/home/ana/.cache", "/home/ana/.var/app/*/cache"]);
+        assert_eq!(
+            rule(&bare, "firefox").folders,
+            ["/tmp", "/home/ana/.var/app/*/cache/tmp"]
+        );
+        assert_eq!(
+            rule(&bare, "gstreamer").folders,
+            ["/home/ana/.cache", "/home/ana/.var/app/*/cache"]
+        );
         let full = Environment::new(
             "/home/ana",
-            [("TMPDIR", "/scratch"), ("XDG_CACHE_HOME", "/fast"), ("XDG_RUNTIME_DIR", "/run/user/1000")],
+            [
+                ("TMPDIR", "/scratch"),
+                ("XDG_CACHE_HOME", "/fast"),
+                ("XDG_RUNTIME_DIR", "/run/user/1000"),
+            ],
         );
-        assert_eq!(rule(&full, "flash").folders, ["/tmp", "/scratch", "/run/user/1000/.flatpak/*/tmp"]);
+        assert_eq!(
+            rule(&full, "flash").folders,
+            ["/tmp", "/scratch", "/run/user/1000/.flatpak/*/tmp"]
+        );
         assert_eq!(rule(&full, "totem").folders[0], "/fast/totem/stream-buffer");
         assert_eq!(rule(&full, "webkit").folders[..2], ["/var/tmp", "/scratch"]);
     }
@@ -233,10 +269,17 @@ mod tests {
         for Listed { rule, .. } in &rules {
             Matcher::new(&rule.files).unwrap();
             assert!(!rule.folders.is_empty(), "{}", rule.name);
-            assert!(rule.folders.iter().all(|folder| folder.starts_with('/') && !folder.contains('$')));
+            assert!(
+                rule.folders
+                    .iter()
+                    .all(|folder| folder.starts_with('/') && !folder.contains('$'))
+            );
         }
-        let off: Vec<_> =
-            rules.iter().filter(|listed| !listed.enabled).map(|listed| &listed.rule.name).collect();
+        let off: Vec<_> = rules
+            .iter()
+            .filter(|listed| !listed.enabled)
+            .map(|listed| &listed.rule.name)
+            .collect();
         assert_eq!(off, ["nameless"]);
     }
 }

@@ -1,11 +1,12 @@
-//! Addresses in playlists: relative ones made absolute, and how much of them one playlist may bring.
+//! Addresses in playlists: relative ones made absolute, and how much of them one playlist may
+//! bring.
 
 use std::borrow::Cow;
 
 use url::Url;
 
-/// Bytes of addresses that one playlist may bring. A long film with signed addresses has 3 MB of them; a hostile
-/// playlist can make every short line of its own as long as its base.
+/// Bytes of addresses that one playlist may bring. A long film with signed addresses has 3 MB of
+/// them; a hostile playlist can make every short line of its own as long as its base.
 const BUDGET: usize = 16 << 20;
 /// The longest address that browsers load.
 const LONGEST: usize = 64 << 10;
@@ -28,8 +29,9 @@ impl Default for Resolver {
 }
 
 impl Resolver {
-    /// `reference` seen from `base` (RFC 3986, as browsers do it: WHATWG URL), without a fragment. `None` for what
-    /// no browser loads from the network: other schemes, addresses that can't be parsed.
+    /// `reference` seen from `base` (RFC 3986, as browsers do it: WHATWG URL), without a fragment.
+    /// `None` for what no browser loads from the network: other schemes, addresses that can't be
+    /// parsed.
     ///
     /// # Errors
     /// [`TooLong`] once the playlist has used up its budget.
@@ -37,7 +39,9 @@ impl Resolver {
         if reference.len() > LONGEST {
             return Err(TooLong);
         }
-        let Ok(mut url) = base.join(reference) else { return Ok(None) };
+        let Ok(mut url) = base.join(reference) else {
+            return Ok(None);
+        };
         if !matches!(url.scheme(), "http" | "https") {
             return Ok(None);
         }
@@ -58,13 +62,19 @@ impl Resolver {
 
 /// The address of a playlist itself, if it is one of the network.
 pub(crate) fn base(url: &str) -> Option<Url> {
-    Url::parse(url).ok().filter(|u| matches!(u.scheme(), "http" | "https") && u.as_str().len() <= LONGEST)
+    Url::parse(url)
+        .ok()
+        .filter(|u| matches!(u.scheme(), "http" | "https") && u.as_str().len() <= LONGEST)
 }
 
 /// `scheme://host:port` of an address, empty when it has none.
 pub(crate) fn origin(url: &str) -> &str {
-    let Some(start) = url.find("://").map(|i| i + 3) else { return "" };
-    let end = url[start..].find(['/', '?', '#']).map_or(url.len(), |i| start + i);
+    let Some(start) = url.find("://").map(|i| i + 3) else {
+        return "";
+    };
+    let end = url[start..]
+        .find(['/', '?', '#'])
+        .map_or(url.len(), |i| start + i);
     &url[..end]
 }
 
@@ -73,8 +83,15 @@ pub(crate) fn origin(url: &str) -> &str {
 pub(crate) fn without_directives(url: &str) -> Cow<'_, str> {
     match url.split_once('?') {
         Some((path, query)) if query.contains("_HLS_") => {
-            let kept: Vec<&str> = query.split('&').filter(|pair| !pair.starts_with("_HLS_")).collect();
-            if kept.is_empty() { path.into() } else { format!("{path}?{}", kept.join("&")).into() }
+            let kept: Vec<&str> = query
+                .split('&')
+                .filter(|pair| !pair.starts_with("_HLS_"))
+                .collect();
+            if kept.is_empty() {
+                path.into()
+            } else {
+                format!("{path}?{}", kept.join("&")).into()
+            }
         }
         _ => url.into(),
     }
@@ -95,7 +112,10 @@ mod tests {
             ("http://a/l.m3u8", "http://a/l.m3u8"),
             ("http://a/l.m3u8?t=1", "http://a/l.m3u8?t=1"),
             ("http://a/l.m3u8?_HLS_msn=5&_HLS_part=2", "http://a/l.m3u8"),
-            ("http://a/l.m3u8?_HLS_skip=YES&t=1&_HLS_msn=5", "http://a/l.m3u8?t=1"),
+            (
+                "http://a/l.m3u8?_HLS_skip=YES&t=1&_HLS_msn=5",
+                "http://a/l.m3u8?t=1",
+            ),
         ] {
             assert_eq!(without_directives(url), want);
         }
@@ -110,7 +130,10 @@ mod tests {
             ("/abs.ts?x=%2F#f", Some("https://a.example/abs.ts?x=%2F")),
             ("//cdn.example/s.ts", Some("https://cdn.example/s.ts")),
             ("http://b.example:81/s", Some("http://b.example:81/s")),
-            ("?only=query", Some("https://a.example/v/list.m3u8?only=query")),
+            (
+                "?only=query",
+                Some("https://a.example/v/list.m3u8?only=query"),
+            ),
             ("file:///etc/passwd", None),
             ("data:video/mp4;base64,AA", None),
             ("blob:https://a.example/1", None),
@@ -118,7 +141,11 @@ mod tests {
             ("http://[", None),
         ];
         for (reference, want) in cases {
-            assert_eq!(Resolver::default().join(&at, reference).unwrap().as_deref(), want, "{reference}");
+            assert_eq!(
+                Resolver::default().join(&at, reference).unwrap().as_deref(),
+                want,
+                "{reference}"
+            );
         }
     }
 
@@ -126,7 +153,9 @@ mod tests {
     fn a_long_base_does_not_multiply() {
         let at = base(&format!("http://h/{}/", "x".repeat(60_000))).unwrap();
         let mut resolver = Resolver::default();
-        let n = (0..).take_while(|_| resolver.join(&at, "a").is_ok()).count();
+        let n = (0..)
+            .take_while(|_| resolver.join(&at, "a").is_ok())
+            .count();
         assert!(n < 300, "{n}");
     }
 

@@ -1,5 +1,5 @@
-//! AAC in ADTS frames (ISO/IEC 13818-7, 6.2), as HLS stores packed audio: an ID3 tag with the time of the first
-//! frame, then frames.
+//! AAC in ADTS frames (ISO/IEC 13818-7, 6.2), as HLS stores packed audio: an ID3 tag with the time
+//! of the first frame, then frames.
 
 use std::{collections::VecDeque, io, ops::Range};
 
@@ -18,8 +18,10 @@ const FRAME: u64 = 1024;
 const MAX_FRAMES: usize = 84_000;
 /// Frames in one PES packet: about a tenth of a second.
 const TOGETHER: usize = 5;
-const RATES: [u64; 13] =
-    [96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350];
+const RATES: [u64; 13] = [
+    96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000,
+    7_350,
+];
 
 /// What the beginning of a packed audio segment tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,13 +38,18 @@ pub(crate) fn program() -> ts::Program {
 }
 
 /// What the beginning of `range` tells; `None` if it isn't packed AAC.
-pub(crate) fn head<C: Content + ?Sized>(content: &C, range: Range<u64>) -> io::Result<Option<Head>> {
+pub(crate) fn head<C: Content + ?Sized>(
+    content: &C,
+    range: Range<u64>,
+) -> io::Result<Option<Head>> {
     let len = range.end.saturating_sub(range.start);
     let mut bytes = vec![0; usize::try_from(len).unwrap_or(usize::MAX).min(16 << 10)];
     let n = content.read_at(range.start, &mut bytes)?;
     let bytes = &bytes[..n];
     let tag = if bytes.len() >= 10 && bytes.starts_with(b"ID3") {
-        10 + bytes[6..10].iter().fold(0, |n, b| n << 7 | usize::from(b & 0x7f))
+        10 + bytes[6..10]
+            .iter()
+            .fold(0, |n, b| n << 7 | usize::from(b & 0x7f))
     } else {
         0
     };
@@ -53,7 +60,10 @@ pub(crate) fn head<C: Content + ?Sized>(content: &C, range: Range<u64>) -> io::R
     });
     // Without frames at once it may still be: a tag longer than what was read.
     let frame = bytes.get(tag..).and_then(frame);
-    Ok(frame.map(|_| Head { time, start: range.start + tag as u64 }))
+    Ok(frame.map(|_| Head {
+        time,
+        start: range.start + tag as u64,
+    }))
 }
 
 /// Length and sampling rate of the frame at the start of `bytes`.
@@ -63,11 +73,13 @@ pub(crate) fn frame(bytes: &[u8]) -> Option<(usize, u64)> {
         return None;
     }
     let rate = *RATES.get(usize::from(head[2] >> 2 & 15))?;
-    let len = usize::from(head[3] & 3) << 11 | usize::from(head[4]) << 3 | usize::from(head[5] >> 5);
+    let len =
+        usize::from(head[3] & 3) << 11 | usize::from(head[4]) << 3 | usize::from(head[5] >> 5);
     (len >= 7).then_some((len, rate))
 }
 
-/// How long the frames from `range.start` last, in ticks of 1/90000 s; no more than half an hour is counted.
+/// How long the frames from `range.start` last, in ticks of 1/90000 s; no more than half an hour is
+/// counted.
 pub(crate) fn duration<C: Content + ?Sized>(content: &C, range: Range<u64>) -> io::Result<u64> {
     let (mut at, mut ticks) = (range.start, 0);
     for _ in 0..MAX_FRAMES {
@@ -75,7 +87,9 @@ pub(crate) fn duration<C: Content + ?Sized>(content: &C, range: Range<u64>) -> i
         if content.read_at(at, &mut head)? < head.len() {
             break;
         }
-        let Some((len, rate)) = frame(&head) else { break };
+        let Some((len, rate)) = frame(&head) else {
+            break;
+        };
         at += len as u64;
         if at > range.end {
             break;
@@ -98,7 +112,13 @@ pub(crate) struct Packer {
 impl Packer {
     /// `range` starts with a frame, which is presented at `first`.
     pub(crate) fn new(body: OpenBody, range: Range<u64>, first: u64) -> Self {
-        Self { body, range, first, samples: 0, ready: VecDeque::new() }
+        Self {
+            body,
+            range,
+            first,
+            samples: 0,
+            ready: VecDeque::new(),
+        }
     }
 
     /// The next packet.

@@ -9,11 +9,14 @@ use super::{
     hls::{self, Master, Media, Playlist},
 };
 
-/// The videos that `documents`, playlists of one room, tell of: each outermost playlist's. Versions of a live
-/// playlist are united. What can't be used is left out.
+/// The videos that `documents`, playlists of one room, tell of: each outermost playlist's. Versions
+/// of a live playlist are united. What can't be used is left out.
 pub fn assemble(documents: &[Document], pieces: &dyn Pieces) -> Vec<Assembly> {
     let (manifests, playlists): (Vec<_>, Vec<_>) = documents.iter().partition(|d| is_manifest(d));
-    let mut assemblies: Vec<Assembly> = manifests.into_iter().filter_map(|d| manifest(d, pieces)).collect();
+    let mut assemblies: Vec<Assembly> = manifests
+        .into_iter()
+        .filter_map(|d| manifest(d, pieces))
+        .collect();
     let mut masters: Vec<Master> = Vec::new();
     let mut lists: Vec<Media> = Vec::new();
     for document in playlists {
@@ -22,7 +25,8 @@ pub fn assemble(documents: &[Document], pieces: &dyn Pieces) -> Vec<Assembly> {
         for version in &document.versions {
             match hls::parse(version.as_bytes(), &document.url) {
                 Ok(Playlist::Master(m)) => master = Some(m),
-                // A number that names another segment than before: another stream at the same address.
+                // A number that names another segment than before: another stream at the same
+                // address.
                 Ok(Playlist::Media(m)) => {
                     if !united.last_mut().is_some_and(|last| last.unite(&m)) {
                         united.push(m);
@@ -37,7 +41,12 @@ pub fn assemble(documents: &[Document], pieces: &dyn Pieces) -> Vec<Assembly> {
     // The newest of an address counts for what a multivariant playlist names.
     let exact: HashMap<&str, &Media> = lists.iter().map(|m| (&*m.url, m)).collect();
     let bare: HashMap<&str, &Media> = lists.iter().map(|m| (without_query(&m.url), m)).collect();
-    let find = |url: &str| exact.get(url).or_else(|| bare.get(without_query(url))).copied();
+    let find = |url: &str| {
+        exact
+            .get(url)
+            .or_else(|| bare.get(without_query(url)))
+            .copied()
+    };
     let mut named = HashSet::new();
     for master in &masters {
         if let Some(assembly) = master.assembly(find) {
@@ -46,24 +55,31 @@ pub fn assemble(documents: &[Document], pieces: &dyn Pieces) -> Vec<Assembly> {
         }
     }
     let alone = |m: &&Media| {
-        !named.contains(&m.url) || exact.get(&*m.url).is_some_and(|newest| !std::ptr::eq(*newest, *m))
+        !named.contains(&m.url)
+            || exact
+                .get(&*m.url)
+                .is_some_and(|newest| !std::ptr::eq(*newest, *m))
     };
     assemblies.extend(lists.iter().filter(alone).map(Media::assembly));
     assemblies
 }
 
 fn is_manifest(document: &Document) -> bool {
-    document
-        .versions
-        .last()
-        .is_some_and(|text| text.trim_start_matches('\u{feff}').trim_start().starts_with('<'))
+    document.versions.last().is_some_and(|text| {
+        text.trim_start_matches('\u{feff}')
+            .trim_start()
+            .starts_with('<')
+    })
 }
 
 /// What all versions of a manifest list together.
 fn manifest(document: &Document, pieces: &dyn Pieces) -> Option<Assembly> {
     let mut whole: Option<Assembly> = None;
     for version in &document.versions {
-        match (dash::assembly(version.as_bytes(), &document.url, pieces), &mut whole) {
+        match (
+            dash::assembly(version.as_bytes(), &document.url, pieces),
+            &mut whole,
+        ) {
             (Ok(later), Some(earlier)) => dash::unite(earlier, later),
             (Ok(first), None) => whole = Some(first),
             (Err(e), _) => tracing::debug!("{}: {e}", document.url),

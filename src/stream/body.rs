@@ -1,4 +1,5 @@
-//! The bytes of a piece: stretches of files, of held ones by descriptor, of a cache that is read later by name.
+//! The bytes of a piece: stretches of files, of held ones by descriptor, of a cache that is read
+//! later by name.
 
 use std::{
     fs::File,
@@ -16,7 +17,8 @@ use crate::media::Content;
 /// How to come to the bytes of a file.
 #[derive(Clone, Debug)]
 pub enum Grip {
-    /// By name: opened whenever it is read, since a whole cache has more files than a process may have open.
+    /// By name: opened whenever it is read, since a whole cache has more files than a process may
+    /// have open.
     Path(Arc<Path>),
     /// By descriptor: held, whatever becomes of its name.
     File(Arc<File>),
@@ -44,7 +46,8 @@ pub struct Body {
     extents: Vec<Extent>,
 }
 
-/// A body that is open for reading. Gaps read as an error, unless [`OpenBody::with_holes`] was asked for.
+/// A body that is open for reading. Gaps read as an error, unless [`OpenBody::with_holes`] was
+/// asked for.
 #[derive(Debug)]
 pub struct OpenBody {
     holes: bool,
@@ -81,11 +84,17 @@ impl Grip {
             Self::Bytes(bytes) => Inner::Bytes(bytes.clone()),
             Self::File(file) => Inner::File(file.clone()),
             Self::Path(path) => {
-                let flags =
-                    OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+                let flags = OFlags::RDONLY
+                    | OFlags::CLOEXEC
+                    | OFlags::NOFOLLOW
+                    | OFlags::NONBLOCK
+                    | OFlags::NOCTTY;
                 let file = File::from(rustix::fs::open(&**path, flags, Mode::empty())?);
                 if !file.metadata()?.is_file() {
-                    return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+                    return Err(io::Error::new(
+                        io::ErrorKind::InvalidInput,
+                        "not a regular file",
+                    ));
                 }
                 Inner::File(Arc::new(file))
             }
@@ -126,13 +135,21 @@ impl Body {
 
     /// `len` bytes, none of which are there yet.
     pub fn empty(len: u64) -> Self {
-        Self { len, grips: Vec::new(), extents: Vec::new() }
+        Self {
+            len,
+            grips: Vec::new(),
+            extents: Vec::new(),
+        }
     }
 
-    /// Fills what is not filled yet of the stretch that starts at `offset` with `within` of a file. What lies
-    /// beyond the length is left out.
+    /// Fills what is not filled yet of the stretch that starts at `offset` with `within` of a file.
+    /// What lies beyond the length is left out.
     pub fn add(&mut self, offset: u64, grip: &Grip, within: Range<u64>) {
-        let Some(end) = within.end.checked_sub(within.start).and_then(|n| offset.checked_add(n)) else {
+        let Some(end) = within
+            .end
+            .checked_sub(within.start)
+            .and_then(|n| offset.checked_add(n))
+        else {
             return;
         };
         let mut from = offset;
@@ -140,13 +157,23 @@ impl Body {
         let mut index = None;
         let mut i = self.extents.partition_point(|e| e.range.end <= from);
         while from < end {
-            let to = self.extents.get(i).map_or(end, |e| e.range.start.clamp(from, end));
+            let to = self
+                .extents
+                .get(i)
+                .map_or(end, |e| e.range.start.clamp(from, end));
             if from < to {
                 let grip = *index.get_or_insert_with(|| {
                     self.grips.push(grip.clone());
                     self.grips.len() - 1
                 });
-                self.extents.insert(i, Extent { range: from..to, grip, at: within.start + (from - offset) });
+                self.extents.insert(
+                    i,
+                    Extent {
+                        range: from..to,
+                        grip,
+                        at: within.start + (from - offset),
+                    },
+                );
                 i += 1;
             }
             from = self.extents.get(i).map_or(end, |e| e.range.end.max(to));
@@ -157,7 +184,11 @@ impl Body {
     /// Fills what is not filled yet from another body of the same content.
     pub fn merge(&mut self, other: &Self) {
         for e in &other.extents {
-            self.add(e.range.start, &other.grips[e.grip], e.at..e.at + (e.range.end - e.range.start));
+            self.add(
+                e.range.start,
+                &other.grips[e.grip],
+                e.at..e.at + (e.range.end - e.range.start),
+            );
         }
     }
 
@@ -173,7 +204,10 @@ impl Body {
 
     /// Bytes that are there.
     pub fn held(&self) -> u64 {
-        self.extents.iter().map(|e| e.range.end - e.range.start).sum()
+        self.extents
+            .iter()
+            .map(|e| e.range.end - e.range.start)
+            .sum()
     }
 
     /// Whether every byte is there.
@@ -215,8 +249,17 @@ impl Body {
     /// # Errors
     /// What opening one of them returns.
     pub fn open(&self) -> io::Result<OpenBody> {
-        let files = self.grips.iter().map(Grip::open).collect::<io::Result<_>>()?;
-        Ok(OpenBody { holes: false, len: self.len, files, extents: self.extents.clone() })
+        let files = self
+            .grips
+            .iter()
+            .map(Grip::open)
+            .collect::<io::Result<_>>()?;
+        Ok(OpenBody {
+            holes: false,
+            len: self.len,
+            files,
+            extents: self.extents.clone(),
+        })
     }
 }
 
@@ -233,13 +276,18 @@ impl OpenBody {
         self.extents.get(i).filter(|e| e.range.start <= offset)
     }
 
-    /// The file that the start of `range` lies in, and how much of the range follows there; `None` for bytes in
-    /// memory and for what is missing.
+    /// The file that the start of `range` lies in, and how much of the range follows there; `None`
+    /// for bytes in memory and for what is missing.
     pub(crate) fn file_at(&self, range: Range<u64>) -> Option<(&File, Range<u64>)> {
         let e = self.extent(range.start)?;
-        let Inner::File(file) = &self.files[e.grip].inner else { return None };
+        let Inner::File(file) = &self.files[e.grip].inner else {
+            return None;
+        };
         let from = e.at + (range.start - e.range.start);
-        Some((file, from..from + (range.end.min(e.range.end) - range.start)))
+        Some((
+            file,
+            from..from + (range.end.min(e.range.end) - range.start),
+        ))
     }
 
     /// Copies `range` to `out`, 128 KiB at a time.
@@ -247,14 +295,17 @@ impl OpenBody {
     /// # Errors
     /// What reading or writing returns; `UnexpectedEof` when something of the range is missing.
     pub fn copy_to(&self, range: Range<u64>, out: &mut dyn io::Write) -> io::Result<u64> {
-        let mut buf =
-            vec![
-                0;
-                usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX).min(128 << 10)
-            ];
+        let mut buf = vec![
+            0;
+            usize::try_from(range.end.saturating_sub(range.start))
+                .unwrap_or(usize::MAX)
+                .min(128 << 10)
+        ];
         let mut at = range.start;
         while at < range.end {
-            let want = usize::try_from(range.end - at).unwrap_or(usize::MAX).min(buf.len());
+            let want = usize::try_from(range.end - at)
+                .unwrap_or(usize::MAX)
+                .min(buf.len());
             let n = self.read_at(at, &mut buf[..want])?;
             if n < want {
                 return Err(io::ErrorKind::UnexpectedEof.into());
@@ -299,13 +350,18 @@ impl Content for OpenBody {
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        let want = usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX).min(buf.len());
+        let want = usize::try_from(self.len.saturating_sub(offset))
+            .unwrap_or(usize::MAX)
+            .min(buf.len());
         let mut done = 0;
         while done < want {
             let at = offset + done as u64;
             let Some(e) = self.extent(at) else {
                 if !self.holes {
-                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "a stretch is missing"));
+                    return Err(io::Error::new(
+                        io::ErrorKind::UnexpectedEof,
+                        "a stretch is missing",
+                    ));
                 }
                 let next = self.next_data(at)?.min(self.len) - at;
                 let n = usize::try_from(next).unwrap_or(usize::MAX).min(want - done);
@@ -313,7 +369,9 @@ impl Content for OpenBody {
                 done += n;
                 continue;
             };
-            let n = usize::try_from(e.range.end - at).unwrap_or(usize::MAX).min(want - done);
+            let n = usize::try_from(e.range.end - at)
+                .unwrap_or(usize::MAX)
+                .min(want - done);
             let into = &mut buf[done..done + n];
             let n = self.files[e.grip].read_at(e.at + (at - e.range.start), into)?;
             if n == 0 {
@@ -337,7 +395,10 @@ impl Content for OpenBody {
 
     fn next_data(&self, from: u64) -> io::Result<u64> {
         let i = self.extents.partition_point(|e| e.range.end <= from);
-        Ok(self.extents.get(i).map_or(self.len.max(from), |e| e.range.start.max(from)))
+        Ok(self
+            .extents
+            .get(i)
+            .map_or(self.len.max(from), |e| e.range.start.max(from)))
     }
 }
 
@@ -384,7 +445,10 @@ mod tests {
         let open = body.open().unwrap();
         file.as_file().set_len(5).unwrap();
         let mut out = Vec::new();
-        assert_eq!(open.copy_to(0..8, &mut out).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        assert_eq!(
+            open.copy_to(0..8, &mut out).unwrap_err().kind(),
+            io::ErrorKind::UnexpectedEof
+        );
     }
 
     #[test]
@@ -398,7 +462,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is added in whatever order: the first writer of a byte wins, gaps are what nobody wrote.
+        /// Whatever is added in whatever order: the first writer of a byte wins, gaps are what
+        /// nobody wrote.
         #[test]
         fn like_an_array(len in 0_u64..64, parts in prop::collection::vec((0_u64..80, 0_usize..40), 0..12)) {
             let mut body = Body::empty(len);

@@ -1,7 +1,7 @@
 //! Chromium's disk cache: files of the simple backend.
 //!
-//! `Cache_Data/<16 hex>_0` holds one answer, `<16 hex>_s` the ranges of one. Little-endian, from Chromium's
-//! `net/disk_cache/simple/simple_entry_format.h` and `net/http/http_response_info.cc`:
+//! `Cache_Data/<16 hex>_0` holds one answer, `<16 hex>_s` the ranges of one. Little-endian, from
+//! Chromium's `net/disk_cache/simple/simple_entry_format.h` and `net/http/http_response_info.cc`:
 //!
 //! ```text
 //! header: u64 magic | u32 version | u32 key length | u32 key hash | u32 padding | key
@@ -10,7 +10,8 @@
 //! end:    u64 magic | u32 flags | u32 CRC | u32 size of stream 0 | u32 padding
 //! ```
 //!
-//! The key is `credentials/upload/` and, for a partitioned cache, `_dk_<top site> <frame site> `, then the address.
+//! The key is `credentials/upload/` and, for a partitioned cache, `_dk_<top site> <frame site> `,
+//! then the address.
 
 use std::path::Path;
 
@@ -28,7 +29,8 @@ const SHA256: u64 = 32;
 const HAS_KEY_HASH: u32 = 2;
 /// In the response's flags: it was cut short (`RESPONSE_INFO_TRUNCATED`).
 const TRUNCATED: u32 = 1 << 12;
-/// Most ranges of one entry: Chromium writes 64 KiB and more at a time, so this is far beyond what it keeps.
+/// Most ranges of one entry: Chromium writes 64 KiB and more at a time, so this is far beyond what
+/// it keeps.
 const MAX_RANGES: usize = 1 << 17;
 
 /// Which of an entry's files it is.
@@ -62,8 +64,8 @@ pub struct Stretch {
     pub at: u64,
 }
 
-/// Tells an entry's file by its name: 16 lower-case hex digits and `_0` or `_s`. `_1` holds what only the browser
-/// needs, `todelete_…` is on its way out.
+/// Tells an entry's file by its name: 16 lower-case hex digits and `_0` or `_s`. `_1` holds what
+/// only the browser needs, `todelete_…` is on its way out.
 pub fn part(path: &Path) -> Option<Part> {
     let name = path.file_name()?.to_str()?;
     let (hash, part) = name.split_once('_')?;
@@ -82,18 +84,32 @@ pub fn part(path: &Path) -> Option<Part> {
 pub fn answer(content: &(impl Content + ?Sized)) -> Result<Entry, Malformed> {
     let (key, start) = header(content)?;
     let len = content.len();
-    let last = len.checked_sub(END).filter(|at| *at >= start).ok_or(Malformed::Unfinished)?;
+    let last = len
+        .checked_sub(END)
+        .filter(|at| *at >= start)
+        .ok_or(Malformed::Unfinished)?;
     let end = End::read(content, last)?;
-    let hash = if end.flags & HAS_KEY_HASH == 0 { 0 } else { SHA256 };
+    let hash = if end.flags & HAS_KEY_HASH == 0 {
+        0
+    } else {
+        SHA256
+    };
     let size = u64::from(end.size);
-    let stream0 = last.checked_sub(hash + size).ok_or(Malformed::Damaged("headers longer than the file"))?;
-    let first = stream0.checked_sub(END).filter(|at| *at >= start).ok_or(Malformed::Unfinished)?;
+    let stream0 = last
+        .checked_sub(hash + size)
+        .ok_or(Malformed::Damaged("headers longer than the file"))?;
+    let first = stream0
+        .checked_sub(END)
+        .filter(|at| *at >= start)
+        .ok_or(Malformed::Unfinished)?;
     End::read(content, first)?;
     if end.size > MAX_HEAD {
         return Err(Malformed::Damaged("headers too long"));
     }
     let pickle = read_vec(content, stream0, end.size as usize)?;
-    let flags = pickle.get(4..8).map_or(0, |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+    let flags = pickle
+        .get(4..8)
+        .map_or(0, |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
     let headers = headers(&pickle).ok_or(Malformed::Damaged("no headers"))?;
     let (partition, url) = split(&key);
     Ok(Entry {
@@ -112,7 +128,11 @@ pub fn answer(content: &(impl Content + ?Sized)) -> Result<Entry, Malformed> {
 /// What is wrong with its header. Records end where the first one is not whole.
 pub fn sparse(content: &(impl Content + ?Sized)) -> Result<Sparse, Malformed> {
     let (key, start) = header(content)?;
-    let mut sparse = Sparse { key, ranges: Vec::new(), end: start };
+    let mut sparse = Sparse {
+        key,
+        ranges: Vec::new(),
+        end: start,
+    };
     sparse.grow(content)?;
     Ok(sparse)
 }
@@ -150,7 +170,9 @@ impl Sparse {
     /// Only what reading returns.
     pub fn grow(&mut self, content: &(impl Content + ?Sized)) -> Result<(), Malformed> {
         while self.ranges.len() < MAX_RANGES {
-            let Some(stretch) = stretch(content, self.end)? else { break };
+            let Some(stretch) = stretch(content, self.end)? else {
+                break;
+            };
             self.end = stretch.at + stretch.len;
             self.ranges.push(stretch);
         }
@@ -169,15 +191,26 @@ impl Stretch {
 ///
 /// # Errors
 /// Only what reading returns.
-pub(crate) fn stretch(content: &(impl Content + ?Sized), at: u64) -> Result<Option<Stretch>, Malformed> {
+pub(crate) fn stretch(
+    content: &(impl Content + ?Sized),
+    at: u64,
+) -> Result<Option<Stretch>, Malformed> {
     let head: [u8; RANGE as usize] = match read(content, at) {
         Err(Malformed::Unfinished) => return Ok(None),
         head => head?,
     };
     let (offset, len, data) = (u64_at(&head, 8), u64_at(&head, 16), at + RANGE);
-    let whole = data.checked_add(len).is_some_and(|end| end <= content.len());
+    let whole = data
+        .checked_add(len)
+        .is_some_and(|end| end <= content.len());
     let sane = i64::try_from(offset).is_ok() && offset.checked_add(len).is_some();
-    Ok((u64_at(&head, 0) == RANGE_MAGIC && whole && sane).then_some(Stretch { offset, len, at: data }))
+    Ok(
+        (u64_at(&head, 0) == RANGE_MAGIC && whole && sane).then_some(Stretch {
+            offset,
+            len,
+            at: data,
+        }),
+    )
 }
 
 /// An end record.
@@ -192,7 +225,10 @@ impl End {
         if u64_at(&raw, 0) != END_MAGIC {
             return Err(Malformed::Unfinished);
         }
-        Ok(Self { flags: u32_at(&raw, 8), size: u32_at(&raw, 16) })
+        Ok(Self {
+            flags: u32_at(&raw, 8),
+            size: u32_at(&raw, 16),
+        })
     }
 }
 
@@ -207,7 +243,10 @@ fn header(content: &(impl Content + ?Sized)) -> Result<(String, u64), Malformed>
         return Err(Malformed::Damaged("key too long"));
     }
     let key = read_vec(content, HEADER, len as usize)?;
-    Ok((String::from_utf8_lossy(&key).into_owned(), HEADER + u64::from(len)))
+    Ok((
+        String::from_utf8_lossy(&key).into_owned(),
+        HEADER + u64::from(len),
+    ))
 }
 
 /// Partition and address.
@@ -296,7 +335,8 @@ pub(crate) mod tests {
         end
     }
 
-    const KEY: &str = "1/0/_dk_https://top.example https://frame.example https://cdn.example/a%20b.ts?t=1";
+    const KEY: &str =
+        "1/0/_dk_https://top.example https://frame.example https://cdn.example/a%20b.ts?t=1";
 
     #[test]
     fn names() {
@@ -317,10 +357,18 @@ pub(crate) mod tests {
     #[test]
     fn keys() {
         let table = [
-            (KEY, "https://top.example https://frame.example", "https://cdn.example/a%20b.ts?t=1"),
+            (
+                KEY,
+                "https://top.example https://frame.example",
+                "https://cdn.example/a%20b.ts?t=1",
+            ),
             ("1/0/https://a.example/b", "", "https://a.example/b"),
             ("https://a.example/b", "", "https://a.example/b"),
-            ("0/77/_dk_s_https://t https://f http://u/", "s_https://t https://f", "http://u/"),
+            (
+                "0/77/_dk_s_https://t https://f http://u/",
+                "s_https://t https://f",
+                "http://u/",
+            ),
             ("", "", ""),
         ];
         for (key, partition, url) in table {
@@ -337,19 +385,41 @@ pub(crate) mod tests {
             0,
         );
         let entry = answer(&file[..]).unwrap();
-        assert_eq!((entry.url.as_str(), entry.truncated), ("https://cdn.example/a%20b.ts?t=1", false));
+        assert_eq!(
+            (entry.url.as_str(), entry.truncated),
+            ("https://cdn.example/a%20b.ts?t=1", false)
+        );
         assert_eq!(entry.headers.content_type().as_deref(), Some("video/mp2t"));
-        assert_eq!(&file[entry.body.start as usize..entry.body.end as usize], b"hello");
-        assert!(entry.piece(&Grip::Bytes(file.into())).unwrap().body.is_whole());
+        assert_eq!(
+            &file[entry.body.start as usize..entry.body.end as usize],
+            b"hello"
+        );
+        assert!(
+            entry
+                .piece(&Grip::Bytes(file.into()))
+                .unwrap()
+                .body
+                .is_whole()
+        );
         let cut = answer_file(KEY, "HTTP/1.1 200 OK\n\n", b"hel", TRUNCATED);
-        assert!(!answer(&cut[..]).unwrap().piece(&Grip::Bytes(cut.into())).unwrap().body.is_whole());
+        assert!(
+            !answer(&cut[..])
+                .unwrap()
+                .piece(&Grip::Bytes(cut.into()))
+                .unwrap()
+                .body
+                .is_whole()
+        );
     }
 
     #[test]
     fn an_answer_that_is_being_written_is_unfinished() {
         let file = answer_file(KEY, "HTTP/1.1 200 OK\n\n", &[5; 100], 0);
         for n in 0..file.len() {
-            assert!(matches!(answer(&file[..n]), Err(Malformed::Unfinished)), "{n}");
+            assert!(
+                matches!(answer(&file[..n]), Err(Malformed::Unfinished)),
+                "{n}"
+            );
         }
     }
 
@@ -357,17 +427,34 @@ pub(crate) mod tests {
     fn ranges_grow() {
         let file = sparse_file(KEY, &[(10, b"KLMNO"), (0, b"ABCDE"), (12, b"mn")]);
         let mut sparse = sparse(&file[..file.len() - 1]).unwrap();
-        assert_eq!(sparse.ranges.len(), 2, "a record that is not whole doesn't count");
+        assert_eq!(
+            sparse.ranges.len(),
+            2,
+            "a record that is not whole doesn't count"
+        );
         sparse.grow(&file[..]).unwrap();
         assert_eq!((sparse.ranges.len(), sparse.end), (3, file.len() as u64));
-        assert_eq!(sparse.ranges[2], Stretch { offset: 12, len: 2, at: file.len() as u64 - 2 });
+        assert_eq!(
+            sparse.ranges[2],
+            Stretch {
+                offset: 12,
+                len: 2,
+                at: file.len() as u64 - 2
+            }
+        );
     }
 
     #[test]
     fn hostile_numbers() {
         let mut file = sparse_file(KEY, &[(0, b"abc")]);
         let record = file.len() - 3 - RANGE as usize;
-        for (field, value) in [(8, u64::MAX), (8, 1 << 63), (16, u64::MAX), (16, 1 << 63), (16, 4)] {
+        for (field, value) in [
+            (8, u64::MAX),
+            (8, 1 << 63),
+            (16, u64::MAX),
+            (16, 1 << 63),
+            (16, 4),
+        ] {
             let mut bad = file.clone();
             bad[record + field..record + field + 8].copy_from_slice(&value.to_le_bytes());
             assert_eq!(sparse(&bad[..]).unwrap().ranges, [], "{field} {value}");

@@ -1,4 +1,5 @@
-//! What a stored answer is, by its first bytes: what is not media or a playlist is let go and nothing more of it read.
+//! What a stored answer is, by its first bytes: what is not media or a playlist is let go and
+//! nothing more of it read.
 
 use crate::media::Content;
 
@@ -11,8 +12,8 @@ pub enum Class {
     Dash,
     /// WebVTT.
     Subtitles,
-    /// A piece of a stream that is nothing by itself, or may be: TS, fMP4 segments and their initialisation, packed
-    /// audio, a fragmented file.
+    /// A piece of a stream that is nothing by itself, or may be: TS, fMP4 segments and their
+    /// initialisation, packed audio, a fragmented file.
     Segment,
     /// A media file of its own.
     File,
@@ -53,7 +54,9 @@ pub fn classify(content: &(impl Content + ?Sized)) -> Class {
     }
     // An ID3 tag of Apple's timestamp owner stands before packed audio (RFC 8216, 3.4).
     let packed = head.starts_with(b"ID3")
-        && head.windows(44).any(|w| w == b"com.apple.streaming.transportStreamTimestamp");
+        && head
+            .windows(44)
+            .any(|w| w == b"com.apple.streaming.transportStreamTimestamp");
     if packed || matches!(head, [0xff, 0xf0 | 0xf1 | 0xf8 | 0xf9, ..]) {
         return Class::Segment;
     }
@@ -63,8 +66,8 @@ pub fn classify(content: &(impl Content + ?Sized)) -> Class {
     }
     match infer::get(head).map(|t| t.extension()) {
         Some(
-            "mp4" | "m4v" | "mov" | "m4a" | "webm" | "mkv" | "flv" | "ogg" | "ogv" | "avi" | "mp3" | "flac"
-            | "mpg",
+            "mp4" | "m4v" | "mov" | "m4a" | "webm" | "mkv" | "flv" | "ogg" | "ogv" | "avi" | "mp3"
+            | "flac" | "mpg",
         ) => Class::File,
         _ => Class::Nothing,
     }
@@ -72,13 +75,17 @@ pub fn classify(content: &(impl Content + ?Sized)) -> Class {
 
 /// Playlists and subtitles; what follows a byte-order mark and white space counts.
 pub fn text(head: &[u8]) -> Class {
-    let head = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head).trim_ascii_start();
+    let head = head
+        .strip_prefix(b"\xef\xbb\xbf")
+        .unwrap_or(head)
+        .trim_ascii_start();
     if head.starts_with(b"#EXTM3U") {
         Class::Hls
     } else if head.starts_with(b"WEBVTT") {
         Class::Subtitles
     } else if head.starts_with(b"<MPD")
-        || (head.starts_with(b"<?xml") || head.starts_with(b"<!--")) && head.windows(4).any(|w| w == b"<MPD")
+        || (head.starts_with(b"<?xml") || head.starts_with(b"<!--"))
+            && head.windows(4).any(|w| w == b"<MPD")
     {
         Class::Dash
     } else {
@@ -91,7 +98,10 @@ fn mp4(content: &(impl Content + ?Sized)) -> Class {
     let (len, mut at, mut moov) = (content.len(), 0_u64, false);
     for _ in 0..BOXES {
         let mut head = [0; 16];
-        let n = content.read_at(at, &mut head).or_else(|_| content.read_at(at, &mut head[..8])).unwrap_or(0);
+        let n = content
+            .read_at(at, &mut head)
+            .or_else(|_| content.read_at(at, &mut head[..8]))
+            .unwrap_or(0);
         if n < 8 {
             break;
         }
@@ -125,28 +135,63 @@ mod tests {
     use super::*;
 
     fn boxes(names: &[&str]) -> Vec<u8> {
-        names.iter().flat_map(|n| [&[0, 0, 0, 12], n.as_bytes(), &[0; 4]].concat()).collect()
+        names
+            .iter()
+            .flat_map(|n| [&[0, 0, 0, 12], n.as_bytes(), &[0; 4]].concat())
+            .collect()
     }
 
     #[test]
     fn heads() {
-        let ts = [[&[0x47_u8][..], &[0; 187]].concat(), [&[0x47][..], &[0; 187]].concat()].concat();
+        let ts = [
+            [&[0x47_u8][..], &[0; 187]].concat(),
+            [&[0x47][..], &[0; 187]].concat(),
+        ]
+        .concat();
         let cases: [(&str, Vec<u8>, Class); 18] = [
             ("playlist", b"#EXTM3U\n".into(), Class::Hls),
-            ("playlist after a mark", b"\xef\xbb\xbf\r\n#EXTM3U\n".into(), Class::Hls),
-            ("manifest", b"<?xml version=\"1.0\"?>\n<MPD xmlns=".into(), Class::Dash),
-            ("another XML", b"<?xml version=\"1.0\"?>\n<svg>".into(), Class::Nothing),
+            (
+                "playlist after a mark",
+                b"\xef\xbb\xbf\r\n#EXTM3U\n".into(),
+                Class::Hls,
+            ),
+            (
+                "manifest",
+                b"<?xml version=\"1.0\"?>\n<MPD xmlns=".into(),
+                Class::Dash,
+            ),
+            (
+                "another XML",
+                b"<?xml version=\"1.0\"?>\n<svg>".into(),
+                Class::Nothing,
+            ),
             ("subtitles", b"WEBVTT\n\n".into(), Class::Subtitles),
             ("transport stream", ts.clone(), Class::Segment),
             ("one packet", ts[..188].into(), Class::Segment),
-            ("a text that begins with G", b"Good morning".into(), Class::Nothing),
+            (
+                "a text that begins with G",
+                b"Good morning".into(),
+                Class::Nothing,
+            ),
             ("fragment", boxes(&["styp", "moof", "mdat"]), Class::Segment),
             ("initialisation", boxes(&["ftyp", "moov"]), Class::Segment),
-            ("fragmented file", boxes(&["ftyp", "moov", "sidx", "moof"]), Class::Segment),
+            (
+                "fragmented file",
+                boxes(&["ftyp", "moov", "sidx", "moof"]),
+                Class::Segment,
+            ),
             ("file", boxes(&["ftyp", "moov", "mdat"]), Class::File),
-            ("file with its index at the end", boxes(&["ftyp", "free", "mdat", "moov"]), Class::File),
+            (
+                "file with its index at the end",
+                boxes(&["ftyp", "free", "mdat", "moov"]),
+                Class::File,
+            ),
             ("file without an end", boxes(&["ftyp"]), Class::File),
-            ("packed audio", [0xff, 0xf1, 0x50, 0x80].into(), Class::Segment),
+            (
+                "packed audio",
+                [0xff, 0xf1, 0x50, 0x80].into(),
+                Class::Segment,
+            ),
             ("picture", b"\x89PNG\r\n\x1a\n".into(), Class::Nothing),
             ("page", b"<!doctype html><html>".into(), Class::Nothing),
             ("nothing", Vec::new(), Class::Nothing),

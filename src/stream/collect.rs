@@ -1,8 +1,9 @@
 //! Held cache entries in, videos out: a state machine that knows no clock, thread or kernel.
 //!
-//! The caller hands over each held entry whenever it was closed after writing, and each file of ranges also while
-//! it grows; then it asks what is due, and until when it may sleep. Nothing is read of an entry but its head and
-//! tail until a playlist, or its own first bytes, show that it is media; all else is let go at once.
+//! The caller hands over each held entry whenever it was closed after writing, and each file of
+//! ranges also while it grows; then it asks what is due, and until when it may sleep. Nothing is
+//! read of an entry but its head and tail until a playlist, or its own first bytes, show that it is
+//! media; all else is let go at once.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -44,8 +45,8 @@ pub struct Held<'a> {
     pub format: Source,
     /// Our grip on it.
     pub grip: Grip,
-    /// The file in which what Chromium empties may be copied; without it the entry itself is read. In the entry's own
-    /// format, so that it can be handed over as one after a crash.
+    /// The file in which what Chromium empties may be copied; without it the entry itself is read.
+    /// In the entry's own format, so that it can be handed over as one after a crash.
     pub spool: Option<PathBuf>,
 }
 
@@ -116,7 +117,8 @@ enum Became {
     Ranges((PathBuf, String)),
     /// Media that is still being written.
     Growing(Instant),
-    /// A playlist: read already, and held so that a crash leaves it to the next start with its segments.
+    /// A playlist: read already, and held so that a crash leaves it to the next start with its
+    /// segments.
     Playlist(Place, String, Instant),
 }
 
@@ -146,12 +148,16 @@ impl Collector {
         self.limits = limits;
     }
 
-    /// An entry was closed after writing, or a file of ranges has grown. Returns whether it must stay held; what
-    /// was held for it alone is let go otherwise. May be called again for the same entry.
+    /// An entry was closed after writing, or a file of ranges has grown. Returns whether it must
+    /// stay held; what was held for it alone is let go otherwise. May be called again for the same
+    /// entry.
     pub fn entry(&mut self, held: &Held<'_>, now: Instant) -> bool {
         self.forget(held.id);
         if self.holds.len() >= MAX_PIECES {
-            tracing::warn!("more pieces of streams than can be held; {} is let go", held.source.display());
+            tracing::warn!(
+                "more pieces of streams than can be held; {} is let go",
+                held.source.display()
+            );
             return false;
         }
         match self.look(held, now) {
@@ -192,19 +198,28 @@ impl Collector {
     fn loose(&self) -> impl Iterator<Item = (Id, Instant)> {
         self.holds.iter().filter_map(|(id, became)| match became {
             Became::Growing(at) => Some((*id, *at)),
-            Became::Ranges(key) => self.ranges.get(key).filter(|s| s.kept.is_none()).map(|s| (*id, s.at)),
+            Became::Ranges(key) => self
+                .ranges
+                .get(key)
+                .filter(|s| s.kept.is_none())
+                .map(|s| (*id, s.at)),
             Became::Playlist(place, _, at) => {
-                let needed = self.rooms.get(place).is_some_and(|room| !room.shelf.is_empty());
+                let needed = self
+                    .rooms
+                    .get(place)
+                    .is_some_and(|room| !room.shelf.is_empty());
                 (!needed).then_some((*id, *at))
             }
             Became::Piece(..) => None,
         })
     }
 
-    /// A video was written or won't be. Returns what may be let go: nothing of an incomplete one, which may yet
-    /// grow.
+    /// A video was written or won't be. Returns what may be let go: nothing of an incomplete one,
+    /// which may yet grow.
     pub fn finished(&mut self, video: VideoId) -> Vec<Id> {
-        let Some(given) = self.given.remove(&video) else { return Vec::new() };
+        let Some(given) = self.given.remove(&video) else {
+            return Vec::new();
+        };
         let mut ids = Vec::new();
         for kept in &given.kept {
             if let Some(room) = self.rooms.get_mut(&given.place) {
@@ -212,17 +227,25 @@ impl Collector {
             }
             ids.extend(kept.ids.iter().copied());
         }
-        if self.rooms.get(&given.place).is_none_or(|room| room.shelf.is_empty()) {
-            let of_place =
-                |became: &Became| matches!(became, Became::Playlist(place, ..) if *place == given.place);
-            ids.extend(self.holds.iter().filter(|(_, became)| of_place(became)).map(|(id, _)| *id));
+        if self
+            .rooms
+            .get(&given.place)
+            .is_none_or(|room| room.shelf.is_empty())
+        {
+            let of_place = |became: &Became| matches!(became, Became::Playlist(place, ..) if *place == given.place);
+            ids.extend(
+                self.holds
+                    .iter()
+                    .filter(|(_, became)| of_place(became))
+                    .map(|(id, _)| *id),
+            );
         }
         self.drop_ids(&ids);
         ids
     }
 
-    /// The file, as the browser's cache has it, that begins with these bytes and has this length, if it is all
-    /// there: a better source for a temporary file that Firefox wrote out of order.
+    /// The file, as the browser's cache has it, that begins with these bytes and has this length,
+    /// if it is all there: a better source for a temporary file that Firefox wrote out of order.
     pub fn exact(&self, head: &[u8], len: Option<u64>) -> Option<Body> {
         if head.len() < 64 {
             return None;
@@ -232,9 +255,16 @@ impl Collector {
             let mut buf = vec![0; head.len()];
             body.is_whole()
                 && len.is_none_or(|len| len == body.len())
-                && body.open().and_then(|b| b.read_at(0, &mut buf)).is_ok_and(|n| buf[..n] == *head)
+                && body
+                    .open()
+                    .and_then(|b| b.read_at(0, &mut buf))
+                    .is_ok_and(|n| buf[..n] == *head)
         };
-        let files = self.rooms.values().flat_map(|room| room.shelf.iter()).filter(|k| k.class == Class::File);
+        let files = self
+            .rooms
+            .values()
+            .flat_map(|room| room.shelf.iter())
+            .filter(|k| k.class == Class::File);
         files.filter(same).map(|k| k.piece.body.clone()).next()
     }
 
@@ -259,7 +289,10 @@ impl Collector {
             Class::Hls | Class::Dash => {
                 if piece.body.is_whole() && piece.body.len() <= decode::MAX {
                     let mut bytes = Vec::new();
-                    piece.body.open()?.copy_to(0..piece.body.len(), &mut bytes)?;
+                    piece
+                        .body
+                        .open()?
+                        .copy_to(0..piece.body.len(), &mut bytes)?;
                     return Ok(self.document(place, piece.url, &bytes, now));
                 }
                 Ok(None)
@@ -293,31 +326,57 @@ impl Collector {
         }
         let mut all = Vec::new();
         open.copy_to(0..piece.body.len(), &mut all).ok()?;
-        let plain =
-            decode::decode(encoding, &all).inspect_err(|e| tracing::debug!("{}: {e}", piece.url)).ok()?;
+        let plain = decode::decode(encoding, &all)
+            .inspect_err(|e| tracing::debug!("{}: {e}", piece.url))
+            .ok()?;
         if class != Class::Subtitles {
             return self.document(place, piece.url, &plain, now);
         }
         if plain.len() > MAX_SUBTITLES {
             return None;
         }
-        let piece = Piece { body: Body::bytes(plain), ..piece };
+        let piece = Piece {
+            body: Body::bytes(plain),
+            ..piece
+        };
         self.keep(held.id, place, piece, class, now)
     }
 
-    fn document(&mut self, place: Place, url: String, bytes: &[u8], now: Instant) -> Option<Became> {
+    fn document(
+        &mut self,
+        place: Place,
+        url: String,
+        bytes: &[u8],
+        now: Instant,
+    ) -> Option<Became> {
         let url = without_directives(&url).into_owned();
         if self.rooms.values().map(Room::text).sum::<usize>() + bytes.len() > MAX_TEXT {
             tracing::warn!("more playlists than can be remembered; {url} is not");
             return None;
         }
-        self.rooms.entry(place.clone()).or_default().document(&url, &String::from_utf8_lossy(bytes), now);
+        self.rooms.entry(place.clone()).or_default().document(
+            &url,
+            &String::from_utf8_lossy(bytes),
+            now,
+        );
         let same = |became: &Became| matches!(became, Became::Playlist(p, u, _) if *p == place && *u == url);
-        self.outdated.extend(self.holds.iter().filter(|(_, became)| same(became)).map(|(id, _)| *id));
+        self.outdated.extend(
+            self.holds
+                .iter()
+                .filter(|(_, became)| same(became))
+                .map(|(id, _)| *id),
+        );
         Some(Became::Playlist(place, url, now))
     }
 
-    fn keep(&mut self, id: Id, place: Place, piece: Piece, class: Class, now: Instant) -> Option<Became> {
+    fn keep(
+        &mut self,
+        id: Id,
+        place: Place,
+        piece: Piece,
+        class: Class,
+        now: Instant,
+    ) -> Option<Became> {
         let room = self.rooms.entry(place.clone()).or_default();
         if room.is_done(&piece.url) {
             return None;
@@ -329,10 +388,24 @@ impl Collector {
     }
 
     /// Headers of a file of ranges.
-    fn twin(&mut self, held: &Held<'_>, folder: &Path, entry: Entry, now: Instant) -> Option<Became> {
+    fn twin(
+        &mut self,
+        held: &Held<'_>,
+        folder: &Path,
+        entry: Entry,
+        now: Instant,
+    ) -> Option<Became> {
         let kind = entry.headers.content_type().unwrap_or_default();
-        let known = self.ranges.contains_key(&(folder.to_owned(), entry.key.clone()));
-        let perhaps = ["video/", "audio/", "application/octet-stream", "binary/", "application/mp4"];
+        let known = self
+            .ranges
+            .contains_key(&(folder.to_owned(), entry.key.clone()));
+        let perhaps = [
+            "video/",
+            "audio/",
+            "application/octet-stream",
+            "binary/",
+            "application/mp4",
+        ];
         if !known && !kind.is_empty() && !perhaps.iter().any(|p| kind.starts_with(p)) {
             return None;
         }
@@ -345,9 +418,18 @@ impl Collector {
     }
 
     /// A file of ranges.
-    fn spread(&mut self, held: &Held<'_>, folder: &Path, now: Instant) -> Result<Option<Became>, Malformed> {
+    fn spread(
+        &mut self,
+        held: &Held<'_>,
+        folder: &Path,
+        now: Instant,
+    ) -> Result<Option<Became>, Malformed> {
         let key = (folder.to_owned(), chromium::key(&held.grip.open()?)?);
-        if self.rooms.get(&place_of(&key)).is_some_and(|room| room.is_done(chromium::url(&key.1))) {
+        if self
+            .rooms
+            .get(&place_of(&key))
+            .is_some_and(|room| room.is_done(chromium::url(&key.1)))
+        {
             return Ok(None);
         }
         let spread = self.spread_of(&key, now);
@@ -384,16 +466,24 @@ impl Collector {
         })
     }
 
-    /// Puts what is known of an address with ranges on the shelf, in place of what was known before.
+    /// Puts what is known of an address with ranges on the shelf, in place of what was known
+    /// before.
     fn shelve(&mut self, key: &(PathBuf, String), now: Instant) {
-        let Some(spread) = self.ranges.get_mut(key) else { return };
+        let Some(spread) = self.ranges.get_mut(key) else {
+            return;
+        };
         spread.at = now;
         let room = self.rooms.entry(spread.place.clone()).or_default();
         if let Some(old) = spread.kept.take() {
             room.shelf.take(&old);
         }
-        let Some(piece) = spread.ranges.piece().filter(|_| spread.media) else { return };
-        let class = piece.body.open().map_or(Class::Nothing, |body| classify(&body));
+        let Some(piece) = spread.ranges.piece().filter(|_| spread.media) else {
+            return;
+        };
+        let class = piece
+            .body
+            .open()
+            .map_or(Class::Nothing, |body| classify(&body));
         if class == Class::File && piece.body.len() < self.limits.min_size {
             return;
         }
@@ -429,7 +519,9 @@ impl Collector {
             .map(|(place, _)| place.clone())
             .collect();
         for place in due {
-            let Some(room) = self.rooms.get_mut(&place) else { continue };
+            let Some(room) = self.rooms.get_mut(&place) else {
+                continue;
+            };
             let findings = room.judge(self.limits.min_duration, now, end);
             if room.is_empty() {
                 self.rooms.remove(&place);
@@ -438,8 +530,11 @@ impl Collector {
                 self.found(&place, finding, &mut out);
             }
         }
-        let mut stale: Vec<Id> =
-            self.loose().filter(|(_, at)| end || *at + FORGET <= now).map(|(id, _)| id).collect();
+        let mut stale: Vec<Id> = self
+            .loose()
+            .filter(|(_, at)| end || *at + FORGET <= now)
+            .map(|(id, _)| id)
+            .collect();
         stale.append(&mut self.outdated);
         stale.retain(|id| self.holds.contains_key(id));
         self.drop_ids(&stale);
@@ -449,14 +544,33 @@ impl Collector {
 
     fn found(&mut self, place: &Place, finding: Finding, out: &mut Vec<Outcome>) {
         match finding {
-            Finding::Video { url, title: told, made, kept, whole } => {
+            Finding::Video {
+                url,
+                title: told,
+                made,
+                kept,
+                whole,
+            } => {
                 self.count += 1;
                 let key = (place.clone(), url.clone());
-                let since = kept.iter().map(|kept| kept.at).min().unwrap_or_else(Instant::now);
-                let replaces =
-                    if whole { self.earlier.remove(&key) } else { self.earlier.insert(key, self.count) };
+                let since = kept
+                    .iter()
+                    .map(|kept| kept.at)
+                    .min()
+                    .unwrap_or_else(Instant::now);
+                let replaces = if whole {
+                    self.earlier.remove(&key)
+                } else {
+                    self.earlier.insert(key, self.count)
+                };
                 if whole {
-                    self.given.insert(self.count, Given { place: place.clone(), kept });
+                    self.given.insert(
+                        self.count,
+                        Given {
+                            place: place.clone(),
+                            kept,
+                        },
+                    );
                 }
                 out.push(Outcome::Video(Box::new(Video {
                     id: self.count,
@@ -473,7 +587,11 @@ impl Collector {
                 })));
             }
             Finding::Dropped { url, reason, ids } => {
-                out.push(Outcome::Dropped { folder: place.0.clone(), url, reason });
+                out.push(Outcome::Dropped {
+                    folder: place.0.clone(),
+                    url,
+                    reason,
+                });
                 self.drop_ids(&ids);
                 out.extend(ids.into_iter().map(Outcome::Release));
             }
@@ -505,14 +623,19 @@ fn place_of(key: &(PathBuf, String)) -> Place {
 
 /// Whether an entry without an end begins as media does.
 fn is_media(held: &Held<'_>) -> bool {
-    let Ok(content) = held.grip.open() else { return false };
+    let Ok(content) = held.grip.open() else {
+        return false;
+    };
     let start = match held.format {
         Source::Chromium => chromium::start(&content).ok(),
         _ => Some(0),
     };
-    let Some(start) = start.filter(|s| *s < content.len()) else { return false };
+    let Some(start) = start.filter(|s| *s < content.len()) else {
+        return false;
+    };
     let body = Body::stretch(held.grip.clone(), start..content.len());
-    body.open().is_ok_and(|b| matches!(classify(&b), Class::File | Class::Segment))
+    body.open()
+        .is_ok_and(|b| matches!(classify(&b), Class::File | Class::Segment))
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! DASH manifests (ISO/IEC 23009-1): segment templates with numbers and times, time lines, lists, and single files
-//! with an index.
+//! DASH manifests (ISO/IEC 23009-1): segment templates with numbers and times, time lines, lists,
+//! and single files with an index.
 //!
-//! Read with `quick-xml`, which expands no entities; the crate `dash-mpd` brings an HTTP client along and keeps every
-//! attribute of the standard, of which a dozen are needed here.
+//! Read with `quick-xml`, which expands no entities; the crate `dash-mpd` brings an HTTP client
+//! along and keeps every attribute of the standard, of which a dozen are needed here.
 
 mod source;
 
@@ -61,8 +61,9 @@ impl From<xml::Error> for Error {
     }
 }
 
-/// The video that a manifest from `url` describes. `pieces` tells which of several servers was used and which
-/// representations were played at all (the others are left out), and has the indexes of single files.
+/// The video that a manifest from `url` describes. `pieces` tells which of several servers was used
+/// and which representations were played at all (the others are left out), and has the indexes of
+/// single files.
 ///
 /// # Errors
 /// [`Error`]
@@ -89,10 +90,18 @@ pub fn assembly(text: &[u8], url: &str, pieces: &dyn Pieces) -> Result<Assembly,
     let mut start = Duration::ZERO;
     for (number, period) in (0..).zip(&periods) {
         start = period.attribute("start").map_or(start, duration);
-        let next = periods.get(number as usize + 1).and_then(|p| p.attribute("start")).map(duration);
+        let next = periods
+            .get(number as usize + 1)
+            .and_then(|p| p.attribute("start"))
+            .map(duration);
         let length = period.attribute("duration").map(duration);
         let length = length.or_else(|| next.or(total).and_then(|end| end.checked_sub(start)));
-        let scope = Scope { bases: self::bases(period, &bases), start, length, number };
+        let scope = Scope {
+            bases: self::bases(period, &bases),
+            start,
+            length,
+            number,
+        };
         manifest.period(period, &scope)?;
         start = start.saturating_add(length.unwrap_or_default());
     }
@@ -100,7 +109,11 @@ pub fn assembly(text: &[u8], url: &str, pieces: &dyn Pieces) -> Result<Assembly,
 }
 
 fn title(root: &Node) -> Option<String> {
-    let title = root.child("ProgramInformation")?.child("Title")?.text.trim();
+    let title = root
+        .child("ProgramInformation")?
+        .child("Title")?
+        .text
+        .trim();
     (!title.is_empty()).then(|| title.to_owned())
 }
 
@@ -145,7 +158,12 @@ impl Manifest<'_> {
                 .position(|t| t.kind == kind && t.language.as_deref() == language && t.nth == nth);
             let at = at.unwrap_or_else(|| {
                 let language = language.map(str::to_owned);
-                self.tracks.push(Building { kind, language, nth, variants: Vec::new() });
+                self.tracks.push(Building {
+                    kind,
+                    language,
+                    nth,
+                    variants: Vec::new(),
+                });
                 self.tracks.len() - 1
             });
             let set_bases = bases(set, &scope.bases);
@@ -178,22 +196,45 @@ impl Manifest<'_> {
         let height = number("height");
         let variants = &mut self.tracks[track].variants;
         let alike = |v: &Variant| v.bandwidth == bandwidth && v.height == height;
-        let found = variants.iter().position(|(i, v)| i == id && v.height == height);
+        let found = variants
+            .iter()
+            .position(|(i, v)| i == id && v.height == height);
         match found.or_else(|| variants.iter().position(|(_, v)| alike(v))) {
             Some(i) => variants[i].1.slots.extend(slots),
-            None => variants.push((id.to_owned(), Variant { bandwidth, height, slots })),
+            None => variants.push((
+                id.to_owned(),
+                Variant {
+                    bandwidth,
+                    height,
+                    slots,
+                },
+            )),
         }
     }
 
     /// The slots of a representation, at whichever of its addresses most of them are held.
-    fn slots(&mut self, levels: [&Node; 3], bases: &[Url], scope: &Scope) -> Result<Vec<Slot>, Error> {
+    fn slots(
+        &mut self,
+        levels: [&Node; 3],
+        bases: &[Url],
+        scope: &Scope,
+    ) -> Result<Vec<Slot>, Error> {
         let mut best: Option<(usize, Vec<Slot>, Resolver)> = None;
         let before = self.resolver.clone();
         for base in bases {
             self.resolver = before.clone();
-            let source = Source { levels, base, scope, pieces: self.pieces, live: self.live };
+            let source = Source {
+                levels,
+                base,
+                scope,
+                pieces: self.pieces,
+                live: self.live,
+            };
             let slots = source.slots(&mut self.resolver)?;
-            let held = slots.iter().filter(|s| self.pieces.get(&s.of).is_some()).count();
+            let held = slots
+                .iter()
+                .filter(|s| self.pieces.get(&s.of).is_some())
+                .count();
             if best.as_ref().is_none_or(|(n, _, _)| held > *n) {
                 best = Some((held, slots, self.resolver.clone()));
             }
@@ -206,7 +247,8 @@ impl Manifest<'_> {
     fn finish(self, url: &str, title: Option<String>) -> Result<Assembly, Error> {
         let mut tracks = Vec::new();
         for building in self.tracks {
-            let mut variants: Vec<Variant> = building.variants.into_iter().map(|(_, v)| v).collect();
+            let mut variants: Vec<Variant> =
+                building.variants.into_iter().map(|(_, v)| v).collect();
             variants.retain(|v| !v.slots.is_empty());
             variants.sort_by_key(|v| std::cmp::Reverse((v.height, v.bandwidth)));
             let played = |v: &Variant| v.slots.iter().any(|s| self.pieces.get(&s.of).is_some());
@@ -216,29 +258,49 @@ impl Manifest<'_> {
                 variants.truncate(1);
             }
             if !variants.is_empty() {
-                tracks.push(Track { kind: building.kind, language: building.language, variants });
+                tracks.push(Track {
+                    kind: building.kind,
+                    language: building.language,
+                    variants,
+                });
             }
         }
         if !tracks.iter().any(|t| t.kind != TrackKind::Subtitles) {
             return Err(Error::Empty);
         }
-        Ok(Assembly { url: url.into(), tracks, ended: !self.live, protected: self.protected, title })
+        Ok(Assembly {
+            url: url.into(),
+            tracks,
+            ended: !self.live,
+            protected: self.protected,
+            title,
+        })
     }
 }
 
 /// The addresses that relative ones are seen from: each `BaseURL`, from each of the outer ones.
 fn bases(node: &Node, outer: &[Url]) -> Vec<Url> {
-    let own: Vec<&str> = node.all("BaseURL").map(|b| b.text.trim()).filter(|b| !b.is_empty()).collect();
+    let own: Vec<&str> = node
+        .all("BaseURL")
+        .map(|b| b.text.trim())
+        .filter(|b| !b.is_empty())
+        .collect();
     if own.is_empty() {
         return outer.to_vec();
     }
-    let all = own.iter().flat_map(|own| outer.iter().filter_map(|o| o.join(own).ok()));
-    all.filter(|u| u.as_str().len() <= 64 << 10).take(MAX_BASES).collect()
+    let all = own
+        .iter()
+        .flat_map(|own| outer.iter().filter_map(|o| o.join(own).ok()));
+    all.filter(|u| u.as_str().len() <= 64 << 10)
+        .take(MAX_BASES)
+        .collect()
 }
 
 fn kind(set: &Node) -> Option<TrackKind> {
     let representation = set.child("Representation");
-    let mime = set.attribute("mimeType").or_else(|| representation.and_then(|r| r.attribute("mimeType")));
+    let mime = set
+        .attribute("mimeType")
+        .or_else(|| representation.and_then(|r| r.attribute("mimeType")));
     match (set.attribute("contentType"), mime) {
         (_, Some("text/vtt")) => Some(TrackKind::Subtitles),
         (Some("video"), _) => Some(TrackKind::Video),
@@ -251,8 +313,12 @@ fn kind(set: &Node) -> Option<TrackKind> {
 
 /// Key frames for fast forward.
 fn is_trick(set: &Node) -> bool {
-    let properties = set.all("EssentialProperty").chain(set.all("SupplementalProperty"));
-    properties.filter_map(|p| p.attribute("schemeIdUri")).any(|s| s.ends_with("trickmode"))
+    let properties = set
+        .all("EssentialProperty")
+        .chain(set.all("SupplementalProperty"));
+    properties
+        .filter_map(|p| p.attribute("schemeIdUri"))
+        .any(|s| s.ends_with("trickmode"))
 }
 
 /// ISO 8601, of which manifests use days and less. What isn't one is no time at all.
@@ -295,7 +361,8 @@ pub fn unite(earlier: &mut Assembly, later: Assembly) {
             continue;
         };
         for variant in track.variants {
-            let same = |v: &&mut Variant| v.bandwidth == variant.bandwidth && v.height == variant.height;
+            let same =
+                |v: &&mut Variant| v.bandwidth == variant.bandwidth && v.height == variant.height;
             match known.variants.iter_mut().find(same) {
                 Some(old) => {
                     let mut slots: BTreeMap<Duration, Slot> =
@@ -311,13 +378,24 @@ pub fn unite(earlier: &mut Assembly, later: Assembly) {
     }
 }
 
-/// Moves a live stream's time line, which begins when the sender was switched on, to where it was watched from.
+/// Moves a live stream's time line, which begins when the sender was switched on, to where it was
+/// watched from.
 pub fn from_zero(assembly: &mut Assembly) {
     let slots = |a: &Assembly| {
-        a.tracks.iter().flat_map(|t| &t.variants).filter_map(|v| v.slots.first()).map(|s| s.start).min()
+        a.tracks
+            .iter()
+            .flat_map(|t| &t.variants)
+            .filter_map(|v| v.slots.first())
+            .map(|s| s.start)
+            .min()
     };
     let first = slots(assembly).unwrap_or_default();
-    for slot in assembly.tracks.iter_mut().flat_map(|t| &mut t.variants).flat_map(|v| &mut v.slots) {
+    for slot in assembly
+        .tracks
+        .iter_mut()
+        .flat_map(|t| &mut t.variants)
+        .flat_map(|v| &mut v.slots)
+    {
         slot.start = slot.start.saturating_sub(first);
     }
 }

@@ -31,8 +31,12 @@ pub fn decode(encoding: &str, bytes: &[u8]) -> Result<Vec<u8>, Undecoded> {
         "deflate" => all("deflate", flate2::read::ZlibDecoder::new(bytes)),
         "br" => all("br", brotli_decompressor::Decompressor::new(bytes, 4096)),
         "zstd" => {
-            let zstd = ruzstd::decoding::StreamingDecoder::new_with_max_window_size(bytes, MAX_WINDOW);
-            all("zstd", zstd.map_err(|e| Undecoded::Damaged("zstd", io::Error::other(e.to_string())))?)
+            let zstd =
+                ruzstd::decoding::StreamingDecoder::new_with_max_window_size(bytes, MAX_WINDOW);
+            all(
+                "zstd",
+                zstd.map_err(|e| Undecoded::Damaged("zstd", io::Error::other(e.to_string())))?,
+            )
         }
         other => Err(Undecoded::Unknown(other.into())),
     }
@@ -44,10 +48,12 @@ pub fn head(encoding: &str, bytes: &[u8], most: usize) -> Vec<u8> {
         "gzip" | "x-gzip" => Box::new(flate2::read::MultiGzDecoder::new(bytes)),
         "deflate" => Box::new(flate2::read::ZlibDecoder::new(bytes)),
         "br" => Box::new(brotli_decompressor::Decompressor::new(bytes, 4096)),
-        "zstd" => match ruzstd::decoding::StreamingDecoder::new_with_max_window_size(bytes, MAX_WINDOW) {
-            Ok(zstd) => Box::new(zstd),
-            Err(_) => return Vec::new(),
-        },
+        "zstd" => {
+            match ruzstd::decoding::StreamingDecoder::new_with_max_window_size(bytes, MAX_WINDOW) {
+                Ok(zstd) => Box::new(zstd),
+                Err(_) => return Vec::new(),
+            }
+        }
         _ => return Vec::new(),
     };
     let mut out = Vec::new();
@@ -58,8 +64,14 @@ pub fn head(encoding: &str, bytes: &[u8], most: usize) -> Vec<u8> {
 
 fn all(name: &'static str, from: impl Read) -> Result<Vec<u8>, Undecoded> {
     let mut out = Vec::new();
-    from.take(MAX + 1).read_to_end(&mut out).map_err(|e| Undecoded::Damaged(name, e))?;
-    if out.len() as u64 > MAX { Err(Undecoded::TooLong) } else { Ok(out) }
+    from.take(MAX + 1)
+        .read_to_end(&mut out)
+        .map_err(|e| Undecoded::Damaged(name, e))?;
+    if out.len() as u64 > MAX {
+        Err(Undecoded::TooLong)
+    } else {
+        Ok(out)
+    }
 }
 
 #[cfg(test)]
@@ -79,28 +91,41 @@ mod tests {
 
     /// "#EXTM3U\n" twenty times, by the reference encoders (brotli 1.1, zstd 1.5).
     const BR: &[u8] = &[
-        0x1b, 0x9f, 0x00, 0xf8, 0x8d, 0x94, 0xab, 0x93, 0x6b, 0x3d, 0x52, 0x54, 0x85, 0xa5, 0x15, 0x66, 0x9a,
-        0xa8, 0x84, 0x6e, 0xe1, 0x00, 0x09, 0x3f, 0x03,
+        0x1b, 0x9f, 0x00, 0xf8, 0x8d, 0x94, 0xab, 0x93, 0x6b, 0x3d, 0x52, 0x54, 0x85, 0xa5, 0x15,
+        0x66, 0x9a, 0xa8, 0x84, 0x6e, 0xe1, 0x00, 0x09, 0x3f, 0x03,
     ];
     const ZSTD: &[u8] = &[
-        0x28, 0xb5, 0x2f, 0xfd, 0x04, 0x00, 0x7d, 0x00, 0x00, 0x40, 0x23, 0x45, 0x58, 0x54, 0x4d, 0x33, 0x55,
-        0x0a, 0x01, 0x00, 0x95, 0x51, 0x85, 0x0b, 0xc0, 0xb1, 0x3e, 0x01,
+        0x28, 0xb5, 0x2f, 0xfd, 0x04, 0x00, 0x7d, 0x00, 0x00, 0x40, 0x23, 0x45, 0x58, 0x54, 0x4d,
+        0x33, 0x55, 0x0a, 0x01, 0x00, 0x95, 0x51, 0x85, 0x0b, 0xc0, 0xb1, 0x3e, 0x01,
     ];
 
     #[test]
     fn every_coding() {
         let want = "#EXTM3U\n".repeat(20).into_bytes();
-        for (coding, bytes) in [("gzip", gzip(&want)), ("br", BR.into()), ("zstd", ZSTD.into())] {
+        for (coding, bytes) in [
+            ("gzip", gzip(&want)),
+            ("br", BR.into()),
+            ("zstd", ZSTD.into()),
+        ] {
             assert_eq!(decode(coding, &bytes).unwrap(), want, "{coding}");
-            assert!(decode(coding, &bytes[..bytes.len() - 1]).is_err(), "{coding} cut short");
+            assert!(
+                decode(coding, &bytes[..bytes.len() - 1]).is_err(),
+                "{coding} cut short"
+            );
             assert_eq!(head(coding, &bytes, 9), b"#EXTM3U\n#", "{coding}");
         }
-        assert!(matches!(decode("compress", b""), Err(Undecoded::Unknown(_))));
+        assert!(matches!(
+            decode("compress", b""),
+            Err(Undecoded::Unknown(_))
+        ));
     }
 
     #[test]
     fn a_bomb_is_refused() {
-        assert!(matches!(decode("gzip", &gzip(&vec![0; MAX as usize + 1])), Err(Undecoded::TooLong)));
+        assert!(matches!(
+            decode("gzip", &gzip(&vec![0; MAX as usize + 1])),
+            Err(Undecoded::TooLong)
+        ));
     }
 
     proptest! {

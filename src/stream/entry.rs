@@ -1,4 +1,5 @@
-//! What the two cache formats have in common: an answer's headers, where its bytes lie, and why a file is no entry.
+//! What the two cache formats have in common: an answer's headers, where its bytes lie, and why a
+//! file is no entry.
 
 use std::{io, ops::Range};
 
@@ -24,7 +25,8 @@ pub enum Malformed {
     /// A field contradicts the others.
     #[error("the entry is damaged: {0}")]
     Damaged(&'static str),
-    /// It is a whole entry, but no answer with a body (a redirect, an error page, an answer to a POST).
+    /// It is a whole entry, but no answer with a body (a redirect, an error page, an answer to a
+    /// POST).
     #[error("the entry holds no content (status {0})")]
     NoContent(u16),
     /// The file could not be read.
@@ -61,8 +63,10 @@ pub struct Entry {
 impl Headers {
     /// Reads a status line and fields that end in NUL (Chromium) or CR LF (Firefox).
     pub fn parse(raw: &[u8]) -> Option<Self> {
-        let mut lines =
-            raw.split(|b| matches!(b, 0 | b'\n')).map(|l| l.trim_ascii()).filter(|l| !l.is_empty());
+        let mut lines = raw
+            .split(|b| matches!(b, 0 | b'\n'))
+            .map(|l| l.trim_ascii())
+            .filter(|l| !l.is_empty());
         let line = lines.next()?.strip_prefix(b"HTTP/")?;
         let code = line.split(|b| *b == b' ').nth(1)?;
         let status = std::str::from_utf8(code).ok()?.parse().ok()?;
@@ -74,12 +78,18 @@ impl Headers {
                 String::from_utf8_lossy(value).into_owned(),
             ))
         });
-        Some(Self { status, fields: fields.collect() })
+        Some(Self {
+            status,
+            fields: fields.collect(),
+        })
     }
 
     /// The first field of that name (lower case).
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.fields.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+        self.fields
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, v)| v.as_str())
     }
 
     /// `Content-Length`, in bytes.
@@ -87,12 +97,20 @@ impl Headers {
         self.get("content-length")?.parse().ok()
     }
 
-    /// `Content-Range: bytes FIRST-LAST/TOTAL` (RFC 9110, 14.4): the range and the length of the whole.
+    /// `Content-Range: bytes FIRST-LAST/TOTAL` (RFC 9110, 14.4): the range and the length of the
+    /// whole.
     pub fn range(&self) -> Option<(Range<u64>, u64)> {
-        let (range, total) =
-            self.get("content-range")?.strip_prefix("bytes")?.trim_start().split_once('/')?;
+        let (range, total) = self
+            .get("content-range")?
+            .strip_prefix("bytes")?
+            .trim_start()
+            .split_once('/')?;
         let (first, last) = range.split_once('-')?;
-        let (first, last, total) = (first.parse().ok()?, last.parse::<u64>().ok()?, total.parse().ok()?);
+        let (first, last, total) = (
+            first.parse().ok()?,
+            last.parse::<u64>().ok()?,
+            total.parse().ok()?,
+        );
         (first <= last && last < total).then(|| (first..last + 1, total))
     }
 
@@ -123,7 +141,8 @@ impl Headers {
 }
 
 impl Entry {
-    /// The answer as a piece of its whole: its length is what the server told, its gaps what the browser didn't get.
+    /// The answer as a piece of its whole: its length is what the server told, its gaps what the
+    /// browser didn't get.
     ///
     /// # Errors
     /// `NoContent` for anything but 200 and 206.
@@ -132,12 +151,16 @@ impl Entry {
         let (offset, total) = match self.headers.status {
             200 => {
                 let told = self.headers.length().unwrap_or(stored);
-                // Cut short without a length: how much is missing is unknown, that something is, is known.
+                // Cut short without a length: how much is missing is unknown, that something is, is
+                // known.
                 let unknown = self.truncated && told <= stored;
                 (0, told.max(stored).saturating_add(unknown.into()))
             }
             206 => {
-                let (range, total) = self.headers.range().ok_or(Malformed::Damaged("206 without a range"))?;
+                let (range, total) = self
+                    .headers
+                    .range()
+                    .ok_or(Malformed::Damaged("206 without a range"))?;
                 (range.start, total)
             }
             status => return Err(Malformed::NoContent(status)),
@@ -162,18 +185,36 @@ impl Entry {
 }
 
 /// Reads exactly `N` bytes.
-pub(crate) fn read<const N: usize>(content: &(impl Content + ?Sized), at: u64) -> Result<[u8; N], Malformed> {
+pub(crate) fn read<const N: usize>(
+    content: &(impl Content + ?Sized),
+    at: u64,
+) -> Result<[u8; N], Malformed> {
     let mut buf = [0; N];
-    if content.read_at(at, &mut buf)? < N { Err(Malformed::Unfinished) } else { Ok(buf) }
+    if content.read_at(at, &mut buf)? < N {
+        Err(Malformed::Unfinished)
+    } else {
+        Ok(buf)
+    }
 }
 
 /// Reads exactly `len` bytes; the caller bounds `len`.
-pub(crate) fn read_vec(content: &(impl Content + ?Sized), at: u64, len: usize) -> Result<Vec<u8>, Malformed> {
-    if at.checked_add(len as u64).is_none_or(|end| end > content.len()) {
+pub(crate) fn read_vec(
+    content: &(impl Content + ?Sized),
+    at: u64,
+    len: usize,
+) -> Result<Vec<u8>, Malformed> {
+    if at
+        .checked_add(len as u64)
+        .is_none_or(|end| end > content.len())
+    {
         return Err(Malformed::Unfinished);
     }
     let mut buf = vec![0; len];
-    if content.read_at(at, &mut buf)? < len { Err(Malformed::Unfinished) } else { Ok(buf) }
+    if content.read_at(at, &mut buf)? < len {
+        Err(Malformed::Unfinished)
+    } else {
+        Ok(buf)
+    }
 }
 
 #[cfg(test)]
@@ -206,7 +247,8 @@ mod tests {
             "bytes 0-18446744073709551615/18446744073709551615",
             "bytes -1-2/3",
         ] {
-            let h = Headers::parse(format!("HTTP/1.1 206\nContent-Range: {value}").as_bytes()).unwrap();
+            let h =
+                Headers::parse(format!("HTTP/1.1 206\nContent-Range: {value}").as_bytes()).unwrap();
             assert_eq!(h.range(), None, "{value}");
         }
     }
@@ -227,9 +269,21 @@ mod tests {
         assert_eq!(gaps(entry(200, "Content-Length: 60", 50, false)), [50..60]);
         assert_eq!(gaps(entry(200, "", 50, false)), []);
         assert_eq!(gaps(entry(200, "", 50, true)), [50..51]);
-        assert_eq!(gaps(entry(206, "Content-Range: bytes 0-49/50", 50, false)), []);
-        assert_eq!(gaps(entry(206, "Content-Range: bytes 10-59/70", 50, false)), [0..10, 60..70]);
-        assert!(matches!(entry(404, "", 5, false).piece(&grip), Err(Malformed::NoContent(404))));
-        assert!(matches!(entry(206, "", 5, false).piece(&grip), Err(Malformed::Damaged(_))));
+        assert_eq!(
+            gaps(entry(206, "Content-Range: bytes 0-49/50", 50, false)),
+            []
+        );
+        assert_eq!(
+            gaps(entry(206, "Content-Range: bytes 10-59/70", 50, false)),
+            [0..10, 60..70]
+        );
+        assert!(matches!(
+            entry(404, "", 5, false).piece(&grip),
+            Err(Malformed::NoContent(404))
+        ));
+        assert!(matches!(
+            entry(206, "", 5, false).piece(&grip),
+            Err(Malformed::Damaged(_))
+        ));
     }
 }

@@ -9,13 +9,14 @@
 //! key NUL | (name NUL value NUL)… | u32 length of the body
 //! ```
 //!
-//! The key is a list of tags that end in commas, then `:` and the address; `O` and the origin attributes say who
-//! may see the answer. The headers are the value of `response-head`.
+//! The key is a list of tags that end in commas, then `:` and the address; `O` and the origin
+//! attributes say who may see the answer. The headers are the value of `response-head`.
 //!
-//! What a cache that is full of this session's own entries refuses can't be had: with 20 MB and three videos of 13 MB
-//! (Firefox ESR 153 under strace), the second and third one's entries were moved to `doomed/` 6 to 58 ms after they were
-//! made, with 0 to 768 KiB of their 2 MB written, and nothing was written to them any more; most were never made, since
-//! nothing is at 105 % of the limit (`mCacheSizeOnHardLimit`, `CacheFileIOManager.h`).
+//! What a cache that is full of this session's own entries refuses can't be had: with 20 MB and
+//! three videos of 13 MB (Firefox ESR 153 under strace), the second and third one's entries were
+//! moved to `doomed/` 6 to 58 ms after they were made, with 0 to 768 KiB of their 2 MB written, and
+//! nothing was written to them any more; most were never made, since nothing is at 105 % of the
+//! limit (`mCacheSizeOnHardLimit`, `CacheFileIOManager.h`).
 
 use std::path::Path;
 
@@ -30,7 +31,10 @@ const VERSIONS: std::ops::RangeInclusive<u32> = 2..=9;
 
 /// Whether a file of `cache2/entries` is an entry by its name: 40 upper-case hex digits.
 pub fn is_entry(path: &Path) -> bool {
-    let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+    let name = path
+        .file_name()
+        .and_then(|n| n.to_str())
+        .unwrap_or_default();
     name.len() == 40 && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'A'..=b'F'))
 }
 
@@ -44,11 +48,19 @@ pub fn answer(content: &(impl Content + ?Sized)) -> Result<Entry, Malformed> {
     let size = u64::from(u32::from_be_bytes(read(content, last)?));
     // While the body is being written, its last four bytes are no length.
     let hashes = 4 + 2 * size.div_ceil(CHUNK);
-    let fields =
-        size.checked_add(hashes).filter(|at| at + FIELDS as u64 <= last).ok_or(Malformed::Unfinished)?;
+    let fields = size
+        .checked_add(hashes)
+        .filter(|at| at + FIELDS as u64 <= last)
+        .ok_or(Malformed::Unfinished)?;
     let head: [u8; FIELDS] = read(content, fields)?;
-    let field =
-        |n: usize| u32::from_be_bytes([head[4 * n], head[4 * n + 1], head[4 * n + 2], head[4 * n + 3]]);
+    let field = |n: usize| {
+        u32::from_be_bytes([
+            head[4 * n],
+            head[4 * n + 1],
+            head[4 * n + 2],
+            head[4 * n + 3],
+        ])
+    };
     let (version, key_len) = (field(0), field(6));
     if !VERSIONS.contains(&version) {
         return Err(Malformed::Unfinished);
@@ -62,15 +74,25 @@ pub fn answer(content: &(impl Content + ?Sized)) -> Result<Entry, Malformed> {
         return Err(Malformed::Damaged("headers too long"));
     }
     let meta = read_vec(content, rest, meta as usize)?;
-    let (key, elements) =
-        meta.split_at_checked(key_len as usize).ok_or(Malformed::Damaged("key cut short"))?;
-    let elements = elements.strip_prefix(&[0]).ok_or(Malformed::Damaged("key without an end"))?;
+    let (key, elements) = meta
+        .split_at_checked(key_len as usize)
+        .ok_or(Malformed::Damaged("key cut short"))?;
+    let elements = elements
+        .strip_prefix(&[0])
+        .ok_or(Malformed::Damaged("key without an end"))?;
     let headers = element(elements, b"response-head")
         .and_then(Headers::parse)
         .ok_or(Malformed::Damaged("no headers"))?;
     let key = String::from_utf8_lossy(key).into_owned();
     let (partition, url) = split(&key).ok_or(Malformed::Damaged("no address in the key"))?;
-    Ok(Entry { url: url.into(), partition, key, headers, body: 0..size, truncated: false })
+    Ok(Entry {
+        url: url.into(),
+        partition,
+        key,
+        headers,
+        body: 0..size,
+        truncated: false,
+    })
 }
 
 /// The value of a name in a list of NUL-ended names and values.
@@ -84,7 +106,8 @@ fn element<'a>(elements: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     None
 }
 
-/// Partition and address (`CacheFileUtils::ParseKey`): a tag is a letter and a value, a comma in a value is doubled.
+/// Partition and address (`CacheFileUtils::ParseKey`): a tag is a letter and a value, a comma in a
+/// value is doubled.
 fn split(key: &str) -> Option<(String, &str)> {
     let mut partition = String::new();
     let mut rest = key;
@@ -128,19 +151,29 @@ pub(crate) mod tests {
         }
         file.extend(key.as_bytes());
         file.push(0);
-        for (name, value) in [("request-method", "GET"), ("response-head", &headers.replace('\n', "\r\n"))] {
+        for (name, value) in [
+            ("request-method", "GET"),
+            ("response-head", &headers.replace('\n', "\r\n")),
+        ] {
             file.extend([name.as_bytes(), &[0], value.as_bytes(), &[0]].concat());
         }
         file.extend(u32::to_be_bytes(body.len() as u32));
         file
     }
 
-    const KEY: &str = "O^partitionKey=%28https%2Cexample.com%29,a,~FETCH,:https://cdn.example/a,b.ts?t=1";
+    const KEY: &str =
+        "O^partitionKey=%28https%2Cexample.com%29,a,~FETCH,:https://cdn.example/a,b.ts?t=1";
 
     #[test]
     fn keys() {
         let table = [
-            (KEY, Some(("^partitionKey=%28https%2Cexample.com%29", "https://cdn.example/a,b.ts?t=1"))),
+            (
+                KEY,
+                Some((
+                    "^partitionKey=%28https%2Cexample.com%29",
+                    "https://cdn.example/a,b.ts?t=1",
+                )),
+            ),
             (":http://a/", Some(("", "http://a/"))),
             ("a,:http://a/", Some(("", "http://a/"))),
             ("O^x=1,,2,:http://a/", Some(("^x=1,2", "http://a/"))),
@@ -156,13 +189,23 @@ pub(crate) mod tests {
     #[test]
     fn an_answer() {
         for size in [0, 5, CHUNK as usize, CHUNK as usize + 1] {
-            let file = entry_file(KEY, "HTTP/1.1 200 OK\nContent-Type: video/mp4\n", &vec![1; size]);
+            let file = entry_file(
+                KEY,
+                "HTTP/1.1 200 OK\nContent-Type: video/mp4\n",
+                &vec![1; size],
+            );
             let entry = answer(&file[..]).unwrap();
             assert_eq!(
                 (entry.url.as_str(), entry.body.clone()),
                 ("https://cdn.example/a,b.ts?t=1", 0..size as u64)
             );
-            assert!(entry.piece(&Grip::Bytes(file.into())).unwrap().body.is_whole());
+            assert!(
+                entry
+                    .piece(&Grip::Bytes(file.into()))
+                    .unwrap()
+                    .body
+                    .is_whole()
+            );
         }
     }
 
@@ -176,8 +219,12 @@ pub(crate) mod tests {
 
     #[test]
     fn names() {
-        assert!(is_entry(Path::new("/c/0123456789ABCDEF0123456789ABCDEF01234567")));
-        assert!(!is_entry(Path::new("/c/0123456789abcdef0123456789ABCDEF01234567")));
+        assert!(is_entry(Path::new(
+            "/c/0123456789ABCDEF0123456789ABCDEF01234567"
+        )));
+        assert!(!is_entry(Path::new(
+            "/c/0123456789abcdef0123456789ABCDEF01234567"
+        )));
         assert!(!is_entry(Path::new("/c/0123")));
     }
 

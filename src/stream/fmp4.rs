@@ -1,5 +1,5 @@
-//! Fragmented MP4 (ISO/IEC 14496-12), box by box: what its headers say, and headers rewritten so that tracks of
-//! several files share one. Samples are never looked at.
+//! Fragmented MP4 (ISO/IEC 14496-12), box by box: what its headers say, and headers rewritten so
+//! that tracks of several files share one. Samples are never looked at.
 
 mod write;
 
@@ -107,14 +107,23 @@ pub(crate) fn atoms<C: Content + ?Sized>(content: &C, range: Range<u64>) -> io::
     let mut at = range.start;
     while range.end.saturating_sub(at) >= 8 && found.len() < MAX_BOXES {
         let mut head = [0; 16];
-        let want = head.len().min(usize::try_from(range.end - at).unwrap_or(16));
+        let want = head
+            .len()
+            .min(usize::try_from(range.end - at).unwrap_or(16));
         let n = content.read_at(at, &mut head[..want])?;
-        let Some((kind, header, len)) = header(&head[..n], range.end - at) else { break };
+        let Some((kind, header, len)) = header(&head[..n], range.end - at) else {
+            break;
+        };
         let end = at + len;
         if end > range.end {
             break;
         }
-        found.push(Atom { kind, at, body: at + header, end });
+        found.push(Atom {
+            kind,
+            at,
+            body: at + header,
+            end,
+        });
         at = end;
     }
     Ok(found)
@@ -160,11 +169,19 @@ fn payload<'a>(bytes: &'a [u8], path: &[&[u8; 4]]) -> Option<&'a [u8]> {
 }
 
 fn be32(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes.get(at..at.checked_add(4)?)?.try_into().ok().map(u32::from_be_bytes)
+    bytes
+        .get(at..at.checked_add(4)?)?
+        .try_into()
+        .ok()
+        .map(u32::from_be_bytes)
 }
 
 fn be64(bytes: &[u8], at: usize) -> Option<u64> {
-    bytes.get(at..at.checked_add(8)?)?.try_into().ok().map(u64::from_be_bytes)
+    bytes
+        .get(at..at.checked_add(8)?)?
+        .try_into()
+        .ok()
+        .map(u64::from_be_bytes)
 }
 
 /// Reads `range` if it is no more than a header may have.
@@ -179,8 +196,16 @@ fn read<C: Content + ?Sized>(content: &C, range: Range<u64>) -> io::Result<Optio
 }
 
 /// The first `moov` in `range`, if there is a usable one.
-pub(crate) fn init<C: Content + ?Sized>(content: &C, range: Range<u64>) -> io::Result<Option<Init>> {
-    let Some(moov) = atoms(content, range)?.into_iter().find(|a| &a.kind == b"moov") else { return Ok(None) };
+pub(crate) fn init<C: Content + ?Sized>(
+    content: &C,
+    range: Range<u64>,
+) -> io::Result<Option<Init>> {
+    let Some(moov) = atoms(content, range)?
+        .into_iter()
+        .find(|a| &a.kind == b"moov")
+    else {
+        return Ok(None);
+    };
     Ok(read(content, moov.body..moov.end)?.and_then(Init::parse))
 }
 
@@ -194,7 +219,11 @@ impl Init {
             .filter_map(|(_, range)| Trak::parse(&moov, range))
             .take(64)
             .collect();
-        (!tracks.is_empty()).then_some(Self { timescale, tracks, moov })
+        (!tracks.is_empty()).then_some(Self {
+            timescale,
+            tracks,
+            moov,
+        })
     }
 
     /// Whether any track is encrypted.
@@ -204,25 +233,39 @@ impl Init {
 
     /// What a decoder needs to know before the first sample of a track.
     pub(crate) fn parameter_sets(&self, track: usize) -> ParameterSets {
-        let trak = self.tracks.get(track).map(|t| &self.moov[t.payload.clone()]);
-        let entries = trak.and_then(|t| payload(t, STSD)).and_then(|stsd| stsd.get(8..));
+        let trak = self
+            .tracks
+            .get(track)
+            .map(|t| &self.moov[t.payload.clone()]);
+        let entries = trak
+            .and_then(|t| payload(t, STSD))
+            .and_then(|stsd| stsd.get(8..));
         let Some((codec, range)) = entries.and_then(|e| boxes(e).next()) else {
             return ParameterSets::default();
         };
         // What a VisualSampleEntry has before its boxes.
-        let inner = entries.and_then(|e| e.get(range)).and_then(|e| e.get(78..)).unwrap_or_default();
+        let inner = entries
+            .and_then(|e| e.get(range))
+            .and_then(|e| e.get(78..))
+            .unwrap_or_default();
         let sets = match &codec {
             b"avc1" | b"avc3" => payload(inner, &[b"avcC"]).and_then(avc),
             b"hvc1" | b"hev1" => payload(inner, &[b"hvcC"]).and_then(hevc),
-            // VP9 and AV1 say everything in each key frame; sound doesn't change within a time scale.
+            // VP9 and AV1 say everything in each key frame; sound doesn't change within a time
+            // scale.
             _ => None,
         };
-        sets.unwrap_or(ParameterSets { codec, ..ParameterSets::default() })
+        sets.unwrap_or(ParameterSets {
+            codec,
+            ..ParameterSets::default()
+        })
     }
 
     fn trex(&self, id: u32) -> Option<&[u8]> {
         let mvex = payload(&self.moov, &[b"mvex"])?;
-        let all = boxes(mvex).filter(|(kind, _)| kind == b"trex").map(|(_, range)| &mvex[range]);
+        let all = boxes(mvex)
+            .filter(|(kind, _)| kind == b"trex")
+            .map(|(_, range)| &mvex[range]);
         all.into_iter().find(|trex| be32(trex, 4) == Some(id))
     }
 
@@ -249,7 +292,14 @@ impl ParameterSets {
     pub(crate) fn layout(&self) -> Layout {
         // avc1 and avc3, hvc1 and hev1 differ in where the sets may be.
         let [a, b, c, _] = self.codec;
-        (if [a, b, c] == *b"hev" { *b"hvc" } else { [a, b, c] }, self.width)
+        (
+            if [a, b, c] == *b"hev" {
+                *b"hvc"
+            } else {
+                [a, b, c]
+            },
+            self.width,
+        )
     }
 
     /// The sets as units in front of a sample.
@@ -264,7 +314,11 @@ impl ParameterSets {
 }
 
 fn be16(bytes: &[u8], at: usize) -> Option<usize> {
-    bytes.get(at..at + 2)?.try_into().ok().map(|b| u16::from_be_bytes(b).into())
+    bytes
+        .get(at..at + 2)?
+        .try_into()
+        .ok()
+        .map(|b| u16::from_be_bytes(b).into())
 }
 
 /// Takes `count` units with 16-bit lengths from `bytes`.
@@ -286,7 +340,11 @@ fn avc(config: &[u8]) -> Option<ParameterSets> {
     rest = &rest[1..];
     units(&mut rest, pictures.into(), &mut list)?;
     // One byte can't hold a set's length.
-    (width > 1).then_some(ParameterSets { codec: *b"avc1", width, units: list })
+    (width > 1).then_some(ParameterSets {
+        codec: *b"avc1",
+        width,
+        units: list,
+    })
 }
 
 fn hevc(config: &[u8]) -> Option<ParameterSets> {
@@ -298,7 +356,11 @@ fn hevc(config: &[u8]) -> Option<ParameterSets> {
         rest = rest.get(3..)?;
         units(&mut rest, count, &mut list)?;
     }
-    (width > 1).then_some(ParameterSets { codec: *b"hvc1", width, units: list })
+    (width > 1).then_some(ParameterSets {
+        codec: *b"hvc1",
+        width,
+        units: list,
+    })
 }
 
 const STSD: &[&[u8; 4]] = &[b"mdia", b"minf", b"stbl", b"stsd"];
@@ -310,22 +372,41 @@ impl Trak {
         let id = be32(tkhd, if *tkhd.first()? == 1 { 20 } else { 12 })?;
         let mdhd = payload(trak, &[b"mdia", b"mdhd"])?;
         let timescale = be32(mdhd, if *mdhd.first()? == 1 { 20 } else { 12 }).filter(|&t| t > 0)?;
-        let handler = payload(trak, &[b"mdia", b"hdlr"])?.get(8..12)?.try_into().ok()?;
+        let handler = payload(trak, &[b"mdia", b"hdlr"])?
+            .get(8..12)?
+            .try_into()
+            .ok()?;
         let entries = payload(trak, STSD)?.get(8..)?;
-        let protected = boxes(entries).any(|(kind, _)| matches!(&kind, b"encv" | b"enca" | b"enct"));
-        Some(Self { id, timescale, handler, protected, payload: range })
+        let protected =
+            boxes(entries).any(|(kind, _)| matches!(&kind, b"encv" | b"enca" | b"enct"));
+        Some(Self {
+            id,
+            timescale,
+            handler,
+            protected,
+            payload: range,
+        })
     }
 }
 
 /// The fragments in `range`: each `moof` with the data up to the next.
-pub(crate) fn fragments<C: Content + ?Sized>(content: &C, range: Range<u64>) -> io::Result<Vec<Fragment>> {
+pub(crate) fn fragments<C: Content + ?Sized>(
+    content: &C,
+    range: Range<u64>,
+) -> io::Result<Vec<Fragment>> {
     let mut found: Vec<Fragment> = Vec::new();
     for atom in atoms(content, range)? {
         match &atom.kind {
             b"moof" => {
-                let trafs = read(content, atom.body..atom.end)?.map(|m| trafs(&m)).unwrap_or_default();
+                let trafs = read(content, atom.body..atom.end)?
+                    .map(|m| trafs(&m))
+                    .unwrap_or_default();
                 if !trafs.is_empty() {
-                    found.push(Fragment { moof: atom.at..atom.end, end: atom.end, trafs });
+                    found.push(Fragment {
+                        moof: atom.at..atom.end,
+                        end: atom.end,
+                        trafs,
+                    });
                 }
             }
             b"mdat" => {
@@ -342,18 +423,27 @@ pub(crate) fn fragments<C: Content + ?Sized>(content: &C, range: Range<u64>) -> 
 
 fn trafs(moof: &[u8]) -> Vec<Traf> {
     let all = boxes(moof).filter(|(kind, _)| kind == b"traf");
-    all.take(64).filter_map(|(_, range)| traf(&moof[range])).collect()
+    all.take(64)
+        .filter_map(|(_, range)| traf(&moof[range]))
+        .collect()
 }
 
 fn traf(bytes: &[u8]) -> Option<Traf> {
     let tfhd = Tfhd::parse(payload(bytes, &[b"tfhd"])?)?;
-    let mut traf = Traf { track: tfhd.track, absolute: tfhd.base.is_some(), ..Traf::default() };
+    let mut traf = Traf {
+        track: tfhd.track,
+        absolute: tfhd.base.is_some(),
+        ..Traf::default()
+    };
     for (kind, range) in boxes(bytes) {
         let body = &bytes[range];
         match &kind {
             b"tfdt" => {
-                traf.time =
-                    if body.first() == Some(&1) { be64(body, 4) } else { be32(body, 4).map(u64::from) }
+                traf.time = if body.first() == Some(&1) {
+                    be64(body, 4)
+                } else {
+                    be32(body, 4).map(u64::from)
+                }
             }
             b"trun" => {
                 let (samples, duration) = trun(body, tfhd.duration).unwrap_or_default();
@@ -385,30 +475,55 @@ const HAS_DURATION: u32 = 8;
 impl Tfhd {
     fn parse(tfhd: &[u8]) -> Option<Self> {
         let flags = be32(tfhd, 0)?;
-        let at = 8 + if flags & HAS_BASE > 0 { 8 } else { 0 } + if flags & HAS_ENTRY > 0 { 4 } else { 0 };
-        let duration = if flags & HAS_DURATION > 0 { be32(tfhd, at)? } else { 0 };
-        let base = if flags & HAS_BASE > 0 { Some(be64(tfhd, 8)?) } else { None };
-        Some(Self { flags, track: be32(tfhd, 4)?, base, duration: duration.into() })
+        let at = 8
+            + if flags & HAS_BASE > 0 { 8 } else { 0 }
+            + if flags & HAS_ENTRY > 0 { 4 } else { 0 };
+        let duration = if flags & HAS_DURATION > 0 {
+            be32(tfhd, at)?
+        } else {
+            0
+        };
+        let base = if flags & HAS_BASE > 0 {
+            Some(be64(tfhd, 8)?)
+        } else {
+            None
+        };
+        Some(Self {
+            flags,
+            track: be32(tfhd, 4)?,
+            base,
+            duration: duration.into(),
+        })
     }
 
     /// Where offsets count from, seen from a `moof` that lies there in the file.
     fn from(&self, moof: u64) -> Option<i64> {
         let base = self.base.unwrap_or(moof);
-        i64::try_from(base).ok()?.checked_sub(i64::try_from(moof).ok()?)
+        i64::try_from(base)
+            .ok()?
+            .checked_sub(i64::try_from(moof).ok()?)
     }
 }
 
-/// Samples of a `trun`, and how long they last. The count must be backed by bytes where a sample has any.
+/// Samples of a `trun`, and how long they last. The count must be backed by bytes where a sample
+/// has any.
 fn trun(trun: &[u8], default: u64) -> Option<(u64, u64)> {
     let flags = be32(trun, 0)?;
     let count = be32(trun, 4)? as usize;
     let first = 8 + [1, 4].iter().filter(|&&f| flags & f > 0).count() * 4;
-    let size = [0x100, 0x200, 0x400, 0x800].iter().filter(|&&f| flags & f > 0).count() * 4;
+    let size = [0x100, 0x200, 0x400, 0x800]
+        .iter()
+        .filter(|&&f| flags & f > 0)
+        .count()
+        * 4;
     if size == 0 || flags & 0x100 == 0 {
         return Some((count as u64, (count as u64).saturating_mul(default)));
     }
     let samples = trun.get(first..)?.chunks_exact(size).take(count);
-    let duration = samples.filter_map(|s| be32(s, 0)).map(u64::from).fold(0, u64::saturating_add);
+    let duration = samples
+        .filter_map(|s| be32(s, 0))
+        .map(u64::from)
+        .fold(0, u64::saturating_add);
     Some((count as u64, duration))
 }
 
@@ -420,18 +535,33 @@ pub(crate) struct Indexed {
     pub(crate) duration: u64,
 }
 
-/// What the first `sidx` in `range` of a file lists; empty when there is none, or when it lists other indexes.
-pub(crate) fn sidx<C: Content + ?Sized>(content: &C, range: Range<u64>) -> io::Result<Vec<Indexed>> {
-    let Some(atom) = atoms(content, range)?.into_iter().find(|a| &a.kind == b"sidx") else {
+/// What the first `sidx` in `range` of a file lists; empty when there is none, or when it lists
+/// other indexes.
+pub(crate) fn sidx<C: Content + ?Sized>(
+    content: &C,
+    range: Range<u64>,
+) -> io::Result<Vec<Indexed>> {
+    let Some(atom) = atoms(content, range)?
+        .into_iter()
+        .find(|a| &a.kind == b"sidx")
+    else {
         return Ok(Vec::new());
     };
-    Ok(read(content, atom.body..atom.end)?.and_then(|b| index(&b, atom.end)).unwrap_or_default())
+    Ok(read(content, atom.body..atom.end)?
+        .and_then(|b| index(&b, atom.end))
+        .unwrap_or_default())
 }
 
 fn index(sidx: &[u8], anchor: u64) -> Option<Vec<Indexed>> {
     let timescale = be32(sidx, 8).filter(|&t| t > 0)?;
-    let (offset, at) = if *sidx.first()? == 0 { (be32(sidx, 16)?.into(), 20) } else { (be64(sidx, 20)?, 28) };
-    let count = usize::from(u16::from_be_bytes(sidx.get(at + 2..at + 4)?.try_into().ok()?));
+    let (offset, at) = if *sidx.first()? == 0 {
+        (be32(sidx, 16)?.into(), 20)
+    } else {
+        (be64(sidx, 20)?, 28)
+    };
+    let count = usize::from(u16::from_be_bytes(
+        sidx.get(at + 2..at + 4)?.try_into().ok()?,
+    ));
     let mut from = anchor.checked_add(offset)?;
     let mut list = Vec::with_capacity(count);
     for entry in sidx.get(at + 4..)?.chunks_exact(12).take(count) {
@@ -439,9 +569,14 @@ fn index(sidx: &[u8], anchor: u64) -> Option<Vec<Indexed>> {
         if size >> 31 == 1 {
             return None; // a reference to another index
         }
-        let end = from.checked_add(size.into()).filter(|&e| e <= i64::MAX as u64)?;
+        let end = from
+            .checked_add(size.into())
+            .filter(|&e| e <= i64::MAX as u64)?;
         let duration = u64::from(be32(entry, 4)?) * 1_000_000_000 / u64::from(timescale);
-        list.push(Indexed { bytes: from..end, duration });
+        list.push(Indexed {
+            bytes: from..end,
+            duration,
+        });
         from = end;
     }
     Some(list)

@@ -1,5 +1,5 @@
-//! HLS playlists (RFC 8216 and its successor draft-pantos-hls-rfc8216bis): what they say, and the video that they
-//! describe together.
+//! HLS playlists (RFC 8216 and its successor draft-pantos-hls-rfc8216bis): what they say, and the
+//! video that they describe together.
 
 mod read;
 
@@ -104,8 +104,8 @@ pub struct Media {
 /// One segment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Segment {
-    /// Where its bytes are; `None` where the stream itself has a gap (`EXT-X-GAP`, an address that can't be loaded), and
-    /// for the last one of which only parts are listed.
+    /// Where its bytes are; `None` where the stream itself has a gap (`EXT-X-GAP`, an address that
+    /// can't be loaded), and for the last one of which only parts are listed.
     pub of: Option<Ref>,
     /// `EXT-X-MAP`.
     pub init: Option<Ref>,
@@ -124,23 +124,35 @@ impl From<TooLong> for Error {
 }
 
 impl Media {
-    /// Adds what a later version of the same playlist brings. Returns false, and changes nothing, if it is not
-    /// the same stream: a number that names another segment than before.
+    /// Adds what a later version of the same playlist brings. Returns false, and changes nothing,
+    /// if it is not the same stream: a number that names another segment than before.
     pub fn unite(&mut self, later: &Self) -> bool {
         let same = |a: &Segment, b: &Segment| match (&a.of, &b.of) {
             (Some(a), Some(b)) => {
-                address::without_query(&a.url) == address::without_query(&b.url) && a.range == b.range
+                address::without_query(&a.url) == address::without_query(&b.url)
+                    && a.range == b.range
             }
             _ => true,
         };
-        let clash = later.segments.iter().any(|(n, s)| self.segments.get(n).is_some_and(|old| !same(old, s)));
+        let clash = later
+            .segments
+            .iter()
+            .any(|(n, s)| self.segments.get(n).is_some_and(|old| !same(old, s)));
         if clash || self.segments.len() + later.segments.len() > 2 * MAX_SEGMENTS {
             return false;
         }
         for (number, segment) in &later.segments {
-            let slot = self.segments.entry(*number).or_insert_with(|| segment.clone());
-            // Parts are listed near the end only: a later version has more of them, or none any more.
-            let parts = if slot.parts.len() < segment.parts.len() { &segment.parts } else { &slot.parts };
+            let slot = self
+                .segments
+                .entry(*number)
+                .or_insert_with(|| segment.clone());
+            // Parts are listed near the end only: a later version has more of them, or none any
+            // more.
+            let parts = if slot.parts.len() < segment.parts.len() {
+                &segment.parts
+            } else {
+                &slot.parts
+            };
             let parts = parts.clone();
             if slot.of.is_none() {
                 *slot = segment.clone();
@@ -153,17 +165,27 @@ impl Media {
         true
     }
 
-    /// Slots with the segment `first` at `origin`. Numbers that no version had are stretches without an address.
+    /// Slots with the segment `first` at `origin`. Numbers that no version had are stretches
+    /// without an address.
     fn slots(&self, first: u64, origin: Duration) -> Vec<Slot> {
         let mut slots: Vec<Slot> = Vec::with_capacity(self.segments.len());
         let (mut start, mut next) = (origin, first);
         for (&number, segment) in &self.segments {
-            let skipped = u32::try_from(number.saturating_sub(next)).unwrap_or(0).min(MAX_SEGMENTS as u32);
+            let skipped = u32::try_from(number.saturating_sub(next))
+                .unwrap_or(0)
+                .min(MAX_SEGMENTS as u32);
             if skipped > 0 {
                 let duration = self.target.saturating_mul(skipped);
                 let of = Ref::whole("");
                 let (parts, discontinuity) = (Vec::new(), segment.discontinuity);
-                slots.push(Slot { of, parts, init: None, start, duration, discontinuity });
+                slots.push(Slot {
+                    of,
+                    parts,
+                    init: None,
+                    start,
+                    duration,
+                    discontinuity,
+                });
                 start = start.saturating_add(duration);
             }
             slots.push(Slot {
@@ -186,16 +208,27 @@ impl Media {
 
     /// When the segment `number` starts, with this playlist's first at 0.
     fn start_of(&self, number: u64) -> Duration {
-        self.segments.range(..number).map(|(_, s)| s.duration).fold(Duration::ZERO, Duration::saturating_add)
+        self.segments
+            .range(..number)
+            .map(|(_, s)| s.duration)
+            .fold(Duration::ZERO, Duration::saturating_add)
     }
 
     /// A video of this playlist alone.
     pub fn assembly(&self) -> Assembly {
         let slots = self.slots(self.first(), Duration::ZERO);
-        let variant = Variant { bandwidth: 0, height: None, slots };
+        let variant = Variant {
+            bandwidth: 0,
+            height: None,
+            slots,
+        };
         Assembly {
             url: self.url.clone(),
-            tracks: vec![Track { kind: TrackKind::Video, language: None, variants: vec![variant] }],
+            tracks: vec![Track {
+                kind: TrackKind::Video,
+                language: None,
+                variants: vec![variant],
+            }],
             ended: self.ended,
             protected: self.protected.clone(),
             title: None,
@@ -206,14 +239,18 @@ impl Media {
 impl Master {
     /// The addresses of all media playlists that it names.
     pub fn playlists(&self) -> impl Iterator<Item = &str> {
-        self.streams.iter().map(|s| &*s.url).chain(self.renditions.iter().map(|r| &*r.url))
+        self.streams
+            .iter()
+            .map(|s| &*s.url)
+            .chain(self.renditions.iter().map(|r| &*r.url))
     }
 
-    /// The video that it describes, of those media playlists that `media` has: what was never loaded was never
-    /// played. `None` when there is none.
+    /// The video that it describes, of those media playlists that `media` has: what was never
+    /// loaded was never played. `None` when there is none.
     pub fn assembly<'m>(&self, media: impl Fn(&str) -> Option<&'m Media>) -> Option<Assembly> {
         let mut seen = std::collections::HashSet::new();
-        let mut load = |url: &str| media(url).filter(|m| m.url != self.url && seen.insert(m.url.clone()));
+        let mut load =
+            |url: &str| media(url).filter(|m| m.url != self.url && seen.insert(m.url.clone()));
         let all_sound = self.streams.iter().all(|s| s.audio_only);
         let mut streams: Vec<(&Stream, &Media)> = self
             .streams
@@ -224,19 +261,31 @@ impl Master {
         streams.sort_by_key(|(s, _)| std::cmp::Reverse((s.height, s.bandwidth)));
         let mut groups = Vec::new();
         if !streams.is_empty() {
-            let kind = if all_sound { TrackKind::Audio } else { TrackKind::Video };
+            let kind = if all_sound {
+                TrackKind::Audio
+            } else {
+                TrackKind::Video
+            };
             groups.push((
                 kind,
                 None,
                 "",
-                streams.into_iter().map(|(s, m)| (s.bandwidth, s.height, m)).collect(),
+                streams
+                    .into_iter()
+                    .map(|(s, m)| (s.bandwidth, s.height, m))
+                    .collect(),
             ));
         }
         for rendition in &self.renditions {
-            let Some(media) = load(&rendition.url) else { continue };
-            let same = |(kind, language, name, _): &&mut (TrackKind, Option<String>, &str, Vec<_>)| {
-                *kind == rendition.kind && *language == rendition.language && *name == rendition.name
+            let Some(media) = load(&rendition.url) else {
+                continue;
             };
+            let same =
+                |(kind, language, name, _): &&mut (TrackKind, Option<String>, &str, Vec<_>)| {
+                    *kind == rendition.kind
+                        && *language == rendition.language
+                        && *name == rendition.name
+                };
             match groups.iter_mut().find(same) {
                 Some((_, _, _, variants)) => variants.push((0, None, media)),
                 None => groups.push((
@@ -248,9 +297,16 @@ impl Master {
             }
         }
         // What starts with the lowest number is the time line that the others are laid on.
-        let all = || groups.iter().flat_map(|(_, _, _, v)| v.iter().map(|(_, _, m)| *m));
+        let all = || {
+            groups
+                .iter()
+                .flat_map(|(_, _, _, v)| v.iter().map(|(_, _, m)| *m))
+        };
         let reference = all().min_by_key(|m| m.first())?;
-        let (ended, protected) = (all().all(|m| m.ended), all().find_map(|m| m.protected.clone()));
+        let (ended, protected) = (
+            all().all(|m| m.ended),
+            all().find_map(|m| m.protected.clone()),
+        );
         let slots = |m: &Media| m.slots(m.first(), reference.start_of(m.first()));
         let tracks = groups
             .iter()
@@ -259,7 +315,11 @@ impl Master {
                 language: language.clone(),
                 variants: variants
                     .iter()
-                    .map(|&(bandwidth, height, m)| Variant { bandwidth, height, slots: slots(m) })
+                    .map(|&(bandwidth, height, m)| Variant {
+                        bandwidth,
+                        height,
+                        slots: slots(m),
+                    })
                     .collect(),
             })
             .collect();

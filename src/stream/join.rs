@@ -1,5 +1,5 @@
-//! Writes a chosen video as one file: how is decided first (a [`Plan`]), then bytes are copied, most of them from
-//! file to file inside the kernel.
+//! Writes a chosen video as one file: how is decided first (a [`Plan`]), then bytes are copied,
+//! most of them from file to file inside the kernel.
 //!
 //! | pieces | file |
 //! |---|---|
@@ -90,19 +90,33 @@ enum Format {
     Mp3,
 }
 
-/// Decides how `choice` becomes a file. Reads the heads of segments, and of fragmented MP4 that has to be joined
-/// every fragment's header.
+/// Decides how `choice` becomes a file. Reads the heads of segments, and of fragmented MP4 that has
+/// to be joined every fragment's header.
 ///
 /// # Errors
 /// [`Error`]: everything but writing can go wrong here already.
 pub fn plan(choice: &Choice) -> Result<Plan, Error> {
-    let media: Vec<&Chosen> = choice.tracks.iter().filter(|t| t.kind != TrackKind::Subtitles).collect();
-    let first = media.first().and_then(|t| t.picks.first()).ok_or(Error::Nothing)?;
-    let mut planner = Planner { choice, steps: Vec::new(), recipes: Vec::new(), notes: Vec::new() };
+    let media: Vec<&Chosen> = choice
+        .tracks
+        .iter()
+        .filter(|t| t.kind != TrackKind::Subtitles)
+        .collect();
+    let first = media
+        .first()
+        .and_then(|t| t.picks.first())
+        .ok_or(Error::Nothing)?;
+    let mut planner = Planner {
+        choice,
+        steps: Vec::new(),
+        recipes: Vec::new(),
+        notes: Vec::new(),
+    };
     let format = planner.format(first)?;
     let media = planner.alike(media, format)?;
     let container = match format {
-        Format::Ts | Format::Adts if media.len() > 1 || format == Format::Ts => planner.transport(&media)?,
+        Format::Ts | Format::Adts if media.len() > 1 || format == Format::Ts => {
+            planner.transport(&media)?
+        }
         Format::Mp4 => planner.fragmented(&media)?,
         Format::Ts | Format::Adts => planner.verbatim(media[0], Container::Aac),
         Format::Mp3 => planner.verbatim(media[0], Container::Mp3),
@@ -111,7 +125,15 @@ pub fn plan(choice: &Choice) -> Result<Plan, Error> {
     let (steps, recipes, notes) = (planner.steps, planner.recipes, planner.notes);
     let len = steps.iter().map(Step::len).fold(0, u64::saturating_add);
     let subtitles = subtitles(choice).map_err(Error::Read)?;
-    Ok(Plan { container, len, notes, subtitles, bodies: choice.bodies.clone(), steps, recipes })
+    Ok(Plan {
+        container,
+        len,
+        notes,
+        subtitles,
+        bodies: choice.bodies.clone(),
+        steps,
+        recipes,
+    })
 }
 
 impl Step {
@@ -120,8 +142,16 @@ impl Step {
             Self::Bytes(bytes) => bytes.len() as u64,
             Self::Copy(place) => place.range.end - place.range.start,
             Self::Fragment { moof, end, .. } => end - moof.start,
-            Self::Blocks(lanes) => lanes.iter().flatten().map(|p| p.range.end - p.range.start).sum(),
-            Self::Mix(lanes) => lanes.iter().flatten().map(|p| p.range.end - p.range.start).sum(),
+            Self::Blocks(lanes) => lanes
+                .iter()
+                .flatten()
+                .map(|p| p.range.end - p.range.start)
+                .sum(),
+            Self::Mix(lanes) => lanes
+                .iter()
+                .flatten()
+                .map(|p| p.range.end - p.range.start)
+                .sum(),
         }
     }
 }
@@ -141,7 +171,10 @@ impl Planner<'_> {
     fn format(&self, pick: &Pick) -> Result<Format, Error> {
         let place = pick.init.as_ref().unwrap_or(&pick.of);
         let mut head = [0; 12];
-        let n = self.open(place.body)?.read_at(place.range.start, &mut head).map_err(Error::Read)?;
+        let n = self
+            .open(place.body)?
+            .read_at(place.range.start, &mut head)
+            .map_err(Error::Read)?;
         let head = &head[..n];
         Ok(match head {
             [0x47, ..] => Format::Ts,
@@ -154,24 +187,36 @@ impl Planner<'_> {
                 Format::Mp4
             }
             [b'I', b'D', b'3', ..] | [0xff, 0xe0..=0xff, ..] => {
-                match adts::head(&self.open(place.body)?, place.range.clone()).map_err(Error::Read)? {
+                match adts::head(&self.open(place.body)?, place.range.clone())
+                    .map_err(Error::Read)?
+                {
                     Some(_) => Format::Adts,
                     None => Format::Mp3,
                 }
             }
-            _ => return Err(Error::Unknown("its segments are of no format that fisga knows")),
+            _ => {
+                return Err(Error::Unknown(
+                    "its segments are of no format that fisga knows",
+                ));
+            }
         })
     }
 
-    /// Leaves out sound that is in another container than the pictures: it can't go into their file.
-    fn alike<'t>(&mut self, media: Vec<&'t Chosen>, format: Format) -> Result<Vec<&'t Chosen>, Error> {
+    /// Leaves out sound that is in another container than the pictures: it can't go into their
+    /// file.
+    fn alike<'t>(
+        &mut self,
+        media: Vec<&'t Chosen>,
+        format: Format,
+    ) -> Result<Vec<&'t Chosen>, Error> {
         let mut kept = Vec::with_capacity(media.len());
         for track in media {
             let own = self.format(&track.picks[0])?;
             if own == format || format == Format::Ts && own == Format::Adts {
                 kept.push(track);
             } else {
-                self.notes.push("without its sound, which is in another container".into());
+                self.notes
+                    .push("without its sound, which is in another container".into());
             }
         }
         Ok(kept)
@@ -190,7 +235,10 @@ impl Planner<'_> {
 
     /// Init segments and segments as they are.
     fn verbatim(&mut self, track: &Chosen, container: Container) -> Container {
-        let mut places = track.picks.iter().flat_map(|p| p.init.iter().chain([&p.of]));
+        let mut places = track
+            .picks
+            .iter()
+            .flat_map(|p| p.init.iter().chain([&p.of]));
         // All ranges of one file that is there from end to end: that file, with its index.
         let body = track.picks[0].of.body;
         let len = self.choice.bodies[body].len();
@@ -201,7 +249,10 @@ impl Planner<'_> {
         });
         // What is not used of it is its index; more would be something that was left out.
         if one && self.choice.bodies[body].is_whole() && used >= len / 10 * 9 {
-            self.copy(&Place { body, range: 0..len });
+            self.copy(&Place {
+                body,
+                range: 0..len,
+            });
             return container;
         }
         let mut init = None;
@@ -228,12 +279,14 @@ impl Planner<'_> {
             for pick in &track.picks {
                 let place = pick.init.as_ref().unwrap_or(&pick.of);
                 if !inits.contains_key(place) {
-                    let init =
-                        webm::init(&self.open(place.body)?, place.range.clone()).map_err(Error::Read)?;
+                    let init = webm::init(&self.open(place.body)?, place.range.clone())
+                        .map_err(Error::Read)?;
                     inits.insert(place.clone(), init);
                 }
                 let Some(init) = inits.get(place).and_then(Option::as_ref) else {
-                    return Err(Error::Unknown("a WebM stream without its initialisation segment"));
+                    return Err(Error::Unknown(
+                        "a WebM stream without its initialisation segment",
+                    ));
                 };
                 if init.tracks.iter().any(|t| t.encrypted) {
                     return Err(Error::Protected);
@@ -243,11 +296,22 @@ impl Planner<'_> {
                 }
                 let known = &declared[declared.len() - 1];
                 let body = self.choice.bodies[pick.of.body].clone();
-                lane.push(webm::Part::new(body, pick.of.range.clone(), init, known, first));
+                lane.push(webm::Part::new(
+                    body,
+                    pick.of.range.clone(),
+                    init,
+                    known,
+                    first,
+                ));
             }
             lanes.push(lane);
         }
-        if media.len() == 1 && media[0].picks.iter().all(|p| p.init == media[0].picks[0].init) {
+        if media.len() == 1
+            && media[0]
+                .picks
+                .iter()
+                .all(|p| p.init == media[0].picks[0].init)
+        {
             return Ok(self.verbatim(media[0], Container::Webm));
         }
         let declared: Vec<&webm::Init> = declared.iter().collect();
@@ -283,13 +347,20 @@ impl Planner<'_> {
                 });
                 plain &= shift == 0 && lane.first().is_none_or(|p| p.content == content);
                 let body = self.choice.bodies[pick.of.body].clone();
-                lane.push(ts::Part { body, range: start..pick.of.range.end, content, shift });
+                lane.push(ts::Part {
+                    body,
+                    range: start..pick.of.range.end,
+                    content,
+                    shift,
+                });
             }
             lanes.push(lane);
         }
         lanes.retain(|lane| !lane.is_empty());
         let video = lanes.first().ok_or(Error::Nothing)?;
-        if plain && matches!(video[0].content, ts::Payload::Packets(_)) && video.len() == media[0].picks.len()
+        if plain
+            && matches!(video[0].content, ts::Payload::Packets(_))
+            && video.len() == media[0].picks.len()
         {
             return Ok(self.verbatim(media[0], Container::Ts));
         }
@@ -297,8 +368,8 @@ impl Planner<'_> {
         Ok(Container::Ts)
     }
 
-    /// What a segment is, its first time stamp, and where its first packet or frame is. One that doesn't announce its
-    /// program is more of the one `before` it.
+    /// What a segment is, its first time stamp, and where its first packet or frame is. One that
+    /// doesn't announce its program is more of the one `before` it.
     fn segment(
         &self,
         pick: &Pick,
@@ -311,7 +382,9 @@ impl Planner<'_> {
             Some(head) => {
                 let content = head.program.map(ts::Payload::Packets);
                 let content = content.or_else(|| {
-                    before.map(|part| part.content.clone()).filter(|c| !matches!(c, ts::Payload::Adts(_)))
+                    before
+                        .map(|part| part.content.clone())
+                        .filter(|c| !matches!(c, ts::Payload::Adts(_)))
                 });
                 return Ok(content.map(|content| (content, head.time, start)));
             }
@@ -322,7 +395,9 @@ impl Planner<'_> {
             return Ok(None);
         };
         let start = pick.start.as_nanos() as i128 * TICK.1 / TICK.0;
-        let time = head.time.unwrap_or_else(|| u64::try_from(start).unwrap_or(0));
+        let time = head
+            .time
+            .unwrap_or_else(|| u64::try_from(start).unwrap_or(0));
         Ok(Some((ts::Payload::Adts(time), Some(time), head.start)))
     }
 }
@@ -331,7 +406,13 @@ impl Planner<'_> {
 const TICK: (i128, i128) = (100_000, 9);
 
 fn subtitles(choice: &Choice) -> io::Result<Option<(Option<String>, String)>> {
-    let Some(track) = choice.tracks.iter().find(|t| t.kind == TrackKind::Subtitles) else { return Ok(None) };
+    let Some(track) = choice
+        .tracks
+        .iter()
+        .find(|t| t.kind == TrackKind::Subtitles)
+    else {
+        return Ok(None);
+    };
     let mut merged = webvtt::Merger::default();
     for pick in &track.picks {
         let open = choice.bodies[pick.of.body].open()?;

@@ -1,10 +1,11 @@
 //! Videos that came in pieces, put together from the browsers' disk caches.
 //!
-//! Most sites send a video as a playlist and many segments, or as ranges of one address. A browser's HTTP cache
-//! keeps every answer as a file of its own, so what was watched can be put together without downloading a byte.
+//! Most sites send a video as a playlist and many segments, or as ranges of one address. A
+//! browser's HTTP cache keeps every answer as a file of its own, so what was watched can be put
+//! together without downloading a byte.
 //!
-//! A playlist becomes an [`Assembly`]: which bytes of which address fill which stretch of time. The writer takes
-//! an assembly and [`Pieces`] and knows nothing of caches, files in them, or browsers.
+//! A playlist becomes an [`Assembly`]: which bytes of which address fill which stretch of time. The
+//! writer takes an assembly and [`Pieces`] and knows nothing of caches, files in them, or browsers.
 
 use std::{ops::Range, sync::Arc, time::Duration};
 
@@ -42,7 +43,8 @@ pub use body::{Body, Grip, OpenBody, Opened};
 pub struct Piece {
     /// The address that it came from, absolute, with its query.
     pub url: String,
-    /// Who may see it: the browser's partition, as the browser writes it. Compared, never parsed for meaning.
+    /// Who may see it: the browser's partition, as the browser writes it. Compared, never parsed
+    /// for meaning.
     pub partition: String,
     /// HTTP status: 200 or 206.
     pub status: u16,
@@ -50,7 +52,8 @@ pub struct Piece {
     pub content_type: Option<String>,
     /// The `Content-Encoding` header, lower case.
     pub encoding: Option<String>,
-    /// The `ETag` header, or `Last-Modified` where there is none: ranges with different ones don't mix.
+    /// The `ETag` header, or `Last-Modified` where there is none: ranges with different ones don't
+    /// mix.
     pub validator: Option<String>,
     /// The bytes.
     pub body: Body,
@@ -67,8 +70,8 @@ pub struct Ref {
 
 /// What was held of one browser, profile and partition.
 pub trait Pieces {
-    /// The piece that has every byte of `of`: by its exact address, else by the address without the query. Where
-    /// several have, the newest. `range` is relative to the start of [`Piece::body`].
+    /// The piece that has every byte of `of`: by its exact address, else by the address without the
+    /// query. Where several have, the newest. `range` is relative to the start of [`Piece::body`].
     fn get(&self, of: &Ref) -> Option<&Piece>;
 }
 
@@ -88,7 +91,8 @@ pub struct Assembly {
     pub url: String,
     /// Pictures (with or without sound in the same segments), sound, subtitles.
     pub tracks: Vec<Track>,
-    /// Whether nothing more can come: `EXT-X-ENDLIST`, a static MPD. Without it the true end is unknown.
+    /// Whether nothing more can come: `EXT-X-ENDLIST`, a static MPD. Without it the true end is
+    /// unknown.
     pub ended: bool,
     /// Why it can't be had ("AES-128", "DRM"): such a stream is left alone.
     pub protected: Option<String>,
@@ -142,7 +146,8 @@ pub struct Slot {
     pub start: Duration,
     /// How long it lasts.
     pub duration: Duration,
-    /// Counts the discontinuities before it (DASH: the period): where it changes, time stamps and codecs may.
+    /// Counts the discontinuities before it (DASH: the period): where it changes, time stamps and
+    /// codecs may.
     pub discontinuity: u32,
 }
 
@@ -158,20 +163,40 @@ pub struct Part {
 impl Ref {
     /// All bytes of an address.
     pub fn whole(url: impl Into<String>) -> Self {
-        Self { url: url.into(), range: None }
+        Self {
+            url: url.into(),
+            range: None,
+        }
     }
 }
 
 impl Assembly {
-    /// Every address that it may need: segments, their parts and initialisation segments of every variant.
+    /// Every address that it may need: segments, their parts and initialisation segments of every
+    /// variant.
     pub fn refs(&self) -> impl Iterator<Item = &Ref> {
-        let slots = self.tracks.iter().flat_map(|t| &t.variants).flat_map(|v| &v.slots);
-        slots.flat_map(|s| s.init.iter().chain([&s.of]).chain(s.parts.iter().map(|p| &p.of)))
+        let slots = self
+            .tracks
+            .iter()
+            .flat_map(|t| &t.variants)
+            .flat_map(|v| &v.slots);
+        slots.flat_map(|s| {
+            s.init
+                .iter()
+                .chain([&s.of])
+                .chain(s.parts.iter().map(|p| &p.of))
+        })
     }
 
     /// How long it is: the end of the last slot of the longest track.
     pub fn duration(&self) -> Duration {
-        let slots = self.tracks.iter().flat_map(|t| &t.variants).filter_map(|v| v.slots.last());
-        slots.map(|s| s.start.saturating_add(s.duration)).max().unwrap_or_default()
+        let slots = self
+            .tracks
+            .iter()
+            .flat_map(|t| &t.variants)
+            .filter_map(|v| v.slots.last());
+        slots
+            .map(|s| s.start.saturating_add(s.duration))
+            .max()
+            .unwrap_or_default()
     }
 }

@@ -1,7 +1,8 @@
 //! Videos whose playlist was never stored: segments are put in order by the times in them.
 //!
-//! Segments of one video have addresses that differ only in digits. Their own time stamps order them and show
-//! what is missing in between; sound is found by the stretch of time that it covers. The true end is unknown.
+//! Segments of one video have addresses that differ only in digits. Their own time stamps order
+//! them and show what is missing in between; sound is found by the stretch of time that it covers.
+//! The true end is unknown.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -31,10 +32,16 @@ pub struct Probe(Seen);
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Seen {
     /// Transport stream, or packed audio: times in ticks of 1/90000 s.
-    Ticks { video: bool, kinds: Vec<u8>, start: u64, end: u64 },
+    Ticks {
+        video: bool,
+        kinds: Vec<u8>,
+        start: u64,
+        end: u64,
+    },
     /// An initialisation segment: id, time scale and handler of each track.
     Init(Vec<(u32, u32, [u8; 4])>),
-    /// Fragments: of each track where it starts and how long it lasts, in units of a scale that the init has.
+    /// Fragments: of each track where it starts and how long it lasts, in units of a scale that the
+    /// init has.
     Fragments(Vec<(u32, u64, u64)>),
     /// Initialisation and fragments in one, in nanoseconds.
     Whole { video: bool, start: u64, end: u64 },
@@ -52,22 +59,32 @@ pub fn probe(piece: &Piece) -> io::Result<Option<Probe>> {
     let range = 0..body.len();
     if let Some(head) = ts::head(body, range.clone())? {
         // A stretch without tables can't be told from any other.
-        let Some(program) = head.program else { return Ok(None) };
+        let Some(program) = head.program else {
+            return Ok(None);
+        };
         let last = ts::last_time(body, range)?;
-        let seen = head.time.zip(last).filter(|_| !head.scrambled).map(|(start, last)| Seen::Ticks {
-            video: program.has_video(),
-            kinds: program.streams.iter().map(|s| s.kind).collect(),
-            start,
-            // The last picture is shown for a moment, too.
-            end: last + ts::CLOCK / 25,
-        });
+        let seen = head
+            .time
+            .zip(last)
+            .filter(|_| !head.scrambled)
+            .map(|(start, last)| Seen::Ticks {
+                video: program.has_video(),
+                kinds: program.streams.iter().map(|s| s.kind).collect(),
+                start,
+                // The last picture is shown for a moment, too.
+                end: last + ts::CLOCK / 25,
+            });
         return Ok(seen.map(Probe));
     }
     let open = body.open()?;
     if let Some(head) = adts::head(&open, range.clone())? {
         let end = adts::duration(&open, head.start..range.end)?;
-        let seen =
-            head.time.map(|start| Seen::Ticks { video: false, kinds: vec![0x0f], start, end: start + end });
+        let seen = head.time.map(|start| Seen::Ticks {
+            video: false,
+            kinds: vec![0x0f],
+            start,
+            end: start + end,
+        });
         return Ok(seen.map(Probe));
     }
     let init = fmp4::init(&open, range.clone())?;
@@ -77,18 +94,29 @@ pub fn probe(piece: &Piece) -> io::Result<Option<Probe>> {
         let Some(time) = traf.time else { continue };
         let told = traf.duration;
         let default = init.as_ref().map_or(0, |i| i.default_duration(traf.track));
-        let duration = if told > 0 { told } else { traf.samples.saturating_mul(default) };
+        let duration = if told > 0 {
+            told
+        } else {
+            traf.samples.saturating_mul(default)
+        };
         let entry = times.entry(traf.track).or_insert((time, time));
-        *entry = (entry.0.min(time), entry.1.max(time.saturating_add(duration)));
+        *entry = (
+            entry.0.min(time),
+            entry.1.max(time.saturating_add(duration)),
+        );
     }
     Ok(match init {
         Some(init) if init.protected() => None,
-        Some(init) if times.is_empty() => {
-            Some(Seen::Init(init.tracks.iter().map(|t| (t.id, t.timescale, t.handler)).collect()))
-        }
+        Some(init) if times.is_empty() => Some(Seen::Init(
+            init.tracks
+                .iter()
+                .map(|t| (t.id, t.timescale, t.handler))
+                .collect(),
+        )),
         Some(init) => {
-            let nanos =
-                |t: &fmp4::Trak, v: u64| (u128::from(v) * 1_000_000_000 / u128::from(t.timescale)) as u64;
+            let nanos = |t: &fmp4::Trak, v: u64| {
+                (u128::from(v) * 1_000_000_000 / u128::from(t.timescale)) as u64
+            };
             let spans = init
                 .tracks
                 .iter()
@@ -99,7 +127,10 @@ pub fn probe(piece: &Piece) -> io::Result<Option<Probe>> {
         }
         None if times.is_empty() => None,
         None => Some(Seen::Fragments(
-            times.into_iter().map(|(id, (a, b))| (id, a, b.saturating_sub(a))).collect(),
+            times
+                .into_iter()
+                .map(|(id, (a, b))| (id, a, b.saturating_sub(a)))
+                .collect(),
         )),
     }
     .map(Probe))
@@ -120,22 +151,33 @@ pub fn assemblies(pieces: &[(&Piece, &Probe)]) -> Vec<Assembly> {
     let inits: Vec<Init<'_>> = pieces.iter().filter_map(|(p, s)| Init::new(p, s)).collect();
     let mut groups: BTreeMap<(String, bool, Vec<u32>), Vec<Placed<'_>>> = BTreeMap::new();
     for (piece, probe) in pieces {
-        let Some((placed, tracks)) = place(piece, &probe.0, &inits) else { continue };
-        groups.entry((pattern(&piece.url), placed.video, tracks)).or_default().push(placed);
+        let Some((placed, tracks)) = place(piece, &probe.0, &inits) else {
+            continue;
+        };
+        groups
+            .entry((pattern(&piece.url), placed.video, tracks))
+            .or_default()
+            .push(placed);
     }
     let mut runs: Vec<Run> = groups.into_values().flat_map(runs).collect();
     let sound: Vec<Run> = runs.extract_if(.., |r| !r.video).collect();
     let mut used = HashSet::new();
     let mut found: Vec<Assembly> = Vec::new();
     for run in runs {
-        let fitting = sound.iter().enumerate().filter(|(i, s)| !used.contains(i) && belongs(s, &run));
+        let fitting = sound
+            .iter()
+            .enumerate()
+            .filter(|(i, s)| !used.contains(i) && belongs(s, &run));
         let best = fitting.max_by_key(|(_, s)| common_prefix(&s.url, &run.url));
         used.extend(best.map(|(i, _)| i));
         let start = run.start.min(best.map_or(run.start, |(_, s)| s.start));
         let audio = best.map(|(_, s)| s.track(TrackKind::Audio, start));
         found.push(assembly(
             &run.url,
-            [Some(run.track(TrackKind::Video, start)), audio].into_iter().flatten().collect(),
+            [Some(run.track(TrackKind::Video, start)), audio]
+                .into_iter()
+                .flatten()
+                .collect(),
         ));
     }
     let alone = sound.iter().enumerate().filter(|(i, _)| !used.contains(i));
@@ -144,7 +186,13 @@ pub fn assemblies(pieces: &[(&Piece, &Probe)]) -> Vec<Assembly> {
 }
 
 fn assembly(url: &str, tracks: Vec<Track>) -> Assembly {
-    Assembly { url: url.into(), tracks, ended: false, protected: None, title: None }
+    Assembly {
+        url: url.into(),
+        tracks,
+        ended: false,
+        protected: None,
+        title: None,
+    }
 }
 
 /// An initialisation segment.
@@ -156,7 +204,10 @@ struct Init<'a> {
 impl<'a> Init<'a> {
     fn new(piece: &'a Piece, probe: &'a Probe) -> Option<Self> {
         match &probe.0 {
-            Seen::Init(tracks) => Some(Self { url: &piece.url, tracks }),
+            Seen::Init(tracks) => Some(Self {
+                url: &piece.url,
+                tracks,
+            }),
             _ => None,
         }
     }
@@ -164,20 +215,45 @@ impl<'a> Init<'a> {
 
 /// Where a segment belongs, and its tracks.
 fn place<'a>(piece: &'a Piece, seen: &Seen, inits: &[Init<'_>]) -> Option<(Placed<'a>, Vec<u32>)> {
-    let placed = |init, start, end, video| Placed { url: &piece.url, init, start, end, video };
+    let placed = |init, start, end, video| Placed {
+        url: &piece.url,
+        init,
+        start,
+        end,
+        video,
+    };
     match seen {
-        Seen::Ticks { video, kinds, start, end } => {
-            let time =
-                |t: u64| Duration::from_nanos((u128::from(t) * 1_000_000_000 / u128::from(ts::CLOCK)) as u64);
+        Seen::Ticks {
+            video,
+            kinds,
+            start,
+            end,
+        } => {
+            let time = |t: u64| {
+                Duration::from_nanos((u128::from(t) * 1_000_000_000 / u128::from(ts::CLOCK)) as u64)
+            };
             let end = if end < start { end + WRAP } else { *end };
-            Some((placed(None, time(*start), time(end), *video), kinds.iter().map(|k| (*k).into()).collect()))
+            Some((
+                placed(None, time(*start), time(end), *video),
+                kinds.iter().map(|k| (*k).into()).collect(),
+            ))
         }
-        Seen::Whole { video, start, end } => {
-            Some((placed(None, Duration::from_nanos(*start), Duration::from_nanos(*end), *video), Vec::new()))
-        }
+        Seen::Whole { video, start, end } => Some((
+            placed(
+                None,
+                Duration::from_nanos(*start),
+                Duration::from_nanos(*end),
+                *video,
+            ),
+            Vec::new(),
+        )),
         Seen::Init(_) => None,
         Seen::Fragments(times) => {
-            let has_all = |i: &&Init<'_>| times.iter().all(|(id, _, _)| i.tracks.iter().any(|t| t.0 == *id));
+            let has_all = |i: &&Init<'_>| {
+                times
+                    .iter()
+                    .all(|(id, _, _)| i.tracks.iter().any(|t| t.0 == *id))
+            };
             let likeness = |i: &&Init<'_>| {
                 (
                     common_folder(i.url, &piece.url),
@@ -192,7 +268,12 @@ fn place<'a>(piece: &'a Piece, seen: &Seen, inits: &[Init<'_>]) -> Option<(Place
                 let (_, start, duration) = times[0];
                 let time = |t: u64| Duration::from_millis(t / 90);
                 return Some((
-                    placed(Some(Ref::whole("")), time(start), time(start.saturating_add(duration)), true),
+                    placed(
+                        Some(Ref::whole("")),
+                        time(start),
+                        time(start.saturating_add(duration)),
+                        true,
+                    ),
                     ids,
                 ));
             };
@@ -200,10 +281,15 @@ fn place<'a>(piece: &'a Piece, seen: &Seen, inits: &[Init<'_>]) -> Option<(Place
                 let scale = u128::from(init.tracks.iter().find(|t| t.0 == *id)?.1);
                 let time = |t: u128| {
                     Duration::from_nanos(
-                        u64::try_from(t * 1_000_000_000 / scale).unwrap_or(u64::MAX / 4).min(u64::MAX / 4),
+                        u64::try_from(t * 1_000_000_000 / scale)
+                            .unwrap_or(u64::MAX / 4)
+                            .min(u64::MAX / 4),
                     )
                 };
-                Some((time((*start).into()), time(u128::from(*start) + u128::from(*duration))))
+                Some((
+                    time((*start).into()),
+                    time(u128::from(*start) + u128::from(*duration)),
+                ))
             });
             let (start, end) = spans.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))?;
             let video = init.tracks.iter().any(|t| &t.2 == b"vide");
@@ -226,14 +312,19 @@ fn pattern(url: &str) -> String {
 }
 
 fn digits(url: &str) -> Vec<&str> {
-    address::without_query(url).split(|c: char| !c.is_ascii_digit()).filter(|d| !d.is_empty()).collect()
+    address::without_query(url)
+        .split(|c: char| !c.is_ascii_digit())
+        .filter(|d| !d.is_empty())
+        .collect()
 }
 
 /// Whether the first digits of both names are the same: `init-2.mp4` and `chunk-2-00017.m4s`.
 fn same_digits(a: &str, b: &str) -> bool {
     let first = |url: &'_ str| {
         let path = address::without_query(url);
-        digits(&path[path.rfind('/').map_or(0, |i| i + 1)..]).first().map(|d| (*d).to_owned())
+        digits(&path[path.rfind('/').map_or(0, |i| i + 1)..])
+            .first()
+            .map(|d| (*d).to_owned())
     };
     first(a).is_some() && first(a) == first(b)
 }
@@ -244,7 +335,10 @@ fn common_prefix(a: &str, b: &str) -> usize {
 
 /// Length of the folders that both are in.
 fn common_folder(a: &str, b: &str) -> usize {
-    a.as_bytes()[..common_prefix(a, b)].iter().rposition(|&c| c == b'/').unwrap_or(0)
+    a.as_bytes()[..common_prefix(a, b)]
+        .iter()
+        .rposition(|&c| c == b'/')
+        .unwrap_or(0)
 }
 
 /// Segments that follow each other, in one or more qualities.
@@ -264,23 +358,32 @@ struct Segment {
     end: Duration,
 }
 
-/// Parts a group whose segments share times, by the digits that make the difference: qualities of one video, if
-/// they hardly overlap; otherwise videos.
+/// Parts a group whose segments share times, by the digits that make the difference: qualities of
+/// one video, if they hardly overlap; otherwise videos.
 fn runs(mut group: Vec<Placed<'_>>) -> Vec<Run> {
     unwrap_times(&mut group);
     group.sort_by_key(|p| p.start);
     if clashes(&group) == 0 {
         return vec![run(vec![group])];
     }
-    let Some(parts) = split(&group) else { return vec![run(vec![group])] };
+    let Some(parts) = split(&group) else {
+        return vec![run(vec![group])];
+    };
     let longest = parts.iter().map(Vec::len).max().unwrap_or(1);
     let switched = clashes(&group) as f64 <= SWITCH * longest as f64;
-    if switched { vec![run(parts)] } else { parts.into_iter().map(|p| run(vec![p])).collect() }
+    if switched {
+        vec![run(parts)]
+    } else {
+        parts.into_iter().map(|p| run(vec![p])).collect()
+    }
 }
 
 /// Segments that begin where another one does. `group` is sorted.
 fn clashes(group: &[Placed<'_>]) -> usize {
-    group.windows(2).filter(|w| w[1].start - w[0].start < SAME).count()
+    group
+        .windows(2)
+        .filter(|w| w[1].start - w[0].start < SAME)
+        .count()
 }
 
 fn split<'a>(group: &[Placed<'a>]) -> Option<Vec<Vec<Placed<'a>>>> {
@@ -323,7 +426,9 @@ fn run(parts: Vec<Vec<Placed<'_>>>) -> Run {
     let start = all().map(|p| p.start).min().unwrap_or_default();
     let end = all().map(|p| p.end).max().unwrap_or_default();
     let first = all().min_by_key(|p| p.start);
-    let (url, video) = first.map(|p| (p.url.to_owned(), p.video)).unwrap_or_default();
+    let (url, video) = first
+        .map(|p| (p.url.to_owned(), p.video))
+        .unwrap_or_default();
     let variants = parts.iter().map(|part| {
         let segment = |p: &Placed<'_>| Segment {
             of: Ref::whole(p.url),
@@ -333,7 +438,13 @@ fn run(parts: Vec<Vec<Placed<'_>>>) -> Run {
         };
         part.iter().map(segment).collect()
     });
-    Run { url, video, start, end, variants: variants.collect() }
+    Run {
+        url,
+        video,
+        start,
+        end,
+        variants: variants.collect(),
+    }
 }
 
 /// Whether `sound` covers the same stretch of time as `pictures`, from the same server.
@@ -351,14 +462,27 @@ impl Run {
             height: None,
             slots: lay(slots, origin),
         });
-        Track { kind, language: None, variants: variants.collect() }
+        Track {
+            kind,
+            language: None,
+            variants: variants.collect(),
+        }
     }
 }
 
 /// Segments as slots, with a slot that nothing fills for each gap.
 fn lay(segments: &[Segment], origin: Duration) -> Vec<Slot> {
     let mut slots: Vec<Slot> = Vec::with_capacity(segments.len());
-    for (i, Segment { of, init, start, end }) in segments.iter().enumerate() {
+    for (
+        i,
+        Segment {
+            of,
+            init,
+            start,
+            end,
+        },
+    ) in segments.iter().enumerate()
+    {
         let next = segments.get(i + 1).map(|s| s.start);
         if next.is_some_and(|next| next - *start < SAME) {
             continue; // the same one again

@@ -1,9 +1,10 @@
-//! One address of which Chromium stores ranges: the file of ranges, its `_0` twin with the headers, and a copy.
+//! One address of which Chromium stores ranges: the file of ranges, its `_0` twin with the headers,
+//! and a copy.
 //!
-//! Chromium empties the file in place when it grows beyond a tenth of the cache, and a hard link is emptied with it.
-//! So what is appended is copied while it grows, into a file of the same format, which a crash leaves to the next start;
-//! a file that got shorter begins a new generation, and what was copied of the old ones still counts as long as the
-//! server calls it the same version.
+//! Chromium empties the file in place when it grows beyond a tenth of the cache, and a hard link is
+//! emptied with it. So what is appended is copied while it grows, into a file of the same format,
+//! which a crash leaves to the next start; a file that got shorter begins a new generation, and
+//! what was copied of the old ones still counts as long as the server calls it the same version.
 
 use std::{
     fs::File,
@@ -52,8 +53,17 @@ struct Spool {
 impl Spool {
     /// Begins as the file of ranges does, up to its first record.
     fn begin(path: &Path, content: &impl Content, head: u64) -> io::Result<Self> {
-        let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(path)?;
-        let mut spool = Self { path: path.to_owned(), file: Arc::new(file), len: 0 };
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)?;
+        let mut spool = Self {
+            path: path.to_owned(),
+            file: Arc::new(file),
+            len: 0,
+        };
         spool.append(content, 0, head)?;
         Ok(spool)
     }
@@ -62,7 +72,14 @@ impl Spool {
     fn append(&mut self, content: &impl Content, at: u64, len: u64) -> io::Result<bool> {
         let mut file: &File = &self.file;
         file.seek(io::SeekFrom::Start(self.len))?;
-        let copied = io::copy(&mut Reader { content, at, end: at + len }, &mut file)?;
+        let copied = io::copy(
+            &mut Reader {
+                content,
+                at,
+                end: at + len,
+            },
+            &mut file,
+        )?;
         // Emptied while we read: what came may be what was written since.
         let all = copied == len && content.len() >= at + len;
         self.len += if all { len } else { 0 };
@@ -71,15 +88,18 @@ impl Spool {
 }
 
 impl Ranges {
-    /// Reads what is new in the file of ranges, and copies it to the file `spool`, if one is given. Returns whether
-    /// anything was new.
+    /// Reads what is new in the file of ranges, and copies it to the file `spool`, if one is given.
+    /// Returns whether anything was new.
     ///
     /// # Errors
     /// What is wrong with the file; what reading and copying return.
     pub(crate) fn look(&mut self, grip: &Grip, spool: Option<&Path>) -> Result<bool, Malformed> {
         let content = grip.open()?;
         let len = content.len();
-        let known = self.sparse.take().filter(|s| s.end <= len && intact(s, &content));
+        let known = self
+            .sparse
+            .take()
+            .filter(|s| s.end <= len && intact(s, &content));
         let (mut sparse, seen) = match known {
             Some(sparse) => {
                 let seen = sparse.ranges.len();
@@ -100,7 +120,11 @@ impl Ranges {
                 None => (Some(grip.clone()), stretch.at),
             };
             if let Some(grip) = grip {
-                self.parts.push(Part { offset: stretch.offset, grip, within: at..at + stretch.len });
+                self.parts.push(Part {
+                    offset: stretch.offset,
+                    grip,
+                    within: at..at + stretch.len,
+                });
             }
         }
         Ok(!new.is_empty())
@@ -109,7 +133,11 @@ impl Ranges {
     /// Takes the headers. What was copied of another version is forgotten.
     pub(crate) fn twin(&mut self, entry: Entry) {
         let version = |e: &Entry| (e.headers.validator().map(str::to_owned), e.headers.total());
-        if self.twin.as_ref().is_some_and(|old| version(old) != version(&entry)) {
+        if self
+            .twin
+            .as_ref()
+            .is_some_and(|old| version(old) != version(&entry))
+        {
             self.parts.clear();
             self.sparse = None;
         }
@@ -118,7 +146,11 @@ impl Ranges {
 
     /// The start of the body, as far as it is there.
     pub(crate) fn body(&self) -> Body {
-        let last = self.parts.iter().map(|p| p.offset.saturating_add(p.within.end - p.within.start)).max();
+        let last = self
+            .parts
+            .iter()
+            .map(|p| p.offset.saturating_add(p.within.end - p.within.start))
+            .max();
         let total = self.twin.as_ref().and_then(|t| t.headers.total());
         let mut body = Body::empty(total.or(last).unwrap_or(0));
         // The latest write of a byte counts.
@@ -146,7 +178,8 @@ impl Ranges {
         self.spool.as_ref().map(|s| Grip::File(s.file.clone()))
     }
 
-    /// Appends a record to the spool, and says where its data is there; `None` if the file was emptied meanwhile.
+    /// Appends a record to the spool, and says where its data is there; `None` if the file was
+    /// emptied meanwhile.
     fn copy(
         &mut self,
         content: &impl Content,
@@ -163,9 +196,12 @@ impl Ranges {
     }
 }
 
-/// Whether the file still has the last record that was read: emptied and refilled, it may have grown beyond it.
+/// Whether the file still has the last record that was read: emptied and refilled, it may have
+/// grown beyond it.
 fn intact(sparse: &Sparse, content: &impl Content) -> bool {
-    let Some(last) = sparse.ranges.last() else { return true };
+    let Some(last) = sparse.ranges.last() else {
+        return true;
+    };
     chromium::stretch(content, last.head()).ok().flatten() == Some(*last)
 }
 
@@ -177,7 +213,9 @@ struct Reader<'a, C> {
 
 impl<C: Content> Read for Reader<'_, C> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let want = usize::try_from(self.end - self.at).unwrap_or(usize::MAX).min(buf.len());
+        let want = usize::try_from(self.end - self.at)
+            .unwrap_or(usize::MAX)
+            .min(buf.len());
         let n = self.content.read_at(self.at, &mut buf[..want])?;
         self.at += n as u64;
         Ok(n)
@@ -198,7 +236,10 @@ mod tests {
 
     fn bytes(body: &Body) -> Vec<u8> {
         let mut out = Vec::new();
-        body.open().unwrap().copy_to(0..body.len(), &mut out).unwrap();
+        body.open()
+            .unwrap()
+            .copy_to(0..body.len(), &mut out)
+            .unwrap();
         out
     }
 
@@ -217,7 +258,11 @@ mod tests {
         ranges.twin(twin("a", 10));
         assert_eq!(ranges.body().gaps(), [5..8, 10..10][..1]);
         // Emptied, and longer than before when it is looked at again.
-        std::fs::write(&path, sparse_file(KEY, &[(5, b"567"), (5, b"567"), (5, b"567")])).unwrap();
+        std::fs::write(
+            &path,
+            sparse_file(KEY, &[(5, b"567"), (5, b"567"), (5, b"567")]),
+        )
+        .unwrap();
         assert!(ranges.look(&grip, Some(&copy)).unwrap());
         std::fs::remove_file(&path).unwrap();
         let piece = ranges.piece().unwrap();

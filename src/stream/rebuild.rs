@@ -14,7 +14,8 @@ use super::{
 };
 use crate::rule::Source;
 
-/// Folders below the given one that are looked into: a browser's folder has its caches four levels down.
+/// Folders below the given one that are looked into: a browser's folder has its caches four levels
+/// down.
 const DEPTH: usize = 8;
 
 /// What a cache holds.
@@ -28,11 +29,16 @@ pub struct Found {
     pub dropped: Vec<(String, String)>,
 }
 
-/// Looks through a cache, or all caches below a folder. `progress` is told entries done and entries in all.
+/// Looks through a cache, or all caches below a folder. `progress` is told entries done and entries
+/// in all.
 ///
 /// # Errors
 /// When `folder` itself can't be read; what lies below and can't is passed over.
-pub fn scan(folder: &Path, limits: Limits, progress: &mut dyn FnMut(usize, usize)) -> io::Result<Found> {
+pub fn scan(
+    folder: &Path,
+    limits: Limits,
+    progress: &mut dyn FnMut(usize, usize),
+) -> io::Result<Found> {
     let mut files = Vec::new();
     walk(folder, DEPTH, &mut files)?;
     // The browser's order: a later version of an answer counts.
@@ -42,10 +48,22 @@ pub fn scan(folder: &Path, limits: Limits, progress: &mut dyn FnMut(usize, usize
     for (n, (_, path, format)) in files.iter().enumerate() {
         progress(n, files.len());
         let grip = Grip::path(path.as_path());
-        collector.entry(&Held { id: n as u64, source: path, format: *format, grip, spool: None }, now);
+        collector.entry(
+            &Held {
+                id: n as u64,
+                source: path,
+                format: *format,
+                grip,
+                spool: None,
+            },
+            now,
+        );
     }
     progress(files.len(), files.len());
-    let mut found = Found { entries: files.len(), ..Found::default() };
+    let mut found = Found {
+        entries: files.len(),
+        ..Found::default()
+    };
     for outcome in collector.finish(now) {
         match outcome {
             Outcome::Video(video) => found.videos.push(*video),
@@ -57,11 +75,17 @@ pub fn scan(folder: &Path, limits: Limits, progress: &mut dyn FnMut(usize, usize
 }
 
 /// Cache entries by the time of their last change; symbolic links are not followed.
-fn walk(folder: &Path, depth: usize, files: &mut Vec<(SystemTime, PathBuf, Source)>) -> io::Result<()> {
+fn walk(
+    folder: &Path,
+    depth: usize,
+    files: &mut Vec<(SystemTime, PathBuf, Source)>,
+) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let Ok(entry) = entry else { continue };
         let path = entry.path();
-        let Ok(kind) = entry.file_type() else { continue };
+        let Ok(kind) = entry.file_type() else {
+            continue;
+        };
         if kind.is_dir() && depth > 0 {
             if let Err(e) = walk(&path, depth - 1, files) {
                 tracing::info!("{}: {e}", path.display());
@@ -72,7 +96,10 @@ fn walk(folder: &Path, depth: usize, files: &mut Vec<(SystemTime, PathBuf, Sourc
                 (None, true) => Source::Firefox,
                 (None, false) => continue,
             };
-            let changed = entry.metadata().and_then(|m| m.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
+            let changed = entry
+                .metadata()
+                .and_then(|m| m.modified())
+                .unwrap_or(SystemTime::UNIX_EPOCH);
             files.push((changed, path, format));
         }
     }

@@ -34,13 +34,23 @@ pub struct Kept {
 impl Kept {
     /// A piece that arrived at `at`.
     pub fn new(piece: Piece, class: Class, at: Instant, ids: Vec<Id>) -> Self {
-        Self { piece, class, at, ids, probe: OnceLock::new() }
+        Self {
+            piece,
+            class,
+            at,
+            ids,
+            probe: OnceLock::new(),
+        }
     }
 
     /// What tells its place where no playlist does. Looks inside the first time.
     pub fn probe(&self) -> Option<&Probe> {
-        let look =
-            || probe(&self.piece).inspect_err(|e| tracing::debug!("{}: {e}", self.piece.url)).ok().flatten();
+        let look = || {
+            probe(&self.piece)
+                .inspect_err(|e| tracing::debug!("{}: {e}", self.piece.url))
+                .ok()
+                .flatten()
+        };
         self.probe.get_or_init(look).as_ref()
     }
 }
@@ -67,7 +77,9 @@ impl Shelf {
     /// Takes a piece off the shelf.
     pub fn take(&mut self, kept: &Arc<Kept>) {
         let url = &kept.piece.url;
-        let Some(same) = self.exact.get_mut(url) else { return };
+        let Some(same) = self.exact.get_mut(url) else {
+            return;
+        };
         same.retain(|k| !Arc::ptr_eq(k, kept));
         if same.is_empty() {
             self.exact.remove(url);
@@ -97,8 +109,18 @@ impl Shelf {
             Some(range) => kept.piece.body.has(range),
             None => kept.piece.body.is_whole() && !kept.piece.body.is_empty(),
         };
-        let among = |url: &String| self.exact.get(url).and_then(|same| same.iter().rev().find(fits));
-        among(&of.url).or_else(|| self.bare.get(without_query(&of.url))?.iter().rev().find_map(among))
+        let among = |url: &String| {
+            self.exact
+                .get(url)
+                .and_then(|same| same.iter().rev().find(fits))
+        };
+        among(&of.url).or_else(|| {
+            self.bare
+                .get(without_query(&of.url))?
+                .iter()
+                .rev()
+                .find_map(among)
+        })
     }
 
     /// Every piece of that address, whatever its query, whole or not.
@@ -143,12 +165,21 @@ mod tests {
             shelf.put(p.clone());
         }
         let len = |shelf: &Shelf, url: &str, range| {
-            shelf.get(&Ref { url: url.into(), range }).map(|p| p.body.len())
+            shelf
+                .get(&Ref {
+                    url: url.into(),
+                    range,
+                })
+                .map(|p| p.body.len())
         };
         assert_eq!(len(&shelf, "http://a/1?t=1", None), Some(3));
         assert_eq!(len(&shelf, "http://a/1?t=2", None), Some(5));
         assert_eq!(len(&shelf, "http://a/1?t=3", None), Some(5));
-        assert_eq!(len(&shelf, "http://a/1?t=1", Some(0..4)), Some(5), "the exact one is too short");
+        assert_eq!(
+            len(&shelf, "http://a/1?t=1", Some(0..4)),
+            Some(5),
+            "the exact one is too short"
+        );
         assert_eq!(len(&shelf, "http://a/2", None), None);
         assert_eq!(shelf.of("http://a/1").count(), 3);
         shelf.take(&pieces[2]);

@@ -1,4 +1,5 @@
-//! MPEG transport streams (ISO/IEC 13818-1): what the first packets say, and several streams mixed into one.
+//! MPEG transport streams (ISO/IEC 13818-1): what the first packets say, and several streams mixed
+//! into one.
 
 use std::{
     collections::HashMap,
@@ -18,7 +19,8 @@ const WRAP: i64 = 1 << 33;
 const SYNC: u8 = 0x47;
 /// Packets that are read at a time, to look at the first ones.
 const FEW: usize = 64;
-/// Packets that are read at a time, to mix them: 64 KiB, which stay in the processor's cache until they are written.
+/// Packets that are read at a time, to mix them: 64 KiB, which stay in the processor's cache until
+/// they are written.
 const MANY: usize = 348;
 /// How far into a segment its tables and first time stamp are looked for.
 const LOOK: u64 = 1 << 20;
@@ -106,7 +108,10 @@ impl Program {
             program.streams.push(Stream {
                 kind: section[at],
                 pid: be16(section, at + 1)? & 0x1fff,
-                descriptors: section.get(at + 5..at + 5 + n).filter(|_| at + 5 + n <= end)?.to_vec(),
+                descriptors: section
+                    .get(at + 5..at + 5 + n)
+                    .filter(|_| at + 5 + n <= end)?
+                    .to_vec(),
             });
             at += 5 + n;
         }
@@ -129,7 +134,10 @@ impl Program {
         }
         let len = (pmt.len() + 4 - 3) as u16;
         pmt[1..3].copy_from_slice(&(0xb000 | len).to_be_bytes());
-        Some([section_packet(0, pat, counter)?, section_packet(TABLE_PID, pmt, counter)?])
+        Some([
+            section_packet(0, pat, counter)?,
+            section_packet(TABLE_PID, pmt, counter)?,
+        ])
     }
 }
 
@@ -140,22 +148,31 @@ fn section_packet(pid: u16, mut section: Vec<u8>, counter: u8) -> Option<Packet>
     packet[1..3].copy_from_slice(&(0x4000 | pid).to_be_bytes());
     packet[3] = 0x10 | (counter & 15);
     packet[4] = 0;
-    packet.get_mut(5..5 + section.len())?.copy_from_slice(&section);
+    packet
+        .get_mut(5..5 + section.len())?
+        .copy_from_slice(&section);
     Some(packet)
 }
 
 /// CRC-32 of tables (annex A): polynomial 0x04c11db7, not reflected.
 fn crc32(bytes: &[u8]) -> u32 {
     bytes.iter().fold(!0, |crc, byte| {
-        (0..8).fold(
-            crc ^ (u32::from(*byte) << 24),
-            |c, _| if c >> 31 == 1 { c << 1 ^ 0x04c1_1db7 } else { c << 1 },
-        )
+        (0..8).fold(crc ^ (u32::from(*byte) << 24), |c, _| {
+            if c >> 31 == 1 {
+                c << 1 ^ 0x04c1_1db7
+            } else {
+                c << 1
+            }
+        })
     })
 }
 
 fn be16(bytes: &[u8], at: usize) -> Option<u16> {
-    bytes.get(at..at + 2)?.try_into().ok().map(u16::from_be_bytes)
+    bytes
+        .get(at..at + 2)?
+        .try_into()
+        .ok()
+        .map(u16::from_be_bytes)
 }
 
 fn pid(packet: &Packet) -> u16 {
@@ -164,7 +181,11 @@ fn pid(packet: &Packet) -> u16 {
 
 /// Where the payload starts, if there is one.
 fn payload(packet: &Packet) -> Option<usize> {
-    let start = if packet[3] & 0x20 > 0 { 5 + usize::from(packet[4]) } else { 4 };
+    let start = if packet[3] & 0x20 > 0 {
+        5 + usize::from(packet[4])
+    } else {
+        4
+    };
     (packet[3] & 0x10 > 0 && start < PACKET).then_some(start)
 }
 
@@ -218,7 +239,10 @@ fn shift_packet(packet: &mut Packet, shift: i64) {
     let has_pcr = packet[3] & 0x20 > 0 && packet[4] >= 7 && packet[5] & 0x10 > 0;
     if has_pcr {
         let b = &mut packet[6..11];
-        let base = [b[0], b[1], b[2], b[3]].iter().fold(0, |n, &x| n << 8 | u64::from(x)) << 1
+        let base = [b[0], b[1], b[2], b[3]]
+            .iter()
+            .fold(0, |n, &x| n << 8 | u64::from(x))
+            << 1
             | u64::from(b[4] >> 7);
         let base = shifted(base, shift);
         b[..4].copy_from_slice(&((base >> 1) as u32).to_be_bytes());
@@ -237,7 +261,13 @@ struct Packets {
 
 impl Packets {
     fn new(body: OpenBody, range: Range<u64>, packets: usize) -> Self {
-        Self { body, range, buffer: vec![0; packets * PACKET], filled: 0, used: 0 }
+        Self {
+            body,
+            range,
+            buffer: vec![0; packets * PACKET],
+            filled: 0,
+            used: 0,
+        }
     }
 
     /// The packet at the front.
@@ -253,9 +283,13 @@ impl Packets {
             self.buffer.copy_within(self.used..self.filled, 0);
             self.filled -= self.used;
             self.used = 0;
-            let left = usize::try_from(self.range.end.saturating_sub(self.range.start)).unwrap_or(usize::MAX);
+            let left = usize::try_from(self.range.end.saturating_sub(self.range.start))
+                .unwrap_or(usize::MAX);
             let want = left.min(self.buffer.len() - self.filled);
-            let n = self.body.read_at(self.range.start, &mut self.buffer[self.filled..self.filled + want])?;
+            let n = self.body.read_at(
+                self.range.start,
+                &mut self.buffer[self.filled..self.filled + want],
+            )?;
             if n == 0 {
                 return Ok(None);
             }
@@ -266,7 +300,9 @@ impl Packets {
 
     /// The packet at the front, if it was read already: looking moves nothing.
     fn read(&mut self) -> Option<&mut Packet> {
-        self.buffer[self.used..self.filled].first_chunk_mut().filter(|packet| packet[0] == SYNC)
+        self.buffer[self.used..self.filled]
+            .first_chunk_mut()
+            .filter(|packet| packet[0] == SYNC)
     }
 
     fn next(&mut self) -> io::Result<Option<Packet>> {
@@ -283,7 +319,9 @@ pub(crate) fn head(body: &Body, range: Range<u64>) -> io::Result<Option<Head>> {
     let mut sync = [0; PACKET + 1];
     let n = open.read_at(
         range.start,
-        &mut sync[..usize::try_from(range.end - range.start).unwrap_or(0).min(PACKET + 1)],
+        &mut sync[..usize::try_from(range.end - range.start)
+            .unwrap_or(0)
+            .min(PACKET + 1)],
     )?;
     if n < PACKET || sync[0] != 0x47 || n > PACKET && sync[PACKET] != 0x47 {
         return Ok(None);
@@ -294,7 +332,9 @@ pub(crate) fn head(body: &Body, range: Range<u64>) -> io::Result<Option<Head>> {
     while let Some(packet) = packets.next()? {
         let id = pid(&packet);
         scrambled |= id != NULL_PID && packet[3] & 0xc0 > 0;
-        let section = payload(&packet).filter(|_| starts_unit(&packet)).map(|at| &packet[at..]);
+        let section = payload(&packet)
+            .filter(|_| starts_unit(&packet))
+            .map(|at| &packet[at..]);
         let section = section.and_then(|s| s.get(1 + usize::from(s[0])..));
         if id == 0 {
             table = table.or_else(|| section.and_then(first_program));
@@ -312,7 +352,11 @@ pub(crate) fn head(body: &Body, range: Range<u64>) -> io::Result<Option<Head>> {
             break;
         }
     }
-    Ok(Some(Head { program, time, scrambled }))
+    Ok(Some(Head {
+        program,
+        time,
+        scrambled,
+    }))
 }
 
 /// The last presentation time in `range`, from its end.
@@ -336,18 +380,35 @@ pub(crate) fn last_time(body: &Body, range: Range<u64>) -> io::Result<Option<u64
 fn first_program(section: &[u8]) -> Option<u16> {
     let len = usize::from(be16(section, 1)? & 0xfff);
     let programs = section.get(8..(3 + len).checked_sub(4)?)?;
-    programs.chunks_exact(4).find(|p| p[..2] != [0, 0]).and_then(|p| be16(p, 2)).map(|p| p & 0x1fff)
+    programs
+        .chunks_exact(4)
+        .find(|p| p[..2] != [0, 0])
+        .and_then(|p| be16(p, 2))
+        .map(|p| p & 0x1fff)
 }
 
-/// Mixes lanes of segments, each in order of time, into one stream with new PIDs and counters. Packets are changed
-/// where they were read, and written as many at a time as lie side by side. Holds a buffer for each lane.
+/// Mixes lanes of segments, each in order of time, into one stream with new PIDs and counters.
+/// Packets are changed where they were read, and written as many at a time as lie side by side.
+/// Holds a buffer for each lane.
 ///
 /// # Errors
-/// What reading or writing returns; `InvalidData` when there is nothing that can be announced in one table.
+/// What reading or writing returns; `InvalidData` when there is nothing that can be announced in
+/// one table.
 pub(crate) fn mix(lanes: &[Vec<Part>], out: &mut dyn Write) -> io::Result<u64> {
-    let mut program = Program { pcr: NULL_PID, ..Program::default() };
-    let mut lanes: Vec<Lane<'_>> = lanes.iter().map(|parts| Lane::new(parts, &mut program)).collect();
-    let invalid = || io::Error::new(io::ErrorKind::InvalidData, "its streams don't fit one program map");
+    let mut program = Program {
+        pcr: NULL_PID,
+        ..Program::default()
+    };
+    let mut lanes: Vec<Lane<'_>> = lanes
+        .iter()
+        .map(|parts| Lane::new(parts, &mut program))
+        .collect();
+    let invalid = || {
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            "its streams don't fit one program map",
+        )
+    };
     if program.streams.is_empty() {
         return Err(invalid());
     }
@@ -431,7 +492,9 @@ impl Course {
     /// Changes a packet; false, and nothing is changed, if it doesn't belong to what is mixed.
     fn take(&mut self, packet: &mut Packet, origin: &mut Option<u64>) -> bool {
         let old = pid(packet);
-        let Some(&(_, new)) = self.map.iter().find(|(known, _)| *known == old) else { return false };
+        let Some(&(_, new)) = self.map.iter().find(|(known, _)| *known == old) else {
+            return false;
+        };
         let [high, low] = new.to_be_bytes();
         packet[1] = packet[1] & 0xe0 | high;
         packet[2] = low;
@@ -442,7 +505,11 @@ impl Course {
             let at = dts.unwrap_or(pts);
             let time = read_stamp(&packet[at..at + 5]);
             let origin = *origin.get_or_insert(time) as i64;
-            let before = if self.time == i64::MIN { origin } else { self.time };
+            let before = if self.time == i64::MIN {
+                origin
+            } else {
+                self.time
+            };
             self.time = before + difference(before.rem_euclid(WRAP) as u64, time);
         }
         true
@@ -463,24 +530,43 @@ impl<'a> Lane<'a> {
             for (key, stream) in numbered(theirs) {
                 pids.entry(key).or_insert_with(|| {
                     let pid = FIRST_PID + program.streams.len() as u16;
-                    program.streams.push(Stream { pid, ..stream.clone() });
+                    program.streams.push(Stream {
+                        pid,
+                        ..stream.clone()
+                    });
                     pid
                 });
             }
-            let carrier =
-                numbered(theirs).find(|(_, s)| s.pid == theirs.pcr).or_else(|| numbered(theirs).next());
-            if let Some(pid) = carrier.and_then(|(key, _)| pids.get(&key)).filter(|_| pcr == NULL_PID) {
+            let carrier = numbered(theirs)
+                .find(|(_, s)| s.pid == theirs.pcr)
+                .or_else(|| numbered(theirs).next());
+            if let Some(pid) = carrier
+                .and_then(|(key, _)| pids.get(&key))
+                .filter(|_| pcr == NULL_PID)
+            {
                 pcr = *pid;
             }
         }
         if program.pcr == NULL_PID {
             program.pcr = pcr;
         }
-        let course = Course { map: Vec::new(), shift: 0, time: i64::MIN };
-        Self { parts: parts.iter(), reader: None, pids, pcr, course, ready: false }
+        let course = Course {
+            map: Vec::new(),
+            shift: 0,
+            time: i64::MIN,
+        };
+        Self {
+            parts: parts.iter(),
+            reader: None,
+            pids,
+            pcr,
+            course,
+            ready: false,
+        }
     }
 
-    /// Brings the next packet to the front. `origin` is the first time of any lane, from which all are counted.
+    /// Brings the next packet to the front. `origin` is the first time of any lane, from which all
+    /// are counted.
     fn advance(&mut self, origin: &mut Option<u64>) -> io::Result<()> {
         self.ready = false;
         while !self.ready {
@@ -512,7 +598,8 @@ impl<'a> Lane<'a> {
         Ok(())
     }
 
-    /// Writes what is at the front, and what follows it in the buffer up to the first that is later than `until`.
+    /// Writes what is at the front, and what follows it in the buffer up to the first that is later
+    /// than `until`.
     fn write(
         &mut self,
         until: i64,
@@ -533,7 +620,9 @@ impl<'a> Lane<'a> {
                 while let Some(packet) = packets.read() {
                     counters.number(packet);
                     packets.used += PACKET;
-                    taken = packets.read().is_some_and(|next| self.course.take(next, origin));
+                    taken = packets
+                        .read()
+                        .is_some_and(|next| self.course.take(next, origin));
                     if !taken || self.course.time > until {
                         break;
                     }
@@ -549,13 +638,20 @@ impl<'a> Lane<'a> {
     }
 
     fn open(&mut self) -> io::Result<bool> {
-        let Some(part) = self.parts.next() else { return Ok(false) };
+        let Some(part) = self.parts.next() else {
+            return Ok(false);
+        };
         let open = part.body.open()?;
         let adts = adts::program();
         let range = part.range.clone();
         let (program, reader) = match &part.content {
-            Payload::Packets(program) => (program, Reader::Packets(Packets::new(open, range, MANY))),
-            Payload::Adts(time) => (&adts, Reader::Adts(adts::Packer::new(open, range, *time), [0; PACKET])),
+            Payload::Packets(program) => {
+                (program, Reader::Packets(Packets::new(open, range, MANY)))
+            }
+            Payload::Adts(time) => (
+                &adts,
+                Reader::Adts(adts::Packer::new(open, range, *time), [0; PACKET]),
+            ),
         };
         let known = |(key, stream): (_, &Stream)| Some((stream.pid, *self.pids.get(&key)?));
         self.course.map = numbered(program).filter_map(known).collect();
@@ -569,15 +665,27 @@ impl<'a> Lane<'a> {
     }
 }
 
-/// Streams with what finds their like in another segment: their kind, and how many of it came before.
+/// Streams with what finds their like in another segment: their kind, and how many of it came
+/// before.
 fn numbered(program: &Program) -> impl Iterator<Item = ((u8, usize), &Stream)> {
     program.streams.iter().enumerate().map(|(i, stream)| {
-        let before = program.streams[..i].iter().filter(|s| s.kind == stream.kind).count();
+        let before = program.streams[..i]
+            .iter()
+            .filter(|s| s.kind == stream.kind)
+            .count();
         ((stream.kind, before), stream)
     })
 }
 
 /// A program of one stream.
 pub(crate) fn single(pid: u16, kind: u8) -> Program {
-    Program { pcr: NULL_PID, info: Vec::new(), streams: vec![Stream { pid, kind, descriptors: Vec::new() }] }
+    Program {
+        pcr: NULL_PID,
+        info: Vec::new(),
+        streams: vec![Stream {
+            pid,
+            kind,
+            descriptors: Vec::new(),
+        }],
+    }
 }

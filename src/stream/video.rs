@@ -103,9 +103,15 @@ impl Video {
             What::File(body) => {
                 let mut report = media::inspect(&body.open()?.with_holes())?;
                 if !body.is_whole() {
-                    report.verdict = Verdict::Incomplete { fraction: self.fraction() };
+                    report.verdict = Verdict::Incomplete {
+                        fraction: self.fraction(),
+                    };
                 }
-                Ok(Making { report, bytes: body.len(), how: How::Copy(body.clone()) })
+                Ok(Making {
+                    report,
+                    bytes: body.len(),
+                    how: How::Copy(body.clone()),
+                })
             }
             What::Stream(choice) => {
                 let plan = join::plan(choice)?;
@@ -118,14 +124,20 @@ impl Video {
                     verdict: if whole {
                         Verdict::Complete
                     } else {
-                        Verdict::Incomplete { fraction: choice.fraction }
+                        Verdict::Incomplete {
+                            fraction: choice.fraction,
+                        }
                     },
                     title: None,
                     content_len: None,
                     open_ended: !choice.ended,
                     detail: None,
                 };
-                Ok(Making { report, bytes: plan.len, how: How::Join(Box::new(plan)) })
+                Ok(Making {
+                    report,
+                    bytes: plan.len,
+                    how: How::Join(Box::new(plan)),
+                })
             }
         }
     }
@@ -135,8 +147,11 @@ impl Video {
         match &self.what {
             What::File(body) if body.is_whole() => String::new(),
             What::File(body) => {
-                let gaps: Vec<_> =
-                    body.gaps().iter().map(|g| format!("bytes {}-{}", g.start, g.end - 1)).collect();
+                let gaps: Vec<_> = body
+                    .gaps()
+                    .iter()
+                    .map(|g| format!("bytes {}-{}", g.start, g.end - 1))
+                    .collect();
                 few("missing", &gaps)
             }
             What::Stream(choice) => {
@@ -145,8 +160,10 @@ impl Video {
                     .iter()
                     .map(|m| format!("{}-{} ({})", clock(m.time.start), clock(m.time.end), m.why))
                     .collect();
-                let mut parts: Vec<_> =
-                    Some(few("missing", &gaps)).filter(|s| !s.is_empty()).into_iter().collect();
+                let mut parts: Vec<_> = Some(few("missing", &gaps))
+                    .filter(|s| !s.is_empty())
+                    .into_iter()
+                    .collect();
                 parts.extend(choice.notes.iter().cloned());
                 parts.join("; ")
             }
@@ -171,7 +188,8 @@ enum How {
 }
 
 impl Making {
-    /// Writes it into an empty file. Gaps of a file stay holes of the same size; those of a stream are left out.
+    /// Writes it into an empty file. Gaps of a file stay holes of the same size; those of a stream
+    /// are left out.
     ///
     /// # Errors
     /// When a piece is gone or changed, when writing fails.
@@ -187,11 +205,15 @@ impl Making {
     pub fn subtitles(&self) -> Option<(Option<&str>, &str)> {
         match &self.how {
             How::Copy(_) => None,
-            How::Join(plan) => plan.subtitles.as_ref().map(|(language, text)| (language.as_deref(), &**text)),
+            How::Join(plan) => plan
+                .subtitles
+                .as_ref()
+                .map(|(language, text)| (language.as_deref(), &**text)),
         }
     }
 
-    /// What is missing of `video` and what was done, for people: one line, empty when there is nothing to say.
+    /// What is missing of `video` and what was done, for people: one line, empty when there is
+    /// nothing to say.
     pub fn remarks(&self, video: &Video) -> String {
         let mut parts = vec![video.remarks()];
         if let How::Join(plan) = &self.how {
@@ -243,7 +265,11 @@ fn few(what: &str, list: &[String]) -> String {
     match list {
         [] => String::new(),
         list if list.len() <= 5 => format!("{what}: {}", list.join(", ")),
-        list => format!("{what}: {}, and {} more", list[..5].join(", "), list.len() - 5),
+        list => format!(
+            "{what}: {}, and {} more",
+            list[..5].join(", "),
+            list.len() - 5
+        ),
     }
 }
 
@@ -257,15 +283,20 @@ fn clock(time: Duration) -> String {
     }
 }
 
-/// The site in a partition: Chromium writes `https://top https://frame`, Firefox `^partitionKey=(https,top)` with
-/// `%28` and `%2C`.
+/// The site in a partition: Chromium writes `https://top https://frame`, Firefox
+/// `^partitionKey=(https,top)` with `%28` and `%2C`.
 pub(crate) fn site(partition: &str) -> Option<String> {
     if let Some((_, key)) = partition.split_once("partitionKey=") {
-        let key = percent_decode_str(key.split('&').next()?).decode_utf8().ok()?;
+        let key = percent_decode_str(key.split('&').next()?)
+            .decode_utf8()
+            .ok()?;
         let mut parts = key.strip_prefix('(')?.split([',', ')']);
         return Some(format!("{}://{}", parts.next()?, parts.next()?));
     }
-    partition.split(' ').next().and_then(|s| s.find("http").map(|i| s[i..].to_owned()))
+    partition
+        .split(' ')
+        .next()
+        .and_then(|s| s.find("http").map(|i| s[i..].to_owned()))
 }
 
 /// Names that say nothing about what they name.
@@ -309,7 +340,9 @@ pub(crate) fn title(url: &str) -> Option<String> {
 
 fn stem(name: &str) -> &str {
     match name.rsplit_once('.') {
-        Some((stem, extension)) if !stem.is_empty() && extension.len() <= 5 && !extension.contains(' ') => {
+        Some((stem, extension))
+            if !stem.is_empty() && extension.len() <= 5 && !extension.contains(' ') =>
+        {
             stem
         }
         _ => name,
@@ -319,9 +352,12 @@ fn stem(name: &str) -> &str {
 fn telling(part: &str) -> bool {
     let lower = part.to_lowercase();
     let letters = lower.chars().filter(|c| c.is_alphabetic()).count();
-    let word = lower
-        .trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, '-' | '_' | ' ' | '.' | 'p' | 'k'));
-    let hash = lower.len() >= 16 && !lower.contains([' ', '-']) && lower.chars().any(|c| c.is_ascii_digit());
+    let word = lower.trim_end_matches(|c: char| {
+        c.is_ascii_digit() || matches!(c, '-' | '_' | ' ' | '.' | 'p' | 'k')
+    });
+    let hash = lower.len() >= 16
+        && !lower.contains([' ', '-'])
+        && lower.chars().any(|c| c.is_ascii_digit());
     let hex = lower.len() >= 8 && lower.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
     letters >= 3 && !hash && !hex && !GENERIC.contains(&word) && !GENERIC.contains(&&*lower)
 }
@@ -333,10 +369,22 @@ mod tests {
     #[test]
     fn sites() {
         let cases = [
-            ("https://top.example https://frame.example", Some("https://top.example")),
-            ("s_https://top.example https://frame.example", Some("https://top.example")),
-            ("^partitionKey=%28https%2Cexample.com%29", Some("https://example.com")),
-            ("^userContextId=2&partitionKey=%28http%2Clocalhost%2C8201%29", Some("http://localhost")),
+            (
+                "https://top.example https://frame.example",
+                Some("https://top.example"),
+            ),
+            (
+                "s_https://top.example https://frame.example",
+                Some("https://top.example"),
+            ),
+            (
+                "^partitionKey=%28https%2Cexample.com%29",
+                Some("https://example.com"),
+            ),
+            (
+                "^userContextId=2&partitionKey=%28http%2Clocalhost%2C8201%29",
+                Some("http://localhost"),
+            ),
             ("", None),
             ("^", None),
         ];
@@ -348,11 +396,26 @@ mod tests {
     #[test]
     fn titles() {
         let cases = [
-            ("https://a/films/Big_Buck%20Bunny.mp4?t=1", Some("Big Buck Bunny")),
-            ("https://a/films/the-harbour/master.m3u8", Some("the-harbour")),
-            ("https://a/the-harbour/v1/720p/index.m3u8", Some("the-harbour")),
-            ("https://a/hls/0a1b2c3d4e5f6071/chunklist_w123.m3u8", Some("chunklist w123")),
-            ("https://a/5f3e2d1c-aaaa-bbbb-cccc-0123456789ab/1080/manifest.mpd", None),
+            (
+                "https://a/films/Big_Buck%20Bunny.mp4?t=1",
+                Some("Big Buck Bunny"),
+            ),
+            (
+                "https://a/films/the-harbour/master.m3u8",
+                Some("the-harbour"),
+            ),
+            (
+                "https://a/the-harbour/v1/720p/index.m3u8",
+                Some("the-harbour"),
+            ),
+            (
+                "https://a/hls/0a1b2c3d4e5f6071/chunklist_w123.m3u8",
+                Some("chunklist w123"),
+            ),
+            (
+                "https://a/5f3e2d1c-aaaa-bbbb-cccc-0123456789ab/1080/manifest.mpd",
+                None,
+            ),
             ("https://a/", None),
             ("nonsense", None),
         ];
@@ -364,7 +427,10 @@ mod tests {
     #[test]
     fn clocks() {
         assert_eq!(
-            (clock(Duration::from_secs(65)), clock(Duration::from_secs(3723))),
+            (
+                clock(Duration::from_secs(65)),
+                clock(Duration::from_secs(3723))
+            ),
             ("1:05".into(), "1:02:03".into())
         );
     }

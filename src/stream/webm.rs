@@ -1,4 +1,5 @@
-//! WebM (Matroska, RFC 9559) of several files joined block by block: sound and pictures of a DASH manifest.
+//! WebM (Matroska, RFC 9559) of several files joined block by block: sound and pictures of a DASH
+//! manifest.
 
 use std::{
     collections::VecDeque,
@@ -63,13 +64,16 @@ pub(crate) struct Part {
     numbers: Vec<(u64, u8)>,
 }
 
-/// An element's id, where its payload starts, and its length; `None` for a length that is not known.
+/// An element's id, where its payload starts, and its length; `None` for a length that is not
+/// known.
 type Element = (u32, u64, Option<u64>);
 
 /// The element at `at`. `None` for what isn't one.
 fn element<C: Content + ?Sized>(content: &C, at: u64) -> io::Result<Option<Element>> {
     let mut head = [0; 12];
-    let left = usize::try_from(content.len().saturating_sub(at)).unwrap_or(12).min(12);
+    let left = usize::try_from(content.len().saturating_sub(at))
+        .unwrap_or(12)
+        .min(12);
     let n = content.read_at(at, &mut head[..left])?;
     Ok(parse(&head[..n]).map(|(id, size, len)| (id, at + size as u64, len)))
 }
@@ -77,7 +81,11 @@ fn element<C: Content + ?Sized>(content: &C, at: u64) -> io::Result<Option<Eleme
 /// Id, bytes of the header, length of the payload.
 fn parse(head: &[u8]) -> Option<(u32, usize, Option<u64>)> {
     let width = head.first()?.leading_zeros() as usize + 1;
-    let id = head.get(..width).filter(|_| width <= 4)?.iter().fold(0, |n, b| n << 8 | u32::from(*b));
+    let id = head
+        .get(..width)
+        .filter(|_| width <= 4)?
+        .iter()
+        .fold(0, |n, b| n << 8 | u32::from(*b));
     let (len, size) = vint(head.get(width..)?)?;
     let unknown = len == (1 << (7 * size)) - 1;
     Some((id, width + size, (!unknown).then_some(len)))
@@ -86,7 +94,11 @@ fn parse(head: &[u8]) -> Option<(u32, usize, Option<u64>)> {
 /// A number of variable width without its marker, and the width (RFC 8794, section 4).
 fn vint(bytes: &[u8]) -> Option<(u64, usize)> {
     let width = bytes.first()?.leading_zeros() as usize + 1;
-    let value = bytes.get(..width).filter(|_| width <= 8)?.iter().fold(0, |n, b| n << 8 | u64::from(*b));
+    let value = bytes
+        .get(..width)
+        .filter(|_| width <= 8)?
+        .iter()
+        .fold(0, |n, b| n << 8 | u64::from(*b));
     Some((value & ((1 << (7 * width)) - 1), width))
 }
 
@@ -114,29 +126,46 @@ fn put(out: &mut Vec<u8>, id: u32, payload: &[u8]) {
 }
 
 /// Info and tracks at the start of `range`.
-pub(crate) fn init<C: Content + ?Sized>(content: &C, range: Range<u64>) -> io::Result<Option<Init>> {
+pub(crate) fn init<C: Content + ?Sized>(
+    content: &C,
+    range: Range<u64>,
+) -> io::Result<Option<Init>> {
     let mut at = range.start;
-    let mut init = Init { scale: 1_000_000, tracks: Vec::new() };
+    let mut init = Init {
+        scale: 1_000_000,
+        tracks: Vec::new(),
+    };
     while at < range.end {
-        let Some((id, start, len)) = element(content, at)? else { break };
+        let Some((id, start, len)) = element(content, at)? else {
+            break;
+        };
         if id == SEGMENT {
             at = start;
             continue;
         }
-        let Some(len) = len.filter(|_| id != CLUSTER) else { break };
+        let Some(len) = len.filter(|_| id != CLUSTER) else {
+            break;
+        };
         if matches!(id, INFO | TRACKS) && len <= MAX_ELEMENT && start + len <= range.end {
             let mut payload = vec![0; len as usize];
             let n = content.read_at(start, &mut payload)?;
             payload.truncate(n);
             if id == INFO {
-                let scale = children(&payload).find(|(id, _)| *id == TIMESTAMP_SCALE).map(|(_, v)| uint(v));
+                let scale = children(&payload)
+                    .find(|(id, _)| *id == TIMESTAMP_SCALE)
+                    .map(|(_, v)| uint(v));
                 init.scale = scale.filter(|s| *s > 0).unwrap_or(1_000_000);
             } else {
                 let entries = children(&payload).filter(|(id, _)| *id == TRACK_ENTRY);
-                init.tracks = entries.take(64).filter_map(|(_, entry)| Entry::parse(entry)).collect();
+                init.tracks = entries
+                    .take(64)
+                    .filter_map(|(_, entry)| Entry::parse(entry))
+                    .collect();
             }
         }
-        let Some(next) = start.checked_add(len) else { break };
+        let Some(next) = start.checked_add(len) else {
+            break;
+        };
         at = next;
     }
     Ok((!init.tracks.is_empty()).then_some(init))
@@ -144,7 +173,11 @@ pub(crate) fn init<C: Content + ?Sized>(content: &C, range: Range<u64>) -> io::R
 
 impl Entry {
     fn parse(payload: &[u8]) -> Option<Self> {
-        let field = |wanted| children(payload).find(|(id, _)| *id == wanted).map(|(_, v)| v);
+        let field = |wanted| {
+            children(payload)
+                .find(|(id, _)| *id == wanted)
+                .map(|(_, v)| v)
+        };
         let encodings = field(CONTENT_ENCODINGS).unwrap_or_default();
         let encrypted = children(encodings)
             .filter(|(id, _)| *id == CONTENT_ENCODING)
@@ -158,11 +191,19 @@ impl Entry {
     }
 }
 
-/// Header, info and tracks of a file with all tracks of `inits`, numbered from 1. `duration` in milliseconds.
+/// Header, info and tracks of a file with all tracks of `inits`, numbered from 1. `duration` in
+/// milliseconds.
 pub(crate) fn head(inits: &[&Init], duration: u64) -> Vec<u8> {
     let mut out = Vec::new();
     let mut ebml = Vec::new();
-    for (id, value) in [(0x4286, 1), (0x42f7, 1), (0x42f2, 4), (0x42f3, 8), (0x4287, 4), (0x4285, 2)] {
+    for (id, value) in [
+        (0x4286, 1),
+        (0x42f7, 1),
+        (0x42f2, 4),
+        (0x42f3, 8),
+        (0x4287, 4),
+        (0x4285, 2),
+    ] {
         put(&mut ebml, id, &[value]);
     }
     put(&mut ebml, 0x4282, b"webm");
@@ -190,18 +231,35 @@ pub(crate) fn head(inits: &[&Init], duration: u64) -> Vec<u8> {
 }
 
 impl Part {
-    /// A segment whose tracks are those of `own`, in a lane that is declared as `declared` with numbers from `first`.
-    pub(crate) fn new(body: Body, range: Range<u64>, own: &Init, declared: &Init, first: u8) -> Self {
-        let nth =
-            |tracks: &[Entry], i: usize| tracks[..i].iter().filter(|t| t.kind == tracks[i].kind).count();
+    /// A segment whose tracks are those of `own`, in a lane that is declared as `declared` with
+    /// numbers from `first`.
+    pub(crate) fn new(
+        body: Body,
+        range: Range<u64>,
+        own: &Init,
+        declared: &Init,
+        first: u8,
+    ) -> Self {
+        let nth = |tracks: &[Entry], i: usize| {
+            tracks[..i]
+                .iter()
+                .filter(|t| t.kind == tracks[i].kind)
+                .count()
+        };
         let numbers = own.tracks.iter().enumerate().filter_map(|(i, track)| {
             let like = |d: &usize| {
-                declared.tracks[*d].kind == track.kind && nth(&declared.tracks, *d) == nth(&own.tracks, i)
+                declared.tracks[*d].kind == track.kind
+                    && nth(&declared.tracks, *d) == nth(&own.tracks, i)
             };
             let found = (0..declared.tracks.len()).find(like)?;
             Some((track.number, first + u8::try_from(found).ok()?))
         });
-        Self { body, range, scale: own.scale, numbers: numbers.collect() }
+        Self {
+            body,
+            range,
+            scale: own.scale,
+            numbers: numbers.collect(),
+        }
     }
 }
 
@@ -228,17 +286,29 @@ struct Lane<'a> {
 
 impl<'a> Lane<'a> {
     fn new(parts: &'a [Part]) -> Self {
-        Self { parts: parts.iter(), open: None, cluster: 0, opens: false, next: VecDeque::new() }
+        Self {
+            parts: parts.iter(),
+            open: None,
+            cluster: 0,
+            opens: false,
+            next: VecDeque::new(),
+        }
     }
 
     fn fill(&mut self) -> io::Result<()> {
         while self.next.is_empty() {
             let Some((body, part, at)) = &mut self.open else {
-                let Some(part) = self.parts.next() else { return Ok(()) };
+                let Some(part) = self.parts.next() else {
+                    return Ok(());
+                };
                 self.open = Some((part.body.open()?, part, part.range.start));
                 continue;
             };
-            let found = if *at < part.range.end { element(body, *at)? } else { None };
+            let found = if *at < part.range.end {
+                element(body, *at)?
+            } else {
+                None
+            };
             let Some((id, start, len)) = found else {
                 self.open = None;
                 continue;
@@ -248,7 +318,9 @@ impl<'a> Lane<'a> {
                 *at = start;
                 continue;
             }
-            let end = len.and_then(|len| start.checked_add(len)).filter(|end| *end <= part.range.end);
+            let end = len
+                .and_then(|len| start.checked_add(len))
+                .filter(|end| *end <= part.range.end);
             let Some(end) = end else {
                 self.open = None;
                 continue;
@@ -282,7 +354,8 @@ impl Block {
             0
         };
         let (number, width) = vint(&payload[at..])?;
-        let relative = i16::from_be_bytes(payload.get(at + width..at + width + 2)?.try_into().ok()?);
+        let relative =
+            i16::from_be_bytes(payload.get(at + width..at + width + 2)?.try_into().ok()?);
         let new = part.numbers.iter().find(|(old, _)| *old == number)?.1;
         // A number of one byte, as all but the strangest files have.
         if width != 1 {
@@ -290,8 +363,15 @@ impl Block {
         }
         let mut payload = payload;
         payload[at] = 0x80 | new;
-        let time = i128::from(cluster.saturating_add(relative.into())) * i128::from(part.scale) / 1_000_000;
-        Some(Self { time: i64::try_from(time).ok()?, opens, id, payload, at })
+        let time = i128::from(cluster.saturating_add(relative.into())) * i128::from(part.scale)
+            / 1_000_000;
+        Some(Self {
+            time: i64::try_from(time).ok()?,
+            opens,
+            id,
+            payload,
+            at,
+        })
     }
 
     fn write(mut self, cluster: i64, out: &mut dyn Write) -> io::Result<u64> {
@@ -304,7 +384,8 @@ impl Block {
     }
 }
 
-/// Writes the blocks of all lanes by time, behind a [`head`]. Clusters begin where those of the first lane do.
+/// Writes the blocks of all lanes by time, behind a [`head`]. Clusters begin where those of the
+/// first lane do.
 ///
 /// # Errors
 /// What reading or writing returns.
@@ -316,9 +397,17 @@ pub(crate) fn join(lanes: &[Vec<Part>], out: &mut dyn Write) -> io::Result<u64> 
         for lane in &mut lanes {
             lane.fill()?;
         }
-        let first = lanes.iter().enumerate().filter_map(|(i, l)| Some((l.next.front()?.time, i))).min();
-        let Some((time, i)) = first else { return Ok(written) };
-        let Some(block) = lanes[i].next.pop_front() else { return Ok(written) };
+        let first = lanes
+            .iter()
+            .enumerate()
+            .filter_map(|(i, l)| Some((l.next.front()?.time, i)))
+            .min();
+        let Some((time, i)) = first else {
+            return Ok(written);
+        };
+        let Some(block) = lanes[i].next.pop_front() else {
+            return Ok(written);
+        };
         let fits = |start: i64| (0..LONGEST_CLUSTER).contains(&(time - start));
         let start = match cluster {
             Some(start) if fits(start) && !(i == 0 && block.opens) => start,
@@ -326,7 +415,11 @@ pub(crate) fn join(lanes: &[Vec<Part>], out: &mut dyn Write) -> io::Result<u64> 
                 // Of unknown length: it ends where the next begins.
                 let mut head = CLUSTER.to_be_bytes().to_vec();
                 head.extend_from_slice(&u64::to_be_bytes(0x01ff_ffff_ffff_ffff));
-                put(&mut head, TIMESTAMP, &u64::try_from(time).unwrap_or(0).to_be_bytes());
+                put(
+                    &mut head,
+                    TIMESTAMP,
+                    &u64::try_from(time).unwrap_or(0).to_be_bytes(),
+                );
                 out.write_all(&head)?;
                 written += head.len() as u64;
                 time.max(0)

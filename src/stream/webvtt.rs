@@ -25,9 +25,17 @@ pub(crate) struct Merger {
 impl Merger {
     /// Adds a segment that starts at `start` of the video.
     pub(crate) fn add(&mut self, text: &str, start: Duration) {
-        let text = text.trim_start_matches('\u{feff}').replace("\r\n", "\n").replace('\r', "\n");
-        let mut blocks = text.split("\n\n").map(|b| b.trim_matches('\n')).filter(|b| !b.is_empty());
-        let Some(head) = blocks.next().filter(|h| h.starts_with("WEBVTT")) else { return };
+        let text = text
+            .trim_start_matches('\u{feff}')
+            .replace("\r\n", "\n")
+            .replace('\r', "\n");
+        let mut blocks = text
+            .split("\n\n")
+            .map(|b| b.trim_matches('\n'))
+            .filter(|b| !b.is_empty());
+        let Some(head) = blocks.next().filter(|h| h.starts_with("WEBVTT")) else {
+            return;
+        };
         let offset = self.offset(head, start);
         for block in blocks {
             self.size += block.len() + 16;
@@ -39,7 +47,8 @@ impl Merger {
                     self.head.push(block.to_owned());
                 }
             } else if let Some((from, to, text)) = cue(block) {
-                let moved = |t: f64| Duration::try_from_secs_f64((t + offset).max(0.0)).unwrap_or_default();
+                let moved =
+                    |t: f64| Duration::try_from_secs_f64((t + offset).max(0.0)).unwrap_or_default();
                 let cue = (round(moved(from)), round(moved(to)), text);
                 if self.seen.insert(cue.clone()) {
                     self.cues.push(cue);
@@ -48,10 +57,15 @@ impl Merger {
         }
     }
 
-    /// Seconds to add to the segment's cue times. `X-TIMESTAMP-MAP` says which MPEG time a cue time is; the first
-    /// segment that has one ties MPEG time to the video's.
+    /// Seconds to add to the segment's cue times. `X-TIMESTAMP-MAP` says which MPEG time a cue time
+    /// is; the first segment that has one ties MPEG time to the video's.
     fn offset(&mut self, head: &str, start: Duration) -> f64 {
-        let Some(map) = head.lines().find_map(|l| l.strip_prefix("X-TIMESTAMP-MAP=")) else { return 0.0 };
+        let Some(map) = head
+            .lines()
+            .find_map(|l| l.strip_prefix("X-TIMESTAMP-MAP="))
+        else {
+            return 0.0;
+        };
         let (mut mpeg, mut local) = (0.0, 0.0);
         for part in map.split(',') {
             if let Some(v) = part.trim().strip_prefix("MPEGTS:") {
@@ -62,8 +76,11 @@ impl Merger {
         }
         // A map that stays the same from segment to segment counts from the start of the video.
         let here = mpeg - local;
-        let origin =
-            *self.origin.get_or_insert(if start.is_zero() { here } else { here - start.as_secs_f64() });
+        let origin = *self.origin.get_or_insert(if start.is_zero() {
+            here
+        } else {
+            here - start.as_secs_f64()
+        });
         here - origin
     }
 
@@ -90,14 +107,22 @@ fn cue(block: &str) -> Option<(f64, f64, String)> {
     let line = block[..timing].rfind('\n').map_or(0, |i| i + 1);
     let rest = block[timing + 3..].trim_start();
     let end = rest.find([' ', '\t', '\n']).unwrap_or(rest.len());
-    Some((time(block[line..timing].trim())?, time(&rest[..end])?, rest[end..].trim_end().to_owned()))
+    Some((
+        time(block[line..timing].trim())?,
+        time(&rest[..end])?,
+        rest[end..].trim_end().to_owned(),
+    ))
 }
 
 /// `[hours:]minutes:seconds.thousandths`.
 fn time(text: &str) -> Option<f64> {
     let mut seconds = 0.0;
     for part in text.split(':') {
-        seconds = seconds * 60.0 + part.parse::<f64>().ok().filter(|v| (0.0..1e7).contains(v))?;
+        seconds = seconds * 60.0
+            + part
+                .parse::<f64>()
+                .ok()
+                .filter(|v| (0.0..1e7).contains(v))?;
     }
     Some(seconds)
 }
@@ -136,7 +161,13 @@ mod tests {
 
     #[test]
     fn nothing_to_read() {
-        for text in ["", "WEBVTT", "WEBVTT\n\n-->", "WEBVTT\n\n1e999:1 --> x\nx", "WEBVTT\n\n00:01 --> "] {
+        for text in [
+            "",
+            "WEBVTT",
+            "WEBVTT\n\n-->",
+            "WEBVTT\n\n1e999:1 --> x\nx",
+            "WEBVTT\n\n00:01 --> ",
+        ] {
             let mut merger = Merger::default();
             merger.add(text, Duration::ZERO);
             assert_eq!(merger.finish(), None, "{text}");

@@ -1,4 +1,5 @@
-//! A small XML tree with bounds. Entities other than the five of XML itself are not known, so none expands.
+//! A small XML tree with bounds. Entities other than the five of XML itself are not known, so none
+//! expands.
 
 use quick_xml::{
     Reader, XmlVersion,
@@ -31,7 +32,10 @@ pub(crate) enum Error {
 
 impl Node {
     pub(crate) fn attribute(&self, name: &str) -> Option<&str> {
-        self.attributes.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+        self.attributes
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, v)| v.as_str())
     }
 
     /// An attribute as a number.
@@ -113,10 +117,19 @@ fn node(tag: &BytesStart<'_>) -> Result<Node, Error> {
         if attributes.len() >= MAX_ATTRIBUTES {
             return Err(Error::TooLarge);
         }
-        let value = attribute.normalized_value(XmlVersion::Implicit1_0).map_err(|_| Error::Malformed)?;
-        attributes.push((attribute.key.local_name().into_inner().to_owned(), value.into_owned()));
+        let value = attribute
+            .normalized_value(XmlVersion::Implicit1_0)
+            .map_err(|_| Error::Malformed)?;
+        attributes.push((
+            attribute.key.local_name().into_inner().to_owned(),
+            value.into_owned(),
+        ));
     }
-    Ok(Node { name: tag.local_name().into_inner().to_owned(), attributes, ..Node::default() })
+    Ok(Node {
+        name: tag.local_name().into_inner().to_owned(),
+        attributes,
+        ..Node::default()
+    })
 }
 
 #[cfg(test)]
@@ -144,11 +157,20 @@ mod tests {
             ("<a>&unknown;</a>", Error::Malformed),
             ("<a x='&unknown;'/>", Error::Malformed),
             ("<a>&#x110000;</a>", Error::Malformed),
-            ("<!DOCTYPE a SYSTEM 'file:///etc/passwd'><a/>", Error::DocumentType),
+            (
+                "<!DOCTYPE a SYSTEM 'file:///etc/passwd'><a/>",
+                Error::DocumentType,
+            ),
             (laughs, Error::DocumentType),
             (&"<a>".repeat(1_000_000), Error::TooLarge),
-            (&format!("<a>{}</a>", "<b/>".repeat(300_000)), Error::TooLarge),
-            (&format!("<a {}/>", "x='' ".repeat(100_000)), Error::TooLarge),
+            (
+                &format!("<a>{}</a>", "<b/>".repeat(300_000)),
+                Error::TooLarge,
+            ),
+            (
+                &format!("<a {}/>", "x='' ".repeat(100_000)),
+                Error::TooLarge,
+            ),
         ];
         for (text, want) in cases {
             assert_eq!(parse(text), Err(want), "{}", &text[..text.len().min(60)]);

@@ -64,7 +64,11 @@ fn play(script: Script<'_>) -> Players {
             Appears(pids) => players.appeared(owner, Family::test(pids)),
             Shows(title, url, length) => {
                 let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-                let metadata = Metadata { title: text(title), url: text(url), length: told(length) };
+                let metadata = Metadata {
+                    title: text(title),
+                    url: text(url),
+                    length: told(length),
+                };
                 players.shown(owner, metadata, at(*second));
             }
             Plays => players.playing(owner, true),
@@ -79,24 +83,44 @@ fn play(script: Script<'_>) -> Players {
 fn cases() {
     let hidden = "Firefox is playing media";
     for case in [
-        Case { what: "nothing is known", tag: Some("  A tag "), wanted: Some("A tag"), ..PLAIN },
-        Case { what: "nothing at all", ..PLAIN },
+        Case {
+            what: "nothing is known",
+            tag: Some("  A tag "),
+            wanted: Some("A tag"),
+            ..PLAIN
+        },
+        Case {
+            what: "nothing at all",
+            ..PLAIN
+        },
         Case {
             what: "the browser's title, not the container's",
-            script: &[(1, "a", Appears(BROWSER)), (2, "a", Shows("Film", "", 60)), (2, "a", Plays)],
+            script: &[
+                (1, "a", Appears(BROWSER)),
+                (2, "a", Shows("Film", "", 60)),
+                (2, "a", Plays),
+            ],
             tag: Some("tag"),
             wanted: Some("Film"),
             ..PLAIN
         },
         Case {
             what: "a title that came after the hold, when the sound was turned on",
-            script: &[(50, "a", Appears(BROWSER)), (50, "a", Shows("Film", "", 0)), (50, "a", Plays)],
+            script: &[
+                (50, "a", Appears(BROWSER)),
+                (50, "a", Shows("Film", "", 0)),
+                (50, "a", Plays),
+            ],
             wanted: Some("Film"),
             ..PLAIN
         },
         Case {
             what: "another program's title",
-            script: &[(1, "b", Appears(OTHER)), (2, "b", Shows("Song", "", 60)), (2, "b", Plays)],
+            script: &[
+                (1, "b", Appears(OTHER)),
+                (2, "b", Shows("Song", "", 60)),
+                (2, "b", Plays),
+            ],
             tag: Some("tag"),
             wanted: Some("tag"),
             ..PLAIN
@@ -137,7 +161,11 @@ fn cases() {
         },
         Case {
             what: "a title of another length only is another video's",
-            script: &[(1, "a", Appears(BROWSER)), (2, "a", Shows("Other", "", 300)), (2, "a", Plays)],
+            script: &[
+                (1, "a", Appears(BROWSER)),
+                (2, "a", Shows("Other", "", 300)),
+                (2, "a", Plays),
+            ],
             tag: Some("tag"),
             wanted: Some("tag"),
             ..PLAIN
@@ -193,20 +221,31 @@ fn cases() {
         },
         Case {
             what: "a tab that was closed in between",
-            script: &[(1, "a", Appears(BROWSER)), (2, "a", Shows("Film", "", 60)), (50, "a", Vanishes)],
+            script: &[
+                (1, "a", Appears(BROWSER)),
+                (2, "a", Shows("Film", "", 60)),
+                (50, "a", Vanishes),
+            ],
             wanted: Some("Film"),
             ..PLAIN
         },
         Case {
             what: "a private window",
-            script: &[(1, "a", Appears(BROWSER)), (2, "a", Shows(hidden, "", 60)), (2, "a", Plays)],
+            script: &[
+                (1, "a", Appears(BROWSER)),
+                (2, "a", Shows(hidden, "", 60)),
+                (2, "a", Plays),
+            ],
             tag: Some("tag"),
             private: true,
             ..PLAIN
         },
         Case {
             what: "a page without a title isn't private: it has an address",
-            script: &[(1, "a", Appears(BROWSER)), (2, "a", Shows(hidden, "https://example.org/", 60))],
+            script: &[
+                (1, "a", Appears(BROWSER)),
+                (2, "a", Shows(hidden, "https://example.org/", 60)),
+            ],
             tag: Some("tag"),
             wanted: Some("tag"),
             ..PLAIN
@@ -223,7 +262,10 @@ fn cases() {
         },
         Case {
             what: "another program's private window",
-            script: &[(1, "b", Appears(OTHER)), (2, "b", Shows("A site is playing media", "", 60))],
+            script: &[
+                (1, "b", Appears(OTHER)),
+                (2, "b", Shows("A site is playing media", "", 60)),
+            ],
             ..PLAIN
         },
         Case {
@@ -241,7 +283,11 @@ fn cases() {
         },
         Case {
             what: "nobody knows whose file it is, nor its length",
-            script: &[(1, "a", Appears(BROWSER)), (2, "a", Shows("Film", "", 60)), (2, "a", Plays)],
+            script: &[
+                (1, "a", Appears(BROWSER)),
+                (2, "a", Shows("Film", "", 60)),
+                (2, "a", Plays),
+            ],
             family: &[],
             length: 0,
             ..PLAIN
@@ -255,8 +301,16 @@ fn cases() {
             source: Path::new("/var/tmp/WebKit-Media-ABCDEF"),
             tag: case.tag,
         };
-        let expected = Choice { title: case.wanted.map(str::to_owned), private: case.private };
-        assert_eq!(choose(&wanted, &play(case.script)), expected, "{}", case.what);
+        let expected = Choice {
+            title: case.wanted.map(str::to_owned),
+            private: case.private,
+        };
+        assert_eq!(
+            choose(&wanted, &play(case.script)),
+            expected,
+            "{}",
+            case.what
+        );
     }
 }
 
@@ -267,7 +321,10 @@ fn history_is_bounded() {
         let owner = format!(":1.{player}");
         players.appeared(&owner, Family::test(&[player]));
         for title in 0..10 {
-            let metadata = Metadata { title: Some(title.to_string()), ..Metadata::default() };
+            let metadata = Metadata {
+                title: Some(title.to_string()),
+                ..Metadata::default()
+            };
             players.shown(&owner, metadata, at(u64::from(player) * 10 + title));
         }
         if player % 2 == 0 {

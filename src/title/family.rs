@@ -1,12 +1,14 @@
-//! Which processes belong to one program: a process and its ancestors, up to the session that we run in ourselves.
+//! Which processes belong to one program: a process and its ancestors, up to the session that we
+//! run in ourselves.
 
 use std::fs;
 
 /// Longer chains than this are no program's.
 const MOST: usize = 32;
 
-/// A process and those above it, nearest first, without what isn't special to one program: init, the ancestors of
-/// fisga itself (the session, the terminal), and the shell of a terminal that started it as a job.
+/// A process and those above it, nearest first, without what isn't special to one program: init,
+/// the ancestors of fisga itself (the session, the terminal), and the shell of a terminal that
+/// started it as a job.
 ///
 /// A process is known by its id and its start, so that an id that is used again is another one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,11 +41,22 @@ impl Family {
     fn climb(pid: u32, strangers: &[u32], stat: impl Fn(u32) -> Option<Stat>) -> Self {
         let mut chain = Vec::new();
         let mut next = Some(pid);
-        while let Some(pid) = next.filter(|pid| *pid > 1 && !strangers.contains(pid) && chain.len() < MOST) {
-            let Some(Stat { parent, group, start, .. }) = stat(pid) else { break };
+        while let Some(pid) =
+            next.filter(|pid| *pid > 1 && !strangers.contains(pid) && chain.len() < MOST)
+        {
+            let Some(Stat {
+                parent,
+                group,
+                start,
+                ..
+            }) = stat(pid)
+            else {
+                break;
+            };
             chain.push(Process { pid, start });
             // A shell gives each job a process group of its own (setpgid(2), termios(3)).
-            let is_job = stat(parent).is_some_and(|parent| parent.terminal && parent.group != group);
+            let is_job =
+                stat(parent).is_some_and(|parent| parent.terminal && parent.group != group);
             next = (!is_job).then_some(parent);
         }
         Self(chain)
@@ -54,7 +67,8 @@ impl Family {
         self.0.is_empty()
     }
 
-    /// How many generations above the first process the nearest common ancestor is; `None` if there is none.
+    /// How many generations above the first process the nearest common ancestor is; `None` if there
+    /// is none.
     pub fn steps_to(&self, other: &Self) -> Option<usize> {
         self.0.iter().position(|process| other.0.contains(process))
     }
@@ -64,7 +78,9 @@ impl Family {
 fn own_ancestors(pid: u32, stat: impl Fn(u32) -> Option<Stat>) -> Vec<u32> {
     let mut all = vec![pid];
     let mut at = pid;
-    while let Some(Stat { parent, .. }) = stat(at).filter(|stat| stat.parent > 0 && all.len() < MOST) {
+    while let Some(Stat { parent, .. }) =
+        stat(at).filter(|stat| stat.parent > 0 && all.len() < MOST)
+    {
         all.push(parent);
         at = parent;
     }
@@ -75,7 +91,8 @@ fn read(pid: u32) -> Option<Stat> {
     parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// Fields 4, 5, 7 and 22 of proc(5), `/proc/PID/stat`; the name before them may hold spaces and parentheses.
+/// Fields 4, 5, 7 and 22 of proc(5), `/proc/PID/stat`; the name before them may hold spaces and
+/// parentheses.
 fn parse(text: &str) -> Option<Stat> {
     let (_, rest) = text.rsplit_once(") ")?;
     let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
@@ -92,7 +109,14 @@ fn parse(text: &str) -> Option<Stat> {
 impl Family {
     /// For tables of cases: process ids, nearest first.
     pub(super) fn test(pids: &[u32]) -> Self {
-        Self(pids.iter().map(|pid| Process { pid: *pid, start: 0 }).collect())
+        Self(
+            pids.iter()
+                .map(|pid| Process {
+                    pid: *pid,
+                    start: 0,
+                })
+                .collect(),
+        )
     }
 }
 
@@ -119,7 +143,12 @@ mod tests {
 
     fn stat(pid: u32) -> Option<Stat> {
         let (_, parent, group, terminal) = *SYSTEM.iter().find(|process| process.0 == pid)?;
-        Some(Stat { parent, group, terminal, start: u64::from(pid) })
+        Some(Stat {
+            parent,
+            group,
+            terminal,
+            start: u64::from(pid),
+        })
     }
 
     fn family(pid: u32) -> Family {
@@ -151,17 +180,34 @@ mod tests {
 
     #[test]
     fn stat_lines() {
-        let line = "301 (a (odd) name) S 300 299 298 34816 1 2 3 4 5 6 7 8 9 10 20 0 30 0 12345 1 2";
-        assert_eq!(parse(line), Some(Stat { parent: 300, group: 299, terminal: true, start: 12345 }));
-        for bad in ["", "301", "301 (x", "301 (x) S 300", "301 (x) S a b c d e f g h i j k l m n o p q r s t"]
-        {
+        let line =
+            "301 (a (odd) name) S 300 299 298 34816 1 2 3 4 5 6 7 8 9 10 20 0 30 0 12345 1 2";
+        assert_eq!(
+            parse(line),
+            Some(Stat {
+                parent: 300,
+                group: 299,
+                terminal: true,
+                start: 12345
+            })
+        );
+        for bad in [
+            "",
+            "301",
+            "301 (x",
+            "301 (x) S 300",
+            "301 (x) S a b c d e f g h i j k l m n o p q r s t",
+        ] {
             assert_eq!(parse(bad), None, "{bad:?}");
         }
     }
 
     #[test]
     fn a_real_process() {
-        assert!(Family::of(std::process::id()).is_empty(), "fisga is no player");
+        assert!(
+            Family::of(std::process::id()).is_empty(),
+            "fisga is no player"
+        );
         assert!(Family::of(u32::MAX).is_empty());
     }
 }

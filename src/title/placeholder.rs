@@ -15,15 +15,16 @@ pub fn is_placeholder(title: &str) -> bool {
         Some((before, after)) => title
             .strip_prefix(before)
             .and_then(|rest| rest.strip_suffix(after))
-            .is_some_and(|brand| !brand.trim().is_empty() && brand.chars().count() <= LONGEST_BRAND),
+            .is_some_and(|brand| {
+                !brand.trim().is_empty() && brand.chars().count() <= LONGEST_BRAND
+            }),
     })
 }
 
-/// Without marks of direction, which translations add around names (Unicode Standard Annex 9), and without white
-/// space at the ends.
+/// Without marks of direction, which translations add around names (Unicode Standard Annex 9), and
+/// without white space at the ends.
 fn plain(text: &str) -> String {
-    let is_mark =
-        |c| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let is_mark = |c| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     text.trim().chars().filter(|c| !is_mark(*c)).collect()
 }
 
@@ -66,7 +67,10 @@ mod tests {
 
     #[test]
     fn every_text_is_recognised() {
-        let texts: Vec<&str> = TEXTS.lines().filter(|line| !line.starts_with('#')).collect();
+        let texts: Vec<&str> = TEXTS
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .collect();
         assert!(texts.len() > 120);
         for text in texts {
             assert!(is_placeholder(&text.replace("{}", "Firefox")), "{text}");

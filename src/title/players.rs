@@ -25,12 +25,15 @@ pub struct Metadata {
 }
 
 impl Metadata {
-    /// Whether it comes from a private window: Firefox and Chromium hide the title behind a placeholder then.
-    /// Firefox shows the same one for a page without a title, but tells that page's address
-    /// (`MediaStatusManager::GetUrl`), which a private window doesn't.
+    /// Whether it comes from a private window: Firefox and Chromium hide the title behind a
+    /// placeholder then. Firefox shows the same one for a page without a title, but tells that
+    /// page's address (`MediaStatusManager::GetUrl`), which a private window doesn't.
     pub fn is_private(&self) -> bool {
         self.url.as_deref().unwrap_or_default().is_empty()
-            && self.title.as_deref().is_some_and(placeholder::is_placeholder)
+            && self
+                .title
+                .as_deref()
+                .is_some_and(placeholder::is_placeholder)
     }
 }
 
@@ -78,31 +81,47 @@ impl Players {
     /// A player is there. `owner` is its unique name on the bus.
     pub fn appeared(&mut self, owner: &str, family: Family) {
         if self.now.len() < MOST_PLAYERS {
-            let player = || Player { family: Arc::new(family), playing: false, showing: None };
+            let player = || Player {
+                family: Arc::new(family),
+                playing: false,
+                showing: None,
+            };
             self.now.entry(owner.to_owned()).or_insert_with(player);
         }
     }
 
     /// Whether something of this player is known.
     pub fn shows(&self, owner: &str) -> bool {
-        self.now.get(owner).is_some_and(|player| player.showing.is_some())
+        self.now
+            .get(owner)
+            .is_some_and(|player| player.showing.is_some())
     }
 
     /// A player shows something.
     pub fn shown(&mut self, owner: &str, metadata: Metadata, at: SystemTime) {
-        let Some(player) = self.now.get_mut(owner) else { return };
+        let Some(player) = self.now.get_mut(owner) else {
+            return;
+        };
         match &mut player.showing {
             Some(showing) if showing.metadata == metadata => {}
             // The length comes a moment after the title.
             Some(Showing { metadata: old, .. })
-                if old.length.is_none() && old.title == metadata.title && old.url == metadata.url =>
+                if old.length.is_none()
+                    && old.title == metadata.title
+                    && old.url == metadata.url =>
             {
                 *old = metadata;
             }
             _ => {
                 self.past.extend(player.end(at));
                 let (family, played) = (player.family.clone(), player.playing);
-                player.showing = Some(Showing { family, metadata, played, from: at, to: None });
+                player.showing = Some(Showing {
+                    family,
+                    metadata,
+                    played,
+                    from: at,
+                    to: None,
+                });
                 self.forget();
             }
         }
@@ -110,7 +129,9 @@ impl Players {
 
     /// A player plays, or has stopped.
     pub fn playing(&mut self, owner: &str, playing: bool) {
-        let Some(player) = self.now.get_mut(owner) else { return };
+        let Some(player) = self.now.get_mut(owner) else {
+            return;
+        };
         player.playing = playing;
         if let Some(showing) = &mut player.showing {
             showing.played |= playing;
@@ -128,14 +149,21 @@ impl Players {
     /// The bus is gone, and all players with it.
     pub fn all_vanished(&mut self, at: SystemTime) {
         self.listened = false;
-        let ended = self.now.drain().filter_map(|(_, mut player)| player.end(at));
+        let ended = self
+            .now
+            .drain()
+            .filter_map(|(_, mut player)| player.end(at));
         self.past.extend(ended);
         self.forget();
     }
 
     /// All that is shown or was.
     pub fn showings(&self) -> impl Iterator<Item = &Showing> {
-        self.past.iter().chain(self.now.values().filter_map(|player| player.showing.as_ref()))
+        self.past.iter().chain(
+            self.now
+                .values()
+                .filter_map(|player| player.showing.as_ref()),
+        )
     }
 
     fn forget(&mut self) {
@@ -152,7 +180,8 @@ impl Player {
     }
 }
 
-/// The players, shared between who listens to them and who needs a title. Where nobody listens it knows none.
+/// The players, shared between who listens to them and who needs a title. Where nobody listens it
+/// knows none.
 #[derive(Clone, Debug, Default)]
 pub struct Titles(Arc<Shared>);
 
@@ -170,7 +199,10 @@ impl Titles {
 
     /// The players, for as long as the guard lives.
     pub fn players(&self) -> MutexGuard<'_, Players> {
-        self.0.players.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0
+            .players
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes what a player tells, and wakes who waits for it.
@@ -181,7 +213,13 @@ impl Titles {
 
     /// Waits until the players are as wanted; `false` if they aren't in time.
     pub fn wait(&self, within: Duration, wanted: impl Fn(&Players) -> bool) -> bool {
-        let waiting = self.0.changed.wait_timeout_while(self.players(), within, |players| !wanted(players));
-        !waiting.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+        let waiting = self
+            .0
+            .changed
+            .wait_timeout_while(self.players(), within, |players| !wanted(players));
+        !waiting
+            .unwrap_or_else(PoisonError::into_inner)
+            .1
+            .timed_out()
     }
 }

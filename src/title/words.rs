@@ -13,17 +13,25 @@ const LONGEST: usize = 500;
 const SEPARATORS: [&str; 6] = [" - ", " – ", " — ", " | ", " · ", " • "];
 
 /// Sites whose name is known without the page's address, which Chromium doesn't tell.
-const SITES: [&str; 6] = ["youtube", "youtubemusic", "vimeo", "dailymotion", "twitch", "odysee"];
+const SITES: [&str; 6] = [
+    "youtube",
+    "youtubemusic",
+    "vimeo",
+    "dailymotion",
+    "twitch",
+    "odysee",
+];
 
 /// Extensions that say "this is a file's name".
 const EXTENSIONS: [&str; 16] = [
-    "mp4", "m4v", "mov", "webm", "mkv", "flv", "f4v", "ogv", "ogg", "avi", "mpg", "mpeg", "ts", "m2ts",
-    "mp3", "m4a",
+    "mp4", "m4v", "mov", "webm", "mkv", "flv", "f4v", "ogv", "ogg", "avi", "mpg", "mpeg", "ts",
+    "m2ts", "mp3", "m4a",
 ];
 
 /// The title that a player shows, without what the site or a file's name adds.
 pub(super) fn page_title(metadata: &Metadata) -> Option<String> {
-    let title = one_line(metadata.title.as_deref()?).filter(|title| !placeholder::is_placeholder(title))?;
+    let title =
+        one_line(metadata.title.as_deref()?).filter(|title| !placeholder::is_placeholder(title))?;
     let title = without_site(&title, metadata.url.as_deref());
     one_line(file_stem(title).unwrap_or(title))
 }
@@ -37,19 +45,28 @@ pub(super) fn given_name(source: &Path) -> Option<String> {
 
 /// One line without white space at its ends or twice in a row; `None` if nothing is left.
 pub(super) fn one_line(text: &str) -> Option<String> {
-    let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
-    let line: String = words.collect::<Vec<_>>().join(" ").chars().take(LONGEST).collect();
+    let words = text
+        .split(|c: char| c.is_whitespace() || c.is_control())
+        .filter(|word| !word.is_empty());
+    let line: String = words
+        .collect::<Vec<_>>()
+        .join(" ")
+        .chars()
+        .take(LONGEST)
+        .collect();
     (!line.is_empty()).then_some(line)
 }
 
 fn file_stem(name: &str) -> Option<&str> {
     let (stem, extension) = name.rsplit_once('.')?;
-    let known = EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known));
+    let known = EXTENSIONS
+        .iter()
+        .any(|known| extension.eq_ignore_ascii_case(known));
     (known && !stem.trim().is_empty()).then_some(stem)
 }
 
-/// Cuts "… - Site" where the last part is the name of the page's site and nothing else, and the "(3)" of unread
-/// messages that such sites put in front.
+/// Cuts "… - Site" where the last part is the name of the page's site and nothing else, and the
+/// "(3)" of unread messages that such sites put in front.
 fn without_site<'a>(title: &'a str, url: Option<&str>) -> &'a str {
     let Some((rest, _)) = SEPARATORS
         .iter()
@@ -59,7 +76,10 @@ fn without_site<'a>(title: &'a str, url: Option<&str>) -> &'a str {
     else {
         return title;
     };
-    match rest.strip_prefix('(').and_then(|rest| rest.split_once(") ")) {
+    match rest
+        .strip_prefix('(')
+        .and_then(|rest| rest.split_once(") "))
+    {
         Some((count, title)) if is_count(count) => title,
         _ => rest,
     }
@@ -72,17 +92,27 @@ fn is_count(text: &str) -> bool {
 }
 
 fn is_site(name: &str, url: Option<&str>) -> bool {
-    let plain = |text: &str| text.chars().filter(|c| c.is_alphanumeric()).collect::<String>().to_lowercase();
+    let plain = |text: &str| {
+        text.chars()
+            .filter(|c| c.is_alphanumeric())
+            .collect::<String>()
+            .to_lowercase()
+    };
     let name = plain(name);
     if SITES.contains(&name.as_str()) {
         return true;
     }
-    let Some(host) = url.and_then(|url| url::Url::parse(url).ok()?.host_str().map(str::to_owned)) else {
+    let Some(host) = url.and_then(|url| url::Url::parse(url).ok()?.host_str().map(str::to_owned))
+    else {
         return false;
     };
     // "example", "example.org", "Example TV" for tv.example.org is too bold.
     let labels: Vec<String> = host.split('.').map(plain).collect();
-    let parts = || labels.iter().filter(|label| *label != "www" && label.chars().count() > 2);
+    let parts = || {
+        labels
+            .iter()
+            .filter(|label| *label != "www" && label.chars().count() > 2)
+    };
     parts().any(|label| *label == name) || plain(host.trim_start_matches("www.")) == name
 }
 
@@ -92,7 +122,11 @@ mod tests {
 
     fn title(text: &str, url: &str) -> Option<String> {
         let url = (!url.is_empty()).then(|| url.to_owned());
-        page_title(&Metadata { title: Some(text.into()), url, length: None })
+        page_title(&Metadata {
+            title: Some(text.into()),
+            url,
+            length: None,
+        })
     }
 
     #[test]
@@ -100,12 +134,28 @@ mod tests {
         for (shown, url, wanted) in [
             ("Big Buck Bunny", "", "Big Buck Bunny"),
             ("  Big\n Buck\t Bunny ", "", "Big Buck Bunny"),
-            ("(30) Mac Miller - Self Care - YouTube", "", "Mac Miller - Self Care"),
-            ("(500) Days of Summer", "https://films.example.org/", "(500) Days of Summer"),
-            ("(500) Days of Summer - Example", "https://www.example.org/x", "(500) Days of Summer"),
+            (
+                "(30) Mac Miller - Self Care - YouTube",
+                "",
+                "Mac Miller - Self Care",
+            ),
+            (
+                "(500) Days of Summer",
+                "https://films.example.org/",
+                "(500) Days of Summer",
+            ),
+            (
+                "(500) Days of Summer - Example",
+                "https://www.example.org/x",
+                "(500) Days of Summer",
+            ),
             ("(99+) A talk - Example", "https://example.org/", "A talk"),
             ("A talk | Example.org", "https://example.org/talk", "A talk"),
-            ("A talk – media.ccc.de", "https://media.ccc.de/v/1", "A talk"),
+            (
+                "A talk – media.ccc.de",
+                "https://media.ccc.de/v/1",
+                "A talk",
+            ),
             ("A talk - CCC", "https://media.ccc.de/v/1", "A talk"),
             ("News - Today", "https://example.org/", "News - Today"),
             ("Before - After", "", "Before - After"),
@@ -117,21 +167,37 @@ mod tests {
             ("Version 2.0", "", "Version 2.0"),
             ("日本語 \u{1f600} / עברית", "", "日本語 \u{1f600} / עברית"),
         ] {
-            assert_eq!(title(shown, url).as_deref(), Some(wanted), "{shown:?} at {url:?}");
+            assert_eq!(
+                title(shown, url).as_deref(),
+                Some(wanted),
+                "{shown:?} at {url:?}"
+            );
         }
-        assert_eq!(title("Firefox is playing media", "https://example.org/"), None);
+        assert_eq!(
+            title("Firefox is playing media", "https://example.org/"),
+            None
+        );
         assert_eq!(title(" \n ", ""), None);
-        assert_eq!(title(&"x".repeat(9999), "").map(|title| title.len()), Some(LONGEST));
+        assert_eq!(
+            title(&"x".repeat(9999), "").map(|title| title.len()),
+            Some(LONGEST)
+        );
     }
 
     #[test]
     fn names_that_producers_give() {
         for (path, wanted) in [
             ("/tmp/webtorrent/Big Buck Bunny.mp4", Some("Big Buck Bunny")),
-            ("/tmp/webtorrent/Big%20Buck%20Bunny.mkv", Some("Big Buck Bunny")),
+            (
+                "/tmp/webtorrent/Big%20Buck%20Bunny.mkv",
+                Some("Big Buck Bunny"),
+            ),
             ("/tmp/webtorrent/100%.mp4", Some("100%")),
             ("/tmp/webtorrent/bad%ff.mp4", Some("bad%ff")),
-            ("/tmp/torrent-stream/0123abcd/Film.2008.1080p.MKV", Some("Film.2008.1080p")),
+            (
+                "/tmp/torrent-stream/0123abcd/Film.2008.1080p.MKV",
+                Some("Film.2008.1080p"),
+            ),
             ("/var/tmp/WebKit-Media-A1B2C3", None),
             ("/tmp/mozilla-temp-12345", None),
             ("/tmp/FlashXXabcdef", None),

@@ -34,10 +34,19 @@ fn ffmpeg(folder: &Path, args: &str) {
     let mut command = Command::new("ffmpeg");
     // A `|` in an argument stands for a space.
     let args = args.split_whitespace().map(|a| a.replace('|', " "));
-    command.current_dir(folder).args(["-nostdin", "-v", "error", "-y"]).args(args.clone());
-    let output = command.output().expect("ffmpeg is needed: install the Debian package ffmpeg");
+    command
+        .current_dir(folder)
+        .args(["-nostdin", "-v", "error", "-y"])
+        .args(args.clone());
+    let output = command
+        .output()
+        .expect("ffmpeg is needed: install the Debian package ffmpeg");
     let args: Vec<String> = args.collect();
-    assert!(output.status.success(), "ffmpeg {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "ffmpeg {args:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 fn make(folder: &Path) {
@@ -54,33 +63,54 @@ fn make(folder: &Path) {
     }
     let hls = "-c copy -f hls -hls_time 4 -hls_playlist_type vod";
     let fmp4 = "-hls_segment_type fmp4";
-    for sub in
-        ["ts", "fmp4", "br", "brf", "aud", "audts", "audaac/v", "audaac/a", "aes", "l", "master", "masterf"]
-    {
+    for sub in [
+        "ts", "fmp4", "br", "brf", "aud", "audts", "audaac/v", "audaac/a", "aes", "l", "master",
+        "masterf",
+    ] {
         fs::create_dir_all(folder.join(sub)).unwrap();
     }
     let at = |sub: &str, args: &str| ffmpeg(&folder.join(sub), args);
-    at("ts", &format!("-i ../m.mp4 {hls} -hls_segment_filename seg%d.ts index.m3u8"));
-    at("l", &format!("-i ../l.mp4 {hls} -hls_segment_filename seg%d.ts index.m3u8"));
+    at(
+        "ts",
+        &format!("-i ../m.mp4 {hls} -hls_segment_filename seg%d.ts index.m3u8"),
+    );
+    at(
+        "l",
+        &format!("-i ../l.mp4 {hls} -hls_segment_filename seg%d.ts index.m3u8"),
+    );
     at(
         "fmp4",
         &format!(
             "-i ../m.mp4 {hls} {fmp4} -hls_fmp4_init_filename init.mp4 -hls_segment_filename seg%d.m4s index.m3u8"
         ),
     );
-    at("br", &format!("-i ../m.mp4 {hls} -hls_flags single_file index.m3u8"));
-    at("brf", &format!("-i ../m.mp4 {hls} {fmp4} -hls_flags single_file index.m3u8"));
+    at(
+        "br",
+        &format!("-i ../m.mp4 {hls} -hls_flags single_file index.m3u8"),
+    );
+    at(
+        "brf",
+        &format!("-i ../m.mp4 {hls} {fmp4} -hls_flags single_file index.m3u8"),
+    );
     let apart = "-map 0:v -map 0:a -master_pl_name master.m3u8 -var_stream_map v:0,agroup:aud|a:0,agroup:aud";
     let apart = |extra: &str| {
-        let args =
-            format!("-i ../m.mp4 {hls} {extra} {apart} -hls_segment_filename s%v/seg%d.X s%v/index.m3u8");
+        let args = format!(
+            "-i ../m.mp4 {hls} {extra} {apart} -hls_segment_filename s%v/seg%d.X s%v/index.m3u8"
+        );
         args.replace(".X", if extra.is_empty() { ".ts" } else { ".m4s" })
     };
-    at("aud", &apart("-hls_segment_type fmp4 -hls_fmp4_init_filename init_%v.mp4"));
+    at(
+        "aud",
+        &apart("-hls_segment_type fmp4 -hls_fmp4_init_filename init_%v.mp4"),
+    );
     at("audts", &apart(""));
-    for (sub, extra) in
-        [("master", ""), ("masterf", "-hls_segment_type fmp4 -hls_fmp4_init_filename init_%v.mp4")]
-    {
+    for (sub, extra) in [
+        ("master", ""),
+        (
+            "masterf",
+            "-hls_segment_type fmp4 -hls_fmp4_init_filename init_%v.mp4",
+        ),
+    ] {
         let ext = if extra.is_empty() { "ts" } else { "m4s" };
         at(
             sub,
@@ -93,36 +123,58 @@ fn make(folder: &Path) {
     packed(folder);
     dash(folder);
     fs::write(folder.join("aes/key.bin"), [7; 16]).unwrap();
-    fs::write(folder.join("aes/info"), "key.bin\nkey.bin\n000102030405060708090a0b0c0d0e0f\n").unwrap();
+    fs::write(
+        folder.join("aes/info"),
+        "key.bin\nkey.bin\n000102030405060708090a0b0c0d0e0f\n",
+    )
+    .unwrap();
     at(
         "aes",
-        &format!("-i ../m.mp4 {hls} -hls_key_info_file info -hls_segment_filename seg%d.ts index.m3u8"),
+        &format!(
+            "-i ../m.mp4 {hls} -hls_key_info_file info -hls_segment_filename seg%d.ts index.m3u8"
+        ),
     );
 }
 
 /// Manifests of every way to name segments.
 fn dash(folder: &Path) {
-    let both =
-        "-i ../l.mp4 -i ../m.mp4 -map 0:v -map 1:v -map 1:a -adaptation_sets id=0,streams=0,1|id=1,streams=2";
+    let both = "-i ../l.mp4 -i ../m.mp4 -map 0:v -map 1:v -map 1:a -adaptation_sets id=0,streams=0,1|id=1,streams=2";
     let one = "-i ../m.mp4";
     let names = "-init_seg_name init-$RepresentationID$.mp4 -media_seg_name";
     let cases = [
         (
             "dashn",
             one,
-            format!("-use_template 1 -use_timeline 0 {names} c-$RepresentationID$-$Number%05d$.m4s"),
+            format!(
+                "-use_template 1 -use_timeline 0 {names} c-$RepresentationID$-$Number%05d$.m4s"
+            ),
         ),
-        ("dasht", both, format!("-use_template 1 -use_timeline 1 {names} c-$RepresentationID$-$Time$.m4s")),
-        ("dashl", one, format!("-use_template 0 -use_timeline 0 {names} c-$RepresentationID$-$Number$.m4s")),
+        (
+            "dasht",
+            both,
+            format!("-use_template 1 -use_timeline 1 {names} c-$RepresentationID$-$Time$.m4s"),
+        ),
+        (
+            "dashl",
+            one,
+            format!("-use_template 0 -use_timeline 0 {names} c-$RepresentationID$-$Number$.m4s"),
+        ),
         ("dash1", one, "-single_file 1".to_owned()),
         ("dashod", one, "-single_file 1 -global_sidx 1".to_owned()),
     ];
     for (sub, input, how) in cases {
         fs::create_dir_all(folder.join(sub)).unwrap();
-        ffmpeg(&folder.join(sub), &format!("{input} -c copy -f dash -seg_duration 4 {how} manifest.mpd"));
+        ffmpeg(
+            &folder.join(sub),
+            &format!("{input} -c copy -f dash -seg_duration 4 {how} manifest.mpd"),
+        );
     }
     // ffmpeg names the file by a time before 0, the manifest says 0.
-    fs::rename(folder.join("dasht/c-2--1024.m4s"), folder.join("dasht/c-2-0.m4s")).unwrap();
+    fs::rename(
+        folder.join("dasht/c-2--1024.m4s"),
+        folder.join("dasht/c-2-0.m4s"),
+    )
+    .unwrap();
     let d = FRAMES / 25;
     fs::create_dir_all(folder.join("dashw")).unwrap();
     ffmpeg(
@@ -140,7 +192,10 @@ fn dash(folder: &Path) {
 fn packed(folder: &Path) {
     let v = folder.join("audaac/v");
     let hls = "-f hls -hls_time 4 -hls_playlist_type vod";
-    ffmpeg(&v, &format!("-i ../../m.mp4 -map 0:v -c copy {hls} -hls_segment_filename seg%d.ts index.m3u8"));
+    ffmpeg(
+        &v,
+        &format!("-i ../../m.mp4 -map 0:v -c copy {hls} -hls_segment_filename seg%d.ts index.m3u8"),
+    );
     let a = folder.join("audaac/a");
     ffmpeg(&a, "-i ../../m.mp4 -map 0:a -c copy all.aac");
     let all = fs::read(a.join("all.aac")).unwrap();
@@ -163,7 +218,10 @@ fn packed(folder: &Path) {
             frame += 1;
         }
         fs::write(a.join(format!("seg{number}.aac")), segment).unwrap();
-        list += &format!("#EXTINF:{},\nseg{number}.aac\n", (frame - from) as f64 * 1024.0 / 48_000.0);
+        list += &format!(
+            "#EXTINF:{},\nseg{number}.aac\n",
+            (frame - from) as f64 * 1024.0 / 48_000.0
+        );
         number += 1;
     }
     fs::write(a.join("index.m3u8"), list + "#EXT-X-ENDLIST\n").unwrap();
@@ -179,7 +237,9 @@ pub struct Site {
 
 impl Site {
     pub fn new() -> Self {
-        let mut site = Self { pieces: HashMap::new() };
+        let mut site = Self {
+            pieces: HashMap::new(),
+        };
         let mut folders: Vec<PathBuf> = vec![media().into()];
         while let Some(folder) = folders.pop() {
             for entry in fs::read_dir(folder).unwrap() {
@@ -195,7 +255,9 @@ impl Site {
     }
 
     pub fn empty() -> Self {
-        Self { pieces: HashMap::new() }
+        Self {
+            pieces: HashMap::new(),
+        }
     }
 
     fn add(&mut self, path: &Path) {
@@ -254,6 +316,8 @@ impl Site {
 impl Pieces for Site {
     fn get(&self, of: &Ref) -> Option<&Piece> {
         let bare = |url: &str| url.split('?').next().unwrap_or_default().to_owned();
-        self.pieces.get(&bare(&of.url)).filter(|p| of.range.as_ref().is_none_or(|r| p.body.has(r)))
+        self.pieces
+            .get(&bare(&of.url))
+            .filter(|p| of.range.as_ref().is_none_or(|r| p.body.has(r)))
     }
 }

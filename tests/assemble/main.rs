@@ -1,7 +1,7 @@
 #![allow(unreachable_pub, reason = "modules of one test")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
-//! Streams that ffmpeg made, put together and decoded: the right number of frames, no error, and where pieces are only
-//! strung together exactly their bytes.
+//! Streams that ffmpeg made, put together and decoded: the right number of frames, no error, and
+//! where pieces are only strung together exactly their bytes.
 
 mod inputs;
 mod play;
@@ -38,7 +38,9 @@ fn assembly(site: &Site, playlist: &str) -> Assembly {
                     hls::Playlist::Master(_) => panic!("a master playlist in {url}"),
                 })
                 .collect();
-            master.assembly(|url| media.iter().find(|m| m.url == url)).unwrap()
+            master
+                .assembly(|url| media.iter().find(|m| m.url == url))
+                .unwrap()
         }
     }
 }
@@ -58,18 +60,27 @@ fn put_together(site: &Site, assembly: &Assembly) -> (Choice, Plan, tempfile::Na
 }
 
 fn concatenated(paths: &[String]) -> Vec<u8> {
-    paths.iter().flat_map(|p| fs::read(media().join(p)).unwrap()).collect()
+    paths
+        .iter()
+        .flat_map(|p| fs::read(media().join(p)).unwrap())
+        .collect()
 }
 
 fn numbered(pattern: &str) -> Vec<String> {
-    (0..inputs::SEGMENTS).map(|i| pattern.replace('#', &i.to_string())).collect()
+    (0..inputs::SEGMENTS)
+        .map(|i| pattern.replace('#', &i.to_string()))
+        .collect()
 }
 
 fn assert_plays(file: &Path, video: u64, audio: std::ops::RangeInclusive<u64>) {
     let played = decode(file);
     assert_eq!(played.errors, "", "{}", file.display());
     assert_eq!(played.video, video, "frames of {}", file.display());
-    assert!(audio.contains(&played.audio), "{} audio frames, not {audio:?}", played.audio);
+    assert!(
+        audio.contains(&played.audio),
+        "{} audio frames, not {audio:?}",
+        played.audio
+    );
 }
 
 #[test]
@@ -78,7 +89,10 @@ fn transport_stream_segments_are_strung_together() {
     let (choice, plan, file) = put_together(&site, &assembly(&site, "ts/index.m3u8"));
     assert!(choice.whole, "{:?}", choice.missing);
     assert_eq!(plan.container.extension(), "ts");
-    assert_eq!(fs::read(file.path()).unwrap(), concatenated(&numbered("ts/seg#.ts")));
+    assert_eq!(
+        fs::read(file.path()).unwrap(),
+        concatenated(&numbered("ts/seg#.ts"))
+    );
     assert_plays(file.path(), inputs::FRAMES, inputs::SOUND);
 }
 
@@ -98,9 +112,14 @@ fn fragmented_mp4_segments_are_strung_together() {
 fn byte_ranges_of_one_file_are_that_file() {
     for (folder, name) in [("br", "index.ts"), ("brf", "index.m4s")] {
         let site = Site::new();
-        let (choice, _, file) = put_together(&site, &assembly(&site, &format!("{folder}/index.m3u8")));
+        let (choice, _, file) =
+            put_together(&site, &assembly(&site, &format!("{folder}/index.m3u8")));
         assert!(choice.whole, "{folder}: {:?}", choice.missing);
-        assert_eq!(fs::read(file.path()).unwrap(), concatenated(&[format!("{folder}/{name}")]), "{folder}");
+        assert_eq!(
+            fs::read(file.path()).unwrap(),
+            concatenated(&[format!("{folder}/{name}")]),
+            "{folder}"
+        );
         assert_plays(file.path(), inputs::FRAMES, inputs::SOUND);
     }
 }
@@ -135,7 +154,10 @@ fn one_whole_variant_is_preferred_to_a_better_one_with_holes() {
     site.lose("master/v1/seg2.ts");
     let (choice, _, file) = put_together(&site, &assembly(&site, "master/master.m3u8"));
     assert!(choice.whole, "{:?}", choice.missing);
-    assert_eq!(fs::read(file.path()).unwrap(), concatenated(&numbered("master/v0/seg#.ts")));
+    assert_eq!(
+        fs::read(file.path()).unwrap(),
+        concatenated(&numbered("master/v0/seg#.ts"))
+    );
 }
 
 #[test]
@@ -146,9 +168,15 @@ fn a_switch_of_variant_takes_the_best_of_each_slot() {
             let variant = if i < 2 { 1 } else { 0 };
             site.lose_all(&format!("{folder}/v{variant}/seg{i}."));
         }
-        let (choice, plan, file) = put_together(&site, &assembly(&site, &format!("{folder}/master.m3u8")));
+        let (choice, plan, file) =
+            put_together(&site, &assembly(&site, &format!("{folder}/master.m3u8")));
         assert!(choice.whole, "{folder}: {:?}", choice.missing);
-        assert_eq!(choice.notes, ["2 of 6 segments are of another quality"], "{folder} {:?}", plan.notes);
+        assert_eq!(
+            choice.notes,
+            ["2 of 6 segments are of another quality"],
+            "{folder} {:?}",
+            plan.notes
+        );
         assert_plays(file.path(), inputs::FRAMES, inputs::SOUND);
     }
 }
@@ -160,9 +188,18 @@ fn what_is_missing_is_told_as_time() {
     site.lose("ts/seg3.ts");
     let (choice, _, file) = put_together(&site, &assembly(&site, "ts/index.m3u8"));
     assert!(!choice.whole);
-    let [gap] = &*choice.missing else { panic!("{:?}", choice.missing) };
-    assert_eq!((gap.time.start.as_secs(), gap.time.end.as_secs(), gap.why), (8, 16, "never loaded"));
-    assert!((choice.fraction - 4.0 / 6.0).abs() < 0.01, "{}", choice.fraction);
+    let [gap] = &*choice.missing else {
+        panic!("{:?}", choice.missing)
+    };
+    assert_eq!(
+        (gap.time.start.as_secs(), gap.time.end.as_secs(), gap.why),
+        (8, 16, "never loaded")
+    );
+    assert!(
+        (choice.fraction - 4.0 / 6.0).abs() < 0.01,
+        "{}",
+        choice.fraction
+    );
     assert_eq!(decode(file.path()).video, inputs::FRAMES * 4 / 6);
 }
 
@@ -178,7 +215,10 @@ fn without_its_initialisation_segment_nothing_can_be_used() {
 #[test]
 fn an_encrypted_stream_is_left_alone() {
     let site = Site::new();
-    assert_eq!(assembly(&site, "aes/index.m3u8").protected.as_deref(), Some("AES-128"));
+    assert_eq!(
+        assembly(&site, "aes/index.m3u8").protected.as_deref(),
+        Some("AES-128")
+    );
 }
 
 #[test]
@@ -201,7 +241,10 @@ fn live_windows_are_one_stream() {
     }
     let (choice, _, file) = put_together(&site, &live.assembly());
     assert!(choice.whole, "{:?}", choice.missing);
-    assert_eq!(fs::read(file.path()).unwrap(), concatenated(&numbered("ts/seg#.ts")));
+    assert_eq!(
+        fs::read(file.path()).unwrap(),
+        concatenated(&numbered("ts/seg#.ts"))
+    );
 }
 
 #[test]
@@ -217,19 +260,26 @@ fn advertisements_are_not_the_video() {
         text += &format!("#EXTINF:4,\n/ts/seg{i}.ts\n");
     }
     text += "#EXT-X-ENDLIST\n";
-    let hls::Playlist::Media(media) = hls::parse(text.as_bytes(), &site.url("p.m3u8")).unwrap() else {
+    let hls::Playlist::Media(media) = hls::parse(text.as_bytes(), &site.url("p.m3u8")).unwrap()
+    else {
         panic!()
     };
     let (choice, _, file) = put_together(&site, &media.assembly());
     assert!(choice.whole, "{:?}", choice.missing);
     assert_eq!(choice.notes, ["2 stretches of advertisements left out"]);
-    assert_eq!(fs::read(file.path()).unwrap(), concatenated(&numbered("ts/seg#.ts")));
+    assert_eq!(
+        fs::read(file.path()).unwrap(),
+        concatenated(&numbered("ts/seg#.ts"))
+    );
 }
 
 #[test]
 fn a_discontinuity_goes_on_where_it_should() {
     // The same six segments twice: the second time, time stamps start over.
-    for (folder, map, ext) in [("ts", "", "ts"), ("fmp4", "#EXT-X-MAP:URI=\"init.mp4\"\n", "m4s")] {
+    for (folder, map, ext) in [
+        ("ts", "", "ts"),
+        ("fmp4", "#EXT-X-MAP:URI=\"init.mp4\"\n", "m4s"),
+    ] {
         let site = Site::new();
         let mut text = format!("#EXTM3U\n#EXT-X-TARGETDURATION:4\n{map}");
         for round in 0..2 {
@@ -242,10 +292,16 @@ fn a_discontinuity_goes_on_where_it_should() {
         }
         text += "#EXT-X-ENDLIST\n";
         let url = site.url(&format!("{folder}/twice.m3u8"));
-        let hls::Playlist::Media(media) = hls::parse(text.as_bytes(), &url).unwrap() else { panic!() };
+        let hls::Playlist::Media(media) = hls::parse(text.as_bytes(), &url).unwrap() else {
+            panic!()
+        };
         let (choice, _, file) = put_together(&site, &media.assembly());
         assert!(choice.whole, "{:?}", choice.missing);
-        assert_plays(file.path(), 2 * inputs::FRAMES, 2 * inputs::SOUND.start()..=2 * inputs::SOUND.end());
+        assert_plays(
+            file.path(),
+            2 * inputs::FRAMES,
+            2 * inputs::SOUND.start()..=2 * inputs::SOUND.end(),
+        );
         let duration = decode(file.path()).duration;
         assert!((47.5..48.5).contains(&duration), "{folder}: {duration} s");
     }
@@ -284,8 +340,12 @@ fn a_switch_of_representation_takes_the_best_of_each_slot() {
     let mut site = Site::new();
     // Representation 0 is the small one; the first two segments are of it only.
     let times: Vec<u64> = (0..inputs::SEGMENTS).map(|i| i * 4 * 12_800).collect();
-    times[..2].iter().for_each(|t| site.lose(&format!("dasht/c-1-{t}.m4s")));
-    times[2..].iter().for_each(|t| site.lose(&format!("dasht/c-0-{t}.m4s")));
+    times[..2]
+        .iter()
+        .for_each(|t| site.lose(&format!("dasht/c-1-{t}.m4s")));
+    times[2..]
+        .iter()
+        .for_each(|t| site.lose(&format!("dasht/c-0-{t}.m4s")));
     let (choice, _, file) = put_together(&site, &assembly(&site, "dasht/manifest.mpd"));
     assert!(choice.whole, "{:?}", choice.missing);
     assert_plays(file.path(), inputs::FRAMES, inputs::SOUND);
@@ -296,37 +356,78 @@ fn stored_documents_become_videos() {
     let site = Site::new();
     let document = |path: &str| Document {
         url: site.url(path),
-        versions: vec![String::from_utf8(site.read(&site.url(path))).unwrap().into()],
+        versions: vec![
+            String::from_utf8(site.read(&site.url(path)))
+                .unwrap()
+                .into(),
+        ],
     };
-    let names =
-        ["aud/master.m3u8", "aud/s0/index.m3u8", "aud/s1/index.m3u8", "ts/index.m3u8", "dasht/manifest.mpd"];
+    let names = [
+        "aud/master.m3u8",
+        "aud/s0/index.m3u8",
+        "aud/s1/index.m3u8",
+        "ts/index.m3u8",
+        "dasht/manifest.mpd",
+    ];
     let documents: Vec<Document> = names.into_iter().map(document).collect();
     let videos = assemble(&documents, &site);
-    let mut found: Vec<_> =
-        videos.iter().map(|v| (&*v.url, v.tracks.len(), choose(v, &site, MIN).whole)).collect();
+    let mut found: Vec<_> = videos
+        .iter()
+        .map(|v| (&*v.url, v.tracks.len(), choose(v, &site, MIN).whole))
+        .collect();
     found.sort();
-    let want = [("aud/master.m3u8", 2), ("dasht/manifest.mpd", 2), ("ts/index.m3u8", 1)];
-    let want: Vec<_> = want.iter().map(|(path, tracks)| (site.url(path), *tracks, true)).collect();
-    assert_eq!(found, want.iter().map(|(u, t, w)| (&**u, *t, *w)).collect::<Vec<_>>());
+    let want = [
+        ("aud/master.m3u8", 2),
+        ("dasht/manifest.mpd", 2),
+        ("ts/index.m3u8", 1),
+    ];
+    let want: Vec<_> = want
+        .iter()
+        .map(|(path, tracks)| (site.url(path), *tracks, true))
+        .collect();
+    assert_eq!(
+        found,
+        want.iter()
+            .map(|(u, t, w)| (&**u, *t, *w))
+            .collect::<Vec<_>>()
+    );
 }
 
 /// What is put together of the pieces below `folder` when no playlist was stored.
 fn without_playlist(site: &Site, folder: &str) -> Vec<Assembly> {
     let prefix = site.url(folder);
-    let pieces: Vec<_> = site.pieces().filter(|p| p.url.starts_with(&prefix)).collect();
-    let probes: Vec<_> = pieces.iter().filter_map(|p| Some((*p, order::probe(p).unwrap()?))).collect();
-    order::assemblies(&probes.iter().map(|(p, probe)| (*p, probe)).collect::<Vec<_>>())
+    let pieces: Vec<_> = site
+        .pieces()
+        .filter(|p| p.url.starts_with(&prefix))
+        .collect();
+    let probes: Vec<_> = pieces
+        .iter()
+        .filter_map(|p| Some((*p, order::probe(p).unwrap()?)))
+        .collect();
+    order::assemblies(
+        &probes
+            .iter()
+            .map(|(p, probe)| (*p, probe))
+            .collect::<Vec<_>>(),
+    )
 }
 
 #[test]
 fn without_a_playlist_segments_are_put_in_order_by_their_times() {
-    for folder in ["ts/", "fmp4/", "aud/", "audts/", "audaac/", "dashn/", "dashod/", "br/", "brf/"] {
+    for folder in [
+        "ts/", "fmp4/", "aud/", "audts/", "audaac/", "dashn/", "dashod/", "br/", "brf/",
+    ] {
         let site = Site::new();
         let videos = without_playlist(&site, folder);
-        let [video] = &*videos else { panic!("{folder}: {videos:?}") };
+        let [video] = &*videos else {
+            panic!("{folder}: {videos:?}")
+        };
         let (choice, _, file) = put_together(&site, video);
         assert!(choice.missing.is_empty(), "{folder}: {:?}", choice.missing);
-        assert!(!choice.whole && choice.fraction == 1.0, "{folder}: the end is unknown");
+        assert!(
+            !choice.whole && choice.fraction == 1.0,
+            "{folder}: the end is unknown"
+        );
         assert_plays(file.path(), inputs::FRAMES, inputs::SOUND);
     }
 }
@@ -338,9 +439,14 @@ fn without_a_playlist_a_hole_shows() {
         site.lose(&format!("{folder}/seg2.{ext}"));
         let videos = without_playlist(&site, &format!("{folder}/"));
         let choice = choose(&videos[0], &site, MIN);
-        let [gap] = &*choice.missing else { panic!("{folder}: {:?}", choice.missing) };
+        let [gap] = &*choice.missing else {
+            panic!("{folder}: {:?}", choice.missing)
+        };
         let (from, to) = (gap.time.start.as_secs_f64(), gap.time.end.as_secs_f64());
-        assert!((from - 8.0).abs() < 0.2 && (to - 12.0).abs() < 0.2, "{folder}: {from} {to}");
+        assert!(
+            (from - 8.0).abs() < 0.2 && (to - 12.0).abs() < 0.2,
+            "{folder}: {from} {to}"
+        );
     }
 }
 
@@ -352,12 +458,17 @@ fn without_a_playlist_qualities_of_one_video_are_one_and_videos_are_several() {
         (3..inputs::SEGMENTS).for_each(|i| site.lose_all(&format!("{folder}/v0/seg{i}.")));
         (0..2).for_each(|i| site.lose_all(&format!("{folder}/v1/seg{i}.")));
         let videos = without_playlist(&site, &format!("{folder}/"));
-        let [video] = &*videos else { panic!("{folder}: {} videos", videos.len()) };
+        let [video] = &*videos else {
+            panic!("{folder}: {} videos", videos.len())
+        };
         let (choice, _, file) = put_together(&site, video);
         assert!(choice.missing.is_empty(), "{folder}: {:?}", choice.missing);
         assert_plays(file.path(), inputs::FRAMES, inputs::SOUND);
         // All of both: two videos, for all that anyone can tell.
-        assert_eq!(without_playlist(&Site::new(), &format!("{folder}/")).len(), 2);
+        assert_eq!(
+            without_playlist(&Site::new(), &format!("{folder}/")).len(),
+            2
+        );
     }
 }
 
@@ -376,7 +487,9 @@ fn webm_is_joined_block_by_block() {
     let mut pictures = assembly;
     pictures.tracks.truncate(1);
     let (_, _, file) = put_together(&site, &pictures);
-    let parts: Vec<_> = (1..=inputs::SEGMENTS).map(|i| format!("dashw/c-0-{i}.webm")).collect();
+    let parts: Vec<_> = (1..=inputs::SEGMENTS)
+        .map(|i| format!("dashw/c-0-{i}.webm"))
+        .collect();
     assert!(
         fs::read(file.path()).unwrap()
             == concatenated(&[&["dashw/init-0.webm".to_owned()][..], &parts].concat())
@@ -446,18 +559,47 @@ fn spoiled_pieces_are_joined_or_refused() {
                 duration: Duration::from_secs(4),
                 discontinuity,
             };
-            let variant = |slots| vec![Variant { bandwidth: 0, height: None, slots }];
-            let track = |kind, slots| Track { kind, language: None, variants: variant(slots) };
+            let variant = |slots| {
+                vec![Variant {
+                    bandwidth: 0,
+                    height: None,
+                    slots,
+                }]
+            };
+            let track = |kind, slots| Track {
+                kind,
+                language: None,
+                variants: variant(slots),
+            };
             let far = dice.roll(2) as u32;
             let tracks = vec![
-                track(TrackKind::Video, vec![slot(names[1], 0, 0), slot(names[1], 4, far)]),
+                track(
+                    TrackKind::Video,
+                    vec![slot(names[1], 0, 0), slot(names[1], 4, far)],
+                ),
                 track(TrackKind::Audio, vec![slot(names[2], 0, 0)]),
             ];
-            let assembly = Assembly { url: site.url(""), tracks, ended: true, protected: None, title: None };
-            let pieces: Vec<_> = site.pieces().filter_map(|p| Some((p, order::probe(p).ok()??))).collect();
-            let guessed = order::assemblies(&pieces.iter().map(|(p, probe)| (*p, probe)).collect::<Vec<_>>());
+            let assembly = Assembly {
+                url: site.url(""),
+                tracks,
+                ended: true,
+                protected: None,
+                title: None,
+            };
+            let pieces: Vec<_> = site
+                .pieces()
+                .filter_map(|p| Some((p, order::probe(p).ok()??)))
+                .collect();
+            let guessed = order::assemblies(
+                &pieces
+                    .iter()
+                    .map(|(p, probe)| (*p, probe))
+                    .collect::<Vec<_>>(),
+            );
             for assembly in guessed.iter().chain([&assembly]) {
-                let Ok(plan) = join::plan(&choose(assembly, &site, MIN)) else { continue };
+                let Ok(plan) = join::plan(&choose(assembly, &site, MIN)) else {
+                    continue;
+                };
                 let out = tempfile::tempfile().unwrap();
                 if plan.write(&out).is_ok() {
                     joined += 1;
@@ -471,7 +613,10 @@ fn spoiled_pieces_are_joined_or_refused() {
             }
         }
     }
-    assert!(joined > 300, "only {joined} were joined: the cases test nothing");
+    assert!(
+        joined > 300,
+        "only {joined} were joined: the cases test nothing"
+    );
 }
 
 /// A player near the end of a live stream loads parts, and later whole segments.
@@ -483,7 +628,11 @@ fn segments_that_were_loaded_in_parts() {
     for number in 0..inputs::SEGMENTS {
         let segment = site.read(&site.url(&format!("ts/seg{number}.ts")));
         let third = segment.len() / 3 / 188 * 188;
-        let parts = [&segment[..third], &segment[third..2 * third], &segment[2 * third..]];
+        let parts = [
+            &segment[..third],
+            &segment[third..2 * third],
+            &segment[2 * third..],
+        ];
         for (part, bytes) in parts.into_iter().enumerate() {
             site.put(&format!("ts/{number}.{part}.ts"), bytes);
             list += &format!("#EXT-X-PART:DURATION=1.33333,URI=\"{number}.{part}.ts\"\n");
@@ -491,9 +640,11 @@ fn segments_that_were_loaded_in_parts() {
         list += &format!("#EXTINF:4,\nseg{number}.ts\n");
         whole.extend(segment);
     }
-    let hls::Playlist::Media(media) =
-        hls::parse((list + "#EXT-X-ENDLIST\n").as_bytes(), &site.url("ts/live.m3u8")).unwrap()
-    else {
+    let hls::Playlist::Media(media) = hls::parse(
+        (list + "#EXT-X-ENDLIST\n").as_bytes(),
+        &site.url("ts/live.m3u8"),
+    )
+    .unwrap() else {
         panic!()
     };
     let assembly = media.assembly();
@@ -503,11 +654,19 @@ fn segments_that_were_loaded_in_parts() {
     // Of this one there is the whole, and not every part.
     site.lose("ts/3.1.ts");
     let (choice, _, file) = put_together(&site, &assembly);
-    assert!(choice.whole && choice.notes.is_empty(), "{:?}", choice.notes);
+    assert!(
+        choice.whole && choice.notes.is_empty(),
+        "{:?}",
+        choice.notes
+    );
     assert!(fs::read(file.path()).unwrap() == whole);
     site.lose("ts/4.2.ts");
     let (choice, ..) = put_together(&site, &assembly);
-    let missing: Vec<_> = choice.missing.iter().map(|m| m.time.start.as_secs_f64().round()).collect();
+    let missing: Vec<_> = choice
+        .missing
+        .iter()
+        .map(|m| m.time.start.as_secs_f64().round())
+        .collect();
     assert_eq!((choice.whole, missing), (false, vec![19.0]));
 }
 
@@ -516,12 +675,18 @@ fn subtitles_that_were_played_are_beside_it() {
     let mut site = Site::new();
     let map = "WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:126000,LOCAL:00:00:00.000\n\n";
     for i in 0..inputs::SEGMENTS {
-        let text = format!("{map}00:{:02}.000 --> 00:{:02}.500\nline {i}\n", i * 4 + 1, i * 4 + 2);
+        let text = format!(
+            "{map}00:{:02}.000 --> 00:{:02}.500\nline {i}\n",
+            i * 4 + 1,
+            i * 4 + 2
+        );
         site.put(&format!("sub/{i}.vtt"), text.as_bytes());
     }
     let load = |url: &str| {
         let text = if url.ends_with("sub/list.m3u8") {
-            let lines: String = (0..inputs::SEGMENTS).map(|i| format!("#EXTINF:4,\n{i}.vtt\n")).collect();
+            let lines: String = (0..inputs::SEGMENTS)
+                .map(|i| format!("#EXTINF:4,\n{i}.vtt\n"))
+                .collect();
             format!("#EXTM3U\n{lines}#EXT-X-ENDLIST\n")
         } else {
             String::from_utf8(site.read(url)).unwrap()
@@ -533,21 +698,31 @@ fn subtitles_that_were_played_are_beside_it() {
     };
     let text = "#EXTM3U\n#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID=\"s\",NAME=\"en\",LANGUAGE=\"en\",URI=\"sub/list.m3u8\"\n\
                 #EXT-X-STREAM-INF:BANDWIDTH=1,SUBTITLES=\"s\"\nts/index.m3u8\n";
-    let hls::Playlist::Master(master) = hls::parse(text.as_bytes(), &site.url("master.m3u8")).unwrap() else {
+    let hls::Playlist::Master(master) =
+        hls::parse(text.as_bytes(), &site.url("master.m3u8")).unwrap()
+    else {
         panic!()
     };
     let media: Vec<_> = master.playlists().map(load).collect();
-    let assembly = master.assembly(|url| media.iter().find(|m| m.url == url)).unwrap();
+    let assembly = master
+        .assembly(|url| media.iter().find(|m| m.url == url))
+        .unwrap();
     let (choice, plan, _) = put_together(&site, &assembly);
     assert!(choice.whole);
     let (language, text) = plan.subtitles.unwrap();
     assert_eq!(language.as_deref(), Some("en"));
-    let cues: Vec<_> = text.lines().filter(|l| l.contains("-->") || l.starts_with("line")).collect();
+    let cues: Vec<_> = text
+        .lines()
+        .filter(|l| l.contains("-->") || l.starts_with("line"))
+        .collect();
     assert_eq!(cues.len(), 2 * inputs::SEGMENTS as usize);
     assert_eq!(&cues[2..4], ["00:00:05.000 --> 00:00:06.500", "line 1"]);
     (0..inputs::SEGMENTS).for_each(|i| site.lose(&format!("sub/{i}.vtt")));
     assert!(
-        join::plan(&choose(&assembly, &site, MIN)).unwrap().subtitles.is_none(),
+        join::plan(&choose(&assembly, &site, MIN))
+            .unwrap()
+            .subtitles
+            .is_none(),
         "they were not switched on"
     );
 }
@@ -558,6 +733,9 @@ fn sound_in_another_container_is_left_out_and_said() {
     let mut video = assembly(&site, "audts/master.m3u8");
     video.tracks[1] = assembly(&site, "aud/master.m3u8").tracks.remove(1);
     let (_, plan, file) = put_together(&site, &video);
-    assert_eq!(plan.notes, ["without its sound, which is in another container"]);
+    assert_eq!(
+        plan.notes,
+        ["without its sound, which is in another container"]
+    );
     assert_plays(file.path(), inputs::FRAMES, 0..=0);
 }

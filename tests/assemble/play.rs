@@ -13,18 +13,39 @@ pub struct Played {
 pub fn decode(file: &Path) -> Played {
     let mut command = Command::new("ffprobe");
     command.args(["-v", "error", "-count_frames", "-of", "json"]);
-    command.args(["-show_entries", "stream=codec_type,nb_read_frames:format=duration"]).arg(file);
-    let output = command.output().expect("ffprobe is needed: install the Debian package ffmpeg");
+    command
+        .args([
+            "-show_entries",
+            "stream=codec_type,nb_read_frames:format=duration",
+        ])
+        .arg(file);
+    let output = command
+        .output()
+        .expect("ffprobe is needed: install the Debian package ffmpeg");
     let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let frames = |kind: &str| {
         let streams = found["streams"].as_array().map_or(&[][..], Vec::as_slice);
         let of_kind = streams.iter().filter(|s| s["codec_type"] == kind);
-        of_kind.map(|s| s["nb_read_frames"].as_str().and_then(|n| n.parse::<u64>().ok()).unwrap_or(0)).sum()
+        of_kind
+            .map(|s| {
+                s["nb_read_frames"]
+                    .as_str()
+                    .and_then(|n| n.parse::<u64>().ok())
+                    .unwrap_or(0)
+            })
+            .sum()
     };
     Played {
         video: frames("video"),
         audio: frames("audio"),
-        duration: found["format"]["duration"].as_str().and_then(|d| d.parse().ok()).unwrap_or(0.0),
-        errors: String::from_utf8_lossy(&output.stderr).lines().take(3).collect::<Vec<_>>().join("\n"),
+        duration: found["format"]["duration"]
+            .as_str()
+            .and_then(|d| d.parse().ok())
+            .unwrap_or(0.0),
+        errors: String::from_utf8_lossy(&output.stderr)
+            .lines()
+            .take(3)
+            .collect::<Vec<_>>()
+            .join("\n"),
     }
 }

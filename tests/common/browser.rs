@@ -39,13 +39,20 @@ pub fn firefox(sandbox: &Sandbox, display: &Xvfb, url: &str, args: &[&str]) -> B
     fs::create_dir_all(&profile).unwrap();
     fs::write(profile.join("user.js"), prefs()).unwrap();
     let mut command = sandbox.command(super::program("firefox-esr", "firefox-esr"));
-    command.args(["--no-remote", "--profile"]).arg(&profile).args(args).arg(url);
+    command
+        .args(["--no-remote", "--profile"])
+        .arg(&profile)
+        .args(args)
+        .arg(url);
     start(sandbox, display, command)
 }
 
 /// What a Firefox profile's `user.js` holds.
 pub fn prefs() -> String {
-    PREFS.iter().map(|(name, value)| format!("user_pref(\"{name}\", {value});\n")).collect()
+    PREFS
+        .iter()
+        .map(|(name, value)| format!("user_pref(\"{name}\", {value});\n"))
+        .collect()
 }
 
 fn start(sandbox: &Sandbox, display: &Xvfb, mut command: Command) -> Browser {
@@ -55,19 +62,25 @@ fn start(sandbox: &Sandbox, display: &Xvfb, mut command: Command) -> Browser {
         .env("LIBGL_ALWAYS_SOFTWARE", "1")
         .stdout(log.try_clone().unwrap())
         .stderr(Stdio::from(log));
-    Browser { group: Group::start(&mut command) }
+    Browser {
+        group: Group::start(&mut command),
+    }
 }
 
 /// A program below `/usr/lib/TRIPLET` or `/usr/libexec`.
 fn libexec(relative: &str, package: &str) -> PathBuf {
-    let libs = Path::new("/usr/lib").read_dir().unwrap().map(|entry| entry.unwrap().path());
+    let libs = Path::new("/usr/lib")
+        .read_dir()
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
     libs.chain(["/usr/lib".into(), "/usr/libexec".into()])
         .map(|folder| folder.join(relative))
         .find(|path| path.is_file())
         .unwrap_or_else(|| panic!("{relative} is not installed: apt install {package}"))
 }
 
-/// No first-run pages, nothing that calls home, videos may start by themselves. The media cache is as shipped.
+/// No first-run pages, nothing that calls home, videos may start by themselves. The media cache is
+/// as shipped.
 const PREFS: [(&str, &str); 21] = [
     ("app.normandy.enabled", "false"),
     ("app.update.enabled", "false"),

@@ -18,9 +18,20 @@ pub struct Xvfb {
 impl Xvfb {
     pub fn start(sandbox: &Sandbox) -> Self {
         let mut command = sandbox.command(super::program("Xvfb", "xvfb"));
-        command.args(["-displayfd", "1", "-screen", "0", "1280x800x24", "-nolisten", "tcp"]);
+        command.args([
+            "-displayfd",
+            "1",
+            "-screen",
+            "0",
+            "1280x800x24",
+            "-nolisten",
+            "tcp",
+        ]);
         let (server, line) = first_line(&mut command);
-        Self { display: format!(":{line}"), _server: server }
+        Self {
+            display: format!(":{line}"),
+            _server: server,
+        }
     }
 }
 
@@ -44,9 +55,14 @@ impl Bus {
         // One that was killed leaves its socket.
         let _ = fs::remove_file(sandbox.path("run/bus"));
         let mut command = sandbox.command(super::program("dbus-daemon", "dbus-daemon"));
-        command.args(["--nofork", "--print-address=1", "--config-file"]).arg(&config);
+        command
+            .args(["--nofork", "--print-address=1", "--config-file"])
+            .arg(&config);
         let (daemon, address) = first_line(&mut command);
-        Self { address, _daemon: daemon }
+        Self {
+            address,
+            _daemon: daemon,
+        }
     }
 }
 
@@ -54,7 +70,9 @@ impl Bus {
 fn first_line(command: &mut std::process::Command) -> (Group, String) {
     let mut group = Group::start(command.stdout(Stdio::piped()).stderr(Stdio::null()));
     let mut line = String::new();
-    BufReader::new(group.child().stdout.take().unwrap()).read_line(&mut line).unwrap();
+    BufReader::new(group.child().stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
     let line = line.trim().to_string();
     assert!(!line.is_empty(), "{command:?} printed nothing");
     (group, line)

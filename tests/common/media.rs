@@ -35,33 +35,62 @@ const H264: &str = "-c:v libx264 -threads:v 1 -preset ultrafast -g 60 -pix_fmt y
 const VP8: &str = "-c:v libvpx -deadline realtime -cpu-used -8 -g 60 -c:a libvorbis";
 const THEORA: &str = "-c:v libtheora -g 60 -c:a libvorbis";
 const VP9: &str = "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -g 60 -c:a libopus";
-const H265: &str =
-    "-c:v libx265 -preset ultrafast -x265-params log-level=error:keyint=60 -pix_fmt yuv420p -c:a aac";
+const H265: &str = "-c:v libx265 -preset ultrafast -x265-params log-level=error:keyint=60 -pix_fmt yuv420p -c:a aac";
 const AV1: &str = "-c:v libaom-av1 -usage realtime -cpu-used 8 -g 60 -pix_fmt yuv420p -c:a aac";
 const COPY: &str = "-c copy";
 
 const RECIPES: [Recipe; 16] = [
-    recipe("short.mp4", Source("320x240", "15"), H264, "-b:v 1M -maxrate 1M -bufsize 1M"),
+    recipe(
+        "short.mp4",
+        Source("320x240", "15"),
+        H264,
+        "-b:v 1M -maxrate 1M -bufsize 1M",
+    ),
     recipe("short-end.mp4", Clip("short.mp4"), COPY, ""),
     recipe("short.webm", Source("320x240", "15"), VP8, "-b:v 1M"),
     recipe("short.ogv", Source("320x240", "15"), THEORA, "-b:v 1M"),
     recipe("short.mkv", Clip("short.mp4"), COPY, ""),
-    recipe("short.flv", Clip("short.mp4"), "-c:v copy -c:a aac", "-ar 44100"),
+    recipe(
+        "short.flv",
+        Clip("short.mp4"),
+        "-c:v copy -c:a aac",
+        "-ar 44100",
+    ),
     recipe("short.ts", Clip("short.mp4"), COPY, ""),
     recipe("short-vp9.webm", Source("320x240", "15"), VP9, "-b:v 1M"),
     recipe("short-hevc.mp4", Source("320x240", "15"), H265, "-b:v 1M"),
     recipe("short-av1.mp4", Source("320x240", "15"), AV1, "-b:v 1M"),
     // Firefox keeps media of more than 8 MiB in a file.
-    recipe("big.mp4", Source("640x360", "60"), H264, "-b:v 5300k -maxrate 5300k -bufsize 4M"),
+    recipe(
+        "big.mp4",
+        Source("640x360", "60"),
+        H264,
+        "-b:v 5300k -maxrate 5300k -bufsize 4M",
+    ),
     recipe("big-end.mp4", Clip("big.mp4"), COPY, ""),
     recipe("big.mkv", Clip("big.mp4"), COPY, ""),
-    recipe("other.mp4", Source("480x270", "60"), H264, "-b:v 3000k -maxrate 3000k -bufsize 3M"),
+    recipe(
+        "other.mp4",
+        Source("480x270", "60"),
+        H264,
+        "-b:v 3000k -maxrate 3000k -bufsize 3M",
+    ),
     recipe("big.webm", Source("480x270", "60"), VP8, "-b:v 2500k"),
     recipe("big.ogv", Source("320x240", "60"), THEORA, "-b:v 2500k"),
 ];
 
-const fn recipe(name: &'static str, from: Origin, codec: &'static str, args: &'static str) -> Recipe {
-    Recipe { name, from, codec, args }
+const fn recipe(
+    name: &'static str,
+    from: Origin,
+    codec: &'static str,
+    args: &'static str,
+) -> Recipe {
+    Recipe {
+        name,
+        from,
+        codec,
+        args,
+    }
 }
 
 /// The folder with the clips that were made so far, for [`super::server::Server`].
@@ -91,9 +120,9 @@ pub fn clip(name: &str) -> PathBuf {
     };
     let from = match recipe.from {
         Clip(other) => vec!["-i".to_string(), clip(other).to_str().unwrap().to_string()],
-        Source(size, seconds) => {
-            words(&SOURCE.replace("{S}", size).replace("{D}", seconds)).map(String::from).collect()
-        }
+        Source(size, seconds) => words(&SOURCE.replace("{S}", size).replace("{D}", seconds))
+            .map(String::from)
+            .collect(),
     };
     // One test makes it, the others wait for the lock.
     let lock = File::create(folder().join(format!(".{name}.lock"))).unwrap();

@@ -1,10 +1,15 @@
-//! What the integration tests share: a home of their own, fisga as a process, a slow web server, real players,
-//! and media made by ffmpeg.
+//! What the integration tests share: a home of their own, fisga as a process, a slow web server,
+//! real players, and media made by ffmpeg.
 //!
-//! Nothing here waits for a fixed time: every wait is for an event, and bounded. Whatever a test starts is ended
-//! by its process id when the value is dropped. A part that is missing on the machine is a failure that names its
-//! Debian package.
-#![allow(dead_code, unreachable_pub, missing_debug_implementations, reason = "each test uses its part of it")]
+//! Nothing here waits for a fixed time: every wait is for an event, and bounded. Whatever a test
+//! starts is ended by its process id when the value is dropped. A part that is missing on the
+//! machine is a failure that names its Debian package.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_debug_implementations,
+    reason = "each test uses its part of it"
+)]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
 
 pub mod browser;
@@ -65,7 +70,9 @@ pub fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_path_buf()];
     while let Some(folder) = folders.pop() {
-        let Ok(entries) = folder.read_dir() else { continue };
+        let Ok(entries) = folder.read_dir() else {
+            continue;
+        };
         for entry in entries.map(Result::unwrap) {
             if entry.file_name().as_encoded_bytes().starts_with(b".") {
                 continue;
@@ -91,8 +98,17 @@ impl Appearance {
     /// The folder has to be there.
     pub fn watch(path: &Path) -> Self {
         let inotify = Inotify::init().unwrap();
-        inotify.watches().add(path.parent().unwrap(), WatchMask::CREATE | WatchMask::MOVED_TO).unwrap();
-        Self { path: path.into(), inotify }
+        inotify
+            .watches()
+            .add(
+                path.parent().unwrap(),
+                WatchMask::CREATE | WatchMask::MOVED_TO,
+            )
+            .unwrap();
+        Self {
+            path: path.into(),
+            inotify,
+        }
     }
 
     /// # Panics
@@ -101,14 +117,19 @@ impl Appearance {
         let end = Instant::now() + within;
         while !self.path.exists() {
             let left = Timespec::try_from(end.saturating_duration_since(Instant::now())).unwrap();
-            let ready = poll(&mut [PollFd::new(&self.inotify, PollFlags::IN)], Some(&left)).unwrap();
+            let ready = poll(
+                &mut [PollFd::new(&self.inotify, PollFlags::IN)],
+                Some(&left),
+            )
+            .unwrap();
             assert!(ready > 0, "{what}: not within {within:?}");
             self.inotify.read_events(&mut [0; 4096]).unwrap();
         }
     }
 }
 
-/// Waits until something is so, looking whenever something happens in a folder; false if it is not after so long.
+/// Waits until something is so, looking whenever something happens in a folder; false if it is not
+/// after so long.
 pub fn wait_until(within: Duration, folder: &Path, mut so: impl FnMut() -> bool) -> bool {
     let mut inotify = Inotify::init().unwrap();
     let mask = WatchMask::CREATE | WatchMask::DELETE | WatchMask::MOVE | WatchMask::MODIFY;

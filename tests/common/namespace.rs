@@ -2,31 +2,50 @@
 
 use std::{env, path::Path, process::Command};
 
-/// Runs the body of the named test in a mount namespace of its own, where it may mount what it likes: `false` in the
-/// test process, `true` in the one that it starts for this.
+/// Runs the body of the named test in a mount namespace of its own, where it may mount what it
+/// likes: `false` in the test process, `true` in the one that it starts for this.
 pub fn in_namespace(test: &str) -> bool {
     if env::var_os("FISGA_TEST_NAMESPACE").is_some() {
         return true;
     }
     let output = Command::new("unshare")
-        .args(["--user", "--map-root-user", "--mount", "--propagation", "private"])
+        .args([
+            "--user",
+            "--map-root-user",
+            "--mount",
+            "--propagation",
+            "private",
+        ])
         .arg(env::current_exe().unwrap())
         .args(["--exact", test, "--nocapture"])
         .env("FISGA_TEST_NAMESPACE", "1")
         .output()
         .expect("unshare (Debian package util-linux)");
     let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && text.contains("1 passed"), "in a namespace of its own:\n{text}");
+    assert!(
+        output.status.success() && text.contains("1 passed"),
+        "in a namespace of its own:\n{text}"
+    );
     false
 }
 
 /// Mounts an empty tmpfs with these options.
 pub fn mount(options: &str, at: &Path) {
-    let status = Command::new("mount").args(["-t", "tmpfs", "-o", options, "fisga-test"]).arg(at).status();
+    let status = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", options, "fisga-test"])
+        .arg(at)
+        .status();
     assert!(status.expect("mount (Debian package mount)").success());
 }
 
 /// Changes the options of a mount.
 pub fn mount_again(options: &str, at: &Path) {
-    assert!(Command::new("mount").args(["-o", options]).arg(at).status().unwrap().success());
+    assert!(
+        Command::new("mount")
+            .args(["-o", options])
+            .arg(at)
+            .status()
+            .unwrap()
+            .success()
+    );
 }

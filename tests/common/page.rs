@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use serde_json::json;
 
-/// A page with a `<video>` that reports to the server what happens: `playing`, `seeked`, `ended`, `error …`, each
-/// with `2` behind it for the second video.
+/// A page with a `<video>` that reports to the server what happens: `playing`, `seeked`, `ended`,
+/// `error …`, each with `2` behind it for the second video.
 #[derive(Clone)]
 pub struct Page {
     title: String,
@@ -69,7 +69,8 @@ impl Page {
         self
     }
 
-    /// Once at the end, it plays the whole again from its beginning. The second end is reported as `ended again`.
+    /// Once at the end, it plays the whole again from its beginning. The second end is reported as
+    /// `ended again`.
     pub fn again(mut self) -> Self {
         self.again = true;
         self
@@ -90,7 +91,10 @@ impl Page {
             "muted": self.muted, "autoplay": self.autoplay, "preload": self.preload,
             "rate": self.rate, "seeks": self.seeks, "again": self.again,
         });
-        let _ = write!(page, "</title><body><script>const S = {settings};{SCRIPT}</script>");
+        let _ = write!(
+            page,
+            "</title><body><script>const S = {settings};{SCRIPT}</script>"
+        );
         page
     }
 }

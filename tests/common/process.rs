@@ -24,7 +24,10 @@ impl Group {
     /// Starts it.
     pub fn start(command: &mut Command) -> Self {
         let name = command.get_program().to_string_lossy().into_owned();
-        let child = command.process_group(0).spawn().unwrap_or_else(|e| panic!("{name}: {e}"));
+        let child = command
+            .process_group(0)
+            .spawn()
+            .unwrap_or_else(|e| panic!("{name}: {e}"));
         Self { child, name }
     }
 
@@ -53,14 +56,16 @@ impl Group {
             return status;
         }
         self.signal(Signal::TERM);
-        self.wait(PATIENCE * 4).unwrap_or_else(|| panic!("{} goes on after SIGTERM", self.name))
+        self.wait(PATIENCE * 4)
+            .unwrap_or_else(|| panic!("{} goes on after SIGTERM", self.name))
     }
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
         let group = pid(&self.child);
-        // A reaped leader's number stays the group's as long as a member lives, so this reaches only our own.
+        // A reaped leader's number stays the group's as long as a member lives, so this reaches
+        // only our own.
         let _ = kill_process_group(group, Signal::TERM);
         let ended = wait(&mut self.child, PATIENCE).is_some();
         let _ = kill_process_group(group, Signal::KILL);

@@ -1,4 +1,5 @@
-//! A producer in a process of its own: creates, hides, writes, and waits for a word before it closes.
+//! A producer in a process of its own: creates, hides, writes, and waits for a word before it
+//! closes.
 
 use std::{
     io::{Read, Write},
@@ -15,7 +16,8 @@ pub struct Producer {
 }
 
 impl Producer {
-    /// Creates `path`, removes its name if it is `hidden`, writes `content` into it, and keeps it open.
+    /// Creates `path`, removes its name if it is `hidden`, writes `content` into it, and keeps it
+    /// open.
     pub fn start(path: &Path, content: &Path, hidden: bool) -> Self {
         let hide = if hidden { "rm -- \"$1\";" } else { "" };
         let script = format!(
@@ -37,7 +39,9 @@ impl Producer {
     /// Appends another file.
     pub fn append(&mut self, content: &Path) {
         let stdin = self.stdin.as_mut().unwrap();
-        stdin.write_all(content.to_str().unwrap().as_bytes()).unwrap();
+        stdin
+            .write_all(content.to_str().unwrap().as_bytes())
+            .unwrap();
         stdin.write_all(b"\n").unwrap();
         self.answer();
     }
@@ -53,6 +57,12 @@ impl Producer {
     }
 
     fn answer(&mut self) {
-        self.group.child().stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        self.group
+            .child()
+            .stdout
+            .as_mut()
+            .unwrap()
+            .read_exact(&mut [0])
+            .unwrap();
     }
 }

@@ -17,9 +17,19 @@ use tempfile::TempDir;
 
 use super::process::Group;
 
-/// Every shipped rule. They look into folders that all tests share, so a sandbox starts with them off.
-pub const SHIPPED: [&str; 9] =
-    ["flash", "webkit", "epiphany", "firefox", "totem", "gstreamer", "webtorrent", "peerflix", "nameless"];
+/// Every shipped rule. They look into folders that all tests share, so a sandbox starts with them
+/// off.
+pub const SHIPPED: [&str; 9] = [
+    "flash",
+    "webkit",
+    "epiphany",
+    "firefox",
+    "totem",
+    "gstreamer",
+    "webtorrent",
+    "peerflix",
+    "nameless",
+];
 
 /// A home with its XDG folders, a temp folder and a configuration.
 pub struct Sandbox {
@@ -34,22 +44,34 @@ impl Default for Sandbox {
 }
 
 impl Sandbox {
-    /// In the system's temp folder, with the shipped rules and the browser caches off, nothing too small or too
-    /// short, and one rule, `test`, for `Flash*` in [`Sandbox::tmp`].
+    /// In the system's temp folder, with the shipped rules and the browser caches off, nothing too
+    /// small or too short, and one rule, `test`, for `Flash*` in [`Sandbox::tmp`].
     pub fn new() -> Self {
         Self::on(&std::env::temp_dir())
     }
 
     /// On another file system.
     pub fn on(folder: &Path) -> Self {
-        let root = tempfile::Builder::new().prefix("sandbox-").tempdir_in(folder).unwrap();
-        let sandbox = Self { root, env: Vec::new() };
-        for folder in
-            ["home/.config/fisga", "home/.cache", "home/.local/share", "home/.local/state", "tmp", "run"]
-        {
+        let root = tempfile::Builder::new()
+            .prefix("sandbox-")
+            .tempdir_in(folder)
+            .unwrap();
+        let sandbox = Self {
+            root,
+            env: Vec::new(),
+        };
+        for folder in [
+            "home/.config/fisga",
+            "home/.cache",
+            "home/.local/share",
+            "home/.local/state",
+            "tmp",
+            "run",
+        ] {
             fs::create_dir_all(sandbox.path(folder)).unwrap();
         }
-        // The XDG base directory specification asks for 0700; /tmp is sticky, and staging stays below such a folder.
+        // The XDG base directory specification asks for 0700; /tmp is sticky, and staging stays
+        // below such a folder.
         for (folder, mode) in [("run", 0o700), ("tmp", 0o1777)] {
             let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
             fs::set_permissions(sandbox.path(folder), mode).unwrap();
@@ -82,8 +104,11 @@ impl Sandbox {
 
     /// What `history.jsonl` holds.
     pub fn history(&self) -> Vec<Value> {
-        let text = fs::read_to_string(self.path("home/.local/state/fisga/history.jsonl")).unwrap_or_default();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        let text = fs::read_to_string(self.path("home/.local/state/fisga/history.jsonl"))
+            .unwrap_or_default();
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
     }
 
     /// Media files in the library.
@@ -106,7 +131,11 @@ impl Sandbox {
         for (key, value) in keys.as_object().unwrap() {
             config[key] = value.clone();
         }
-        fs::write(self.config_file(), serde_json::to_vec_pretty(&config).unwrap()).unwrap();
+        fs::write(
+            self.config_file(),
+            serde_json::to_vec_pretty(&config).unwrap(),
+        )
+        .unwrap();
     }
 
     /// Adds a variable to the environment of everything that starts afterwards.
@@ -117,7 +146,11 @@ impl Sandbox {
 
     /// A variable that was added.
     pub fn variable(&self, name: &str) -> Option<&str> {
-        self.env.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.env
+            .iter()
+            .rev()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// A program with the sandbox's environment and nothing of the session outside.
@@ -221,11 +254,17 @@ impl Fisga {
         self.group.signal(signal);
     }
 
-    /// Takes the first event that `wanted` accepts, out of those that came and those that come in time.
+    /// Takes the first event that `wanted` accepts, out of those that came and those that come in
+    /// time.
     ///
     /// # Panics
     /// If none does, or fisga ends; the message has all that fisga said.
-    pub fn wait_for(&mut self, what: &str, within: Duration, wanted: impl Fn(&Event) -> bool) -> Event {
+    pub fn wait_for(
+        &mut self,
+        what: &str,
+        within: Duration,
+        wanted: impl Fn(&Event) -> bool,
+    ) -> Event {
         let end = Instant::now() + within;
         loop {
             if let Some(at) = self.pending.iter().position(&wanted) {
@@ -267,17 +306,27 @@ impl Fisga {
         stderr
     }
 
-    /// Waits until it ends by itself: its status and stderr. Events that came meanwhile are in `pending`.
+    /// Waits until it ends by itself: its status and stderr. Events that came meanwhile are in
+    /// `pending`.
     pub fn finish(&mut self, within: Duration) -> (ExitStatus, String) {
         let end = Instant::now() + within;
         while self.next(end).is_ok() {}
-        let Some(status) = self.group.wait(end.saturating_duration_since(Instant::now())) else {
+        let Some(status) = self
+            .group
+            .wait(end.saturating_duration_since(Instant::now()))
+        else {
             self.fail("fisga goes on");
         };
         if let Some(reader) = self.reader.take() {
             reader.join().unwrap();
         }
-        (status, self.stderr.take().map(|text| text.join().unwrap()).unwrap_or_default())
+        (
+            status,
+            self.stderr
+                .take()
+                .map(|text| text.join().unwrap())
+                .unwrap_or_default(),
+        )
     }
 
     /// Kills it, as a crash would.
@@ -287,7 +336,9 @@ impl Fisga {
     }
 
     fn next(&mut self, end: Instant) -> Result<(), RecvTimeoutError> {
-        let line = self.events.recv_timeout(end.saturating_duration_since(Instant::now()))?;
+        let line = self
+            .events
+            .recv_timeout(end.saturating_duration_since(Instant::now()))?;
         self.lines.push(line);
         let line = &self.lines[self.lines.len() - 1];
         match serde_json::from_str(line) {
@@ -299,8 +350,15 @@ impl Fisga {
 
     fn fail(&mut self, message: &str) -> ! {
         self.signal_if_alive();
-        let stderr = self.stderr.take().map(|text| text.join().unwrap()).unwrap_or_default();
-        panic!("{message}\nstdout:\n{}\nstderr:\n{stderr}", self.lines.join("\n"));
+        let stderr = self
+            .stderr
+            .take()
+            .map(|text| text.join().unwrap())
+            .unwrap_or_default();
+        panic!(
+            "{message}\nstdout:\n{}\nstderr:\n{stderr}",
+            self.lines.join("\n")
+        );
     }
 
     fn signal_if_alive(&mut self) {

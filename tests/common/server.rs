@@ -65,7 +65,13 @@ impl Server {
             let shared = Arc::clone(&shared);
             move || accept(&listener, &shared)
         });
-        Self { shared, address, reports, pending: Vec::new(), accept: Some(accept) }
+        Self {
+            shared,
+            address,
+            reports,
+            pending: Vec::new(),
+            accept: Some(accept),
+        }
     }
 
     /// The URL of a file, perhaps with a query.
@@ -92,7 +98,10 @@ impl Server {
                 self.pending.remove(at);
                 return;
             }
-            match self.reports.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            match self
+                .reports
+                .recv_timeout(end.saturating_duration_since(Instant::now()))
+            {
                 Ok(report) if report.starts_with("error") => panic!("the page reports: {report}"),
                 Ok(report) => self.pending.push(report),
                 Err(_) => panic!(
@@ -130,7 +139,10 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         }
         let handle = stream.try_clone().unwrap();
         let shared = Arc::clone(shared);
-        connections.push((handle, std::thread::spawn(move || while serve(&stream, &shared).is_some() {})));
+        connections.push((
+            handle,
+            std::thread::spawn(move || while serve(&stream, &shared).is_some() {}),
+        ));
     }
     for (stream, thread) in connections {
         let _ = stream.shutdown(Shutdown::Both);
@@ -169,7 +181,9 @@ impl Request {
         Some(Self {
             head_only: method == "HEAD",
             path: decode(path.trim_start_matches('/')),
-            query: query.map(|(name, value)| (name.into(), decode(value))).collect(),
+            query: query
+                .map(|(name, value)| (name.into(), decode(value)))
+                .collect(),
             range,
         })
     }
@@ -189,18 +203,29 @@ fn serve(stream: &TcpStream, shared: &Shared) -> Option<()> {
     }
     let page = shared.pages.lock().unwrap().get(&request.path).cloned();
     if let Some(page) = page {
-        return whole(stream, "200 OK", "text/html; charset=utf-8", page.as_bytes());
+        return whole(
+            stream,
+            "200 OK",
+            "text/html; charset=utf-8",
+            page.as_bytes(),
+        );
     }
     let path = shared.root.join(&request.path);
     match File::open(&path) {
-        Ok(file) if !request.path.contains("..") && path.is_file() => send(stream, shared, &request, file),
+        Ok(file) if !request.path.contains("..") && path.is_file() => {
+            send(stream, shared, &request, file)
+        }
         _ => whole(stream, "404 Not Found", "text/plain", b""),
     }
 }
 
 fn whole(mut stream: &TcpStream, status: &str, kind: &str, body: &[u8]) -> Option<()> {
     let length = body.len();
-    write!(stream, "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n").ok()?;
+    write!(
+        stream,
+        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n"
+    )
+    .ok()?;
     stream.write_all(body).ok()
 }
 
@@ -217,11 +242,17 @@ fn send(mut stream: &TcpStream, shared: &Shared, request: &Request, mut file: Fi
     let mut head = match range {
         None => "HTTP/1.1 200 OK\r\n".to_string(),
         Some(_) => {
-            format!("HTTP/1.1 206 Partial Content\r\nContent-Range: bytes {start}-{}/{size}\r\n", end - 1)
+            format!(
+                "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes {start}-{}/{size}\r\n",
+                end - 1
+            )
         }
     };
-    head +=
-        &format!("Content-Type: {}\r\nETag: \"{}-{size}\"\r\n", content_type(&request.path), request.path);
+    head += &format!(
+        "Content-Type: {}\r\nETag: \"{}-{size}\"\r\n",
+        content_type(&request.path),
+        request.path
+    );
     if !request.has("norange") {
         head += "Accept-Ranges: bytes\r\n";
     }
@@ -238,15 +269,25 @@ fn send(mut stream: &TcpStream, shared: &Shared, request: &Request, mut file: Fi
     if request.head_only {
         return Some(());
     }
-    let rate = request.query.get("rate").and_then(|rate| rate.parse().ok()).unwrap_or(shared.rate);
+    let rate = request
+        .query
+        .get("rate")
+        .and_then(|rate| rate.parse().ok())
+        .unwrap_or(shared.rate);
     file.seek(SeekFrom::Start(start)).ok()?;
     let began = Instant::now();
     let mut sent = 0;
     let mut buf = [0; 32 << 10];
     let outcome = loop {
-        let n = file.read(&mut buf[..(end - start - sent).min(32 << 10) as usize]).ok()?;
+        let n = file
+            .read(&mut buf[..(end - start - sent).min(32 << 10) as usize])
+            .ok()?;
         if n == 0 {
-            break if chunked { stream.write_all(b"0\r\n\r\n").ok() } else { Some(()) };
+            break if chunked {
+                stream.write_all(b"0\r\n\r\n").ok()
+            } else {
+                Some(())
+            };
         }
         let piece = if chunked {
             [format!("{n:x}\r\n").as_bytes(), &buf[..n], b"\r\n"].concat()
@@ -265,7 +306,11 @@ fn send(mut stream: &TcpStream, shared: &Shared, request: &Request, mut file: Fi
         }
     };
     let end = if outcome.is_some() { "all" } else { "cut off" };
-    let line = format!("{} {} from {start}: {sent} bytes, {end}", request.path, range.unwrap_or("whole"));
+    let line = format!(
+        "{} {} from {start}: {sent} bytes, {end}",
+        request.path,
+        range.unwrap_or("whole")
+    );
     shared.log.lock().unwrap().push(line);
     outcome
 }
@@ -275,7 +320,11 @@ impl Shared {
     fn pause(&self, until: Instant) -> bool {
         let stopping = self.stopping.lock().unwrap();
         let left = until.saturating_duration_since(Instant::now());
-        !*self.stop.wait_timeout_while(stopping, left, |stopping| !*stopping).unwrap().0
+        !*self
+            .stop
+            .wait_timeout_while(stopping, left, |stopping| !*stopping)
+            .unwrap()
+            .0
     }
 }
 
@@ -313,7 +362,9 @@ fn decode(text: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {
-        let code = tail.get(..2).and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
+        let code = tail
+            .get(..2)
+            .and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
         match (first, code) {
             (b'%', Some(byte)) => {
                 bytes.push(byte);

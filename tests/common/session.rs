@@ -1,5 +1,5 @@
-//! A desktop session of one's own: display, bus, panel, notification server, window manager; the tray's menu from the
-//! outside, and what can be seen on the screen.
+//! A desktop session of one's own: display, bus, panel, notification server, window manager; the
+//! tray's menu from the outside, and what can be seen on the screen.
 
 use std::{
     collections::HashMap,
@@ -33,7 +33,8 @@ pub const ATTENTION: [u8; 3] = [0xd9, 0x66, 0x0a];
 /// What GTK's own theme marks a selection with.
 const SELECTED: [u8; 3] = [0x35, 0x84, 0xe4];
 
-/// Asks again, a little later each time, until there is an answer. For what raises no event, such as pixels.
+/// Asks again, a little later each time, until there is an answer. For what raises no event, such
+/// as pixels.
 ///
 /// # Panics
 /// If there is none in time.
@@ -75,7 +76,12 @@ impl Session {
         let bus = bus(&sandbox, services);
         let address = format!("unix:path={}", sandbox.path("run/bus").display());
         sandbox.set("DBUS_SESSION_BUS_ADDRESS", address);
-        Self { sandbox, display: None, bus: Some(bus), services }
+        Self {
+            sandbox,
+            display: None,
+            bus: Some(bus),
+            services,
+        }
     }
 
     /// With a display, and a window manager for what opens on it.
@@ -89,15 +95,23 @@ impl Session {
         session
     }
 
-    /// Tells the bus of variables for the services that it starts, as a session does when its display is there.
+    /// Tells the bus of variables for the services that it starts, as a session does when its
+    /// display is there.
     pub fn announce(&self, names: &[&str]) {
         let variables: HashMap<&str, &str> = names
             .iter()
-            .map(|name| (*name, self.sandbox.variable(name).expect("a variable that is set")))
+            .map(|name| {
+                (
+                    *name,
+                    self.sandbox.variable(name).expect("a variable that is set"),
+                )
+            })
             .collect();
         let (bus, object) = ("org.freedesktop.DBus", "/org/freedesktop/DBus");
         let method = "UpdateActivationEnvironment";
-        self.connect().call_method(Some(bus), object, Some(bus), method, &variables).unwrap();
+        self.connect()
+            .call_method(Some(bus), object, Some(bus), method, &variables)
+            .unwrap();
     }
 
     /// A connection to the bus.
@@ -134,9 +148,12 @@ impl Session {
 
     /// xfce4-panel with a tray and nothing else.
     pub fn panel(&self, dark: bool) -> Group {
-        let folder = self.sandbox.path("home/.config/xfce4/xfconf/xfce-perchannel-xml");
+        let folder = self
+            .sandbox
+            .path("home/.config/xfce4/xfconf/xfce-perchannel-xml");
         std::fs::create_dir_all(&folder).unwrap();
-        let xml = include_str!("xfce4-panel.xml").replace("@DARK@", if dark { "true" } else { "false" });
+        let xml =
+            include_str!("xfce4-panel.xml").replace("@DARK@", if dark { "true" } else { "false" });
         std::fs::write(folder.join("xfce4-panel.xml"), xml).unwrap();
         let mut command = self.sandbox.command(program("xfce4-panel", "xfce4-panel"));
         self.start(command.arg("--disable-wm-check"), HOST)
@@ -150,13 +167,19 @@ impl Session {
                   mouse_left_click = do_action, close_current\nmax_icon_size = 96\n\
                   [urgency_normal]\ntimeout = 0\n[urgency_critical]\ntimeout = 0\n";
         std::fs::write(folder.join("dunstrc"), rc).unwrap();
-        self.start(&mut self.sandbox.command(program("dunst", "dunst")), NOTIFICATIONS)
+        self.start(
+            &mut self.sandbox.command(program("dunst", "dunst")),
+            NOTIFICATIONS,
+        )
     }
 
     /// A window manager, for the file manager's window.
     pub fn openbox(&self) -> Group {
         Group::start(
-            self.sandbox.command(program("openbox", "openbox")).stdout(Stdio::null()).stderr(Stdio::null()),
+            self.sandbox
+                .command(program("openbox", "openbox"))
+                .stdout(Stdio::null())
+                .stderr(Stdio::null()),
         )
     }
 
@@ -173,13 +196,22 @@ impl Session {
     /// fisga, just started.
     pub fn fisga_alone(&self) -> Group {
         let log = std::fs::File::create(self.sandbox.path("fisga.log")).unwrap();
-        Group::start(self.sandbox.fisga(&["-vv"]).stdout(Stdio::null()).stderr(log))
+        Group::start(
+            self.sandbox
+                .fisga(&["-vv"])
+                .stdout(Stdio::null())
+                .stderr(log),
+        )
     }
 
     /// What `fisga status --json` says.
     pub fn status(&self) -> Json {
         let output = self.sandbox.run(&["status", "--json"]);
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
@@ -187,7 +219,9 @@ impl Session {
     pub fn wait_status(&self, what: &str, wanted: impl Fn(&Json) -> bool) -> Json {
         let bus = self.connect();
         eventually(what, || {
-            let reply = bus.call_method(Some(FISGA), OBJECT, Some(FISGA), "Status", &()).ok()?;
+            let reply = bus
+                .call_method(Some(FISGA), OBJECT, Some(FISGA), "Status", &())
+                .ok()?;
             let text: String = reply.body().deserialize().unwrap();
             let status: Json = serde_json::from_str(&text).unwrap();
             wanted(&status).then_some(status)
@@ -196,7 +230,11 @@ impl Session {
 
     /// A file that its producer has hidden and still has open.
     pub fn hide(&self, name: &str, content: &Path) -> Producer {
-        Producer::start(&self.sandbox.tmp().join(format!("Flash-{name}")), content, true)
+        Producer::start(
+            &self.sandbox.tmp().join(format!("Flash-{name}")),
+            content,
+            true,
+        )
     }
 
     /// A short video with a title.
@@ -206,7 +244,14 @@ impl Session {
         let status = Command::new(program("ffmpeg", "ffmpeg"))
             .args(["-nostdin", "-v", "error", "-y", "-i"])
             .arg(media::clip("short.mp4"))
-            .args(["-c", "copy", "-movflags", "+faststart", "-metadata", &format!("title={title}")])
+            .args([
+                "-c",
+                "copy",
+                "-movflags",
+                "+faststart",
+                "-metadata",
+                &format!("title={title}"),
+            ])
             .arg(&path)
             .status()
             .unwrap();
@@ -221,7 +266,9 @@ impl Session {
 
     /// Waits until the file manager shows a file as selected.
     pub fn see_selected(&self) {
-        eventually("the file is selected", || (self.pixels("1280x768+0+32", SELECTED) > 300).then_some(()));
+        eventually("the file is selected", || {
+            (self.pixels("1280x768+0+32", SELECTED) > 300).then_some(())
+        });
     }
 
     /// How many pixels of a part of the screen have this colour.
@@ -229,7 +276,11 @@ impl Session {
         let mut command = self.sandbox.command(program("import", "imagemagick"));
         command.args(["-window", "root", "-crop", part, "-depth", "8", "rgb:-"]);
         let shot = command.output().unwrap();
-        assert!(shot.status.success(), "{}", String::from_utf8_lossy(&shot.stderr));
+        assert!(
+            shot.status.success(),
+            "{}",
+            String::from_utf8_lossy(&shot.stderr)
+        );
         let close = |pixel: &&[u8]| pixel.iter().zip(colour).all(|(a, b)| a.abs_diff(b) <= 2);
         shot.stdout.chunks_exact(3).filter(close).count()
     }
@@ -241,7 +292,10 @@ impl Session {
 
     /// How many popups dunst shows.
     pub fn popups(&self) -> usize {
-        self.tool("dunstctl", "dunst", &["count", "displayed"]).trim().parse().unwrap()
+        self.tool("dunstctl", "dunst", &["count", "displayed"])
+            .trim()
+            .parse()
+            .unwrap()
     }
 
     /// Waits for the welcome and closes it.
@@ -251,12 +305,16 @@ impl Session {
         eventually("the welcome is gone", || (self.popups() == 0).then_some(()));
     }
 
-    /// A real click on the upper part of dunst's popup, which is no button, and the file manager that comes of it, with
-    /// the file selected. Returns its window.
+    /// A real click on the upper part of dunst's popup, which is no button, and the file manager
+    /// that comes of it, with the file selected. Returns its window.
     pub fn click_popup(&self) -> String {
         let window = self.tool("xdotool", "xdotool", &["search", "--class", "Dunst"]);
         let window = window.split_whitespace().last().unwrap();
-        self.tool("xdotool", "xdotool", &["mousemove", "--window", window, "60", "20", "click", "1"]);
+        self.tool(
+            "xdotool",
+            "xdotool",
+            &["mousemove", "--window", window, "60", "20", "click", "1"],
+        );
         let folder = eventually("the file manager's window", || self.window("Fisga"));
         self.see_selected();
         folder
@@ -264,13 +322,22 @@ impl Session {
 
     /// A visible window with this in its title.
     pub fn window(&self, title: &str) -> Option<String> {
-        let found = self.tool("xdotool", "xdotool", &["search", "--onlyvisible", "--name", title]);
+        let found = self.tool(
+            "xdotool",
+            "xdotool",
+            &["search", "--onlyvisible", "--name", title],
+        );
         found.split_whitespace().last().map(String::from)
     }
 
     /// Runs a tool and returns what it prints.
     pub fn tool(&self, name: &str, package: &str, args: &[&str]) -> String {
-        let output = self.sandbox.command(program(name, package)).args(args).output().unwrap();
+        let output = self
+            .sandbox
+            .command(program(name, package))
+            .args(args)
+            .output()
+            .unwrap();
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
@@ -278,7 +345,11 @@ impl Session {
     pub fn picture(&self, name: &str) {
         if let Some(folder) = std::env::var_os("FISGA_TEST_PICTURES") {
             let path = Path::new(&folder).join(format!("{name}.png"));
-            self.tool("import", "imagemagick", &["-window", "root", path.to_str().unwrap()]);
+            self.tool(
+                "import",
+                "imagemagick",
+                &["-window", "root", path.to_str().unwrap()],
+            );
         }
     }
 }
@@ -295,7 +366,9 @@ fn bus(sandbox: &Sandbox, services: &str) -> Group {
     std::fs::write(&config, text).unwrap();
     let _ = std::fs::remove_file(sandbox.path("run/bus"));
     let mut command = sandbox.command(program("dbus-daemon", "dbus-daemon"));
-    command.args(["--nofork", "--print-address=1", "--config-file"]).arg(&config);
+    command
+        .args(["--nofork", "--print-address=1", "--config-file"])
+        .arg(&config);
     let mut daemon = Group::start(command.stdout(Stdio::piped()).stderr(Stdio::null()));
     let mut line = String::new();
     let stdout = daemon.child().stdout.take().unwrap();
@@ -313,7 +386,9 @@ pub struct Arrival {
 impl Arrival {
     pub fn watch(bus: &Connection, name: &str) -> Self {
         let proxy = DBusProxy::new(bus).unwrap();
-        let owners = proxy.receive_name_owner_changed_with_args(&[(0, name)]).unwrap();
+        let owners = proxy
+            .receive_name_owner_changed_with_args(&[(0, name)])
+            .unwrap();
         let there = proxy.name_has_owner(name.try_into().unwrap()).unwrap();
         Self { owners, there }
     }
@@ -324,10 +399,15 @@ impl Arrival {
             return;
         }
         std::thread::spawn(move || {
-            let new = self.owners.find(|o| o.args().is_ok_and(|a| a.new_owner().is_some()));
+            let new = self
+                .owners
+                .find(|o| o.args().is_ok_and(|a| a.new_owner().is_some()));
             let _ = tx.send(new.is_some());
         });
-        assert!(rx.recv_timeout(PATIENCE).unwrap_or(false), "the name is not owned within {PATIENCE:?}");
+        assert!(
+            rx.recv_timeout(PATIENCE).unwrap_or(false),
+            "the name is not owned within {PATIENCE:?}"
+        );
     }
 }
 
@@ -361,9 +441,18 @@ impl Item {
         let items: Vec<String> = host.get_property("RegisteredStatusNotifierItems").ok()?;
         let item = items.iter().rev().find_map(|item| {
             let (service, path) = item.split_at(item.find('/')?);
-            let proxy = Proxy::new(bus, service.to_owned(), path.to_owned(), "org.kde.StatusNotifierItem");
+            let proxy = Proxy::new(
+                bus,
+                service.to_owned(),
+                path.to_owned(),
+                "org.kde.StatusNotifierItem",
+            );
             let menu: zbus::zvariant::OwnedObjectPath = proxy.ok()?.get_property("Menu").ok()?;
-            Some(Self { bus: bus.clone(), service: service.into(), menu: menu.to_string() })
+            Some(Self {
+                bus: bus.clone(),
+                service: service.into(),
+                menu: menu.to_string(),
+            })
         });
         item.filter(|item| item.try_entries().is_some())
     }
@@ -385,11 +474,15 @@ impl Item {
 
     /// An entry by its label.
     pub fn entry(&self, label: &str) -> Option<Entry> {
-        self.entries().into_iter().find(|entry| entry.label == label)
+        self.entries()
+            .into_iter()
+            .find(|entry| entry.label == label)
     }
 
     pub fn click(&self, label: &str) {
-        let entry = self.entry(label).unwrap_or_else(|| panic!("no {label:?} in {:#?}", self.entries()));
+        let entry = self
+            .entry(label)
+            .unwrap_or_else(|| panic!("no {label:?} in {:#?}", self.entries()));
         let body = (entry.id, "clicked", Value::from(0), 0_u32);
         let _: () = self.proxy().unwrap().call("Event", &body).unwrap();
     }
@@ -398,27 +491,61 @@ impl Item {
     pub fn activate(&self) {
         let path = "/StatusNotifierItem";
         let item = "org.kde.StatusNotifierItem";
-        self.bus.call_method(Some(self.service.as_str()), path, Some(item), "Activate", &(1, 1)).unwrap();
+        self.bus
+            .call_method(
+                Some(self.service.as_str()),
+                path,
+                Some(item),
+                "Activate",
+                &(1, 1),
+            )
+            .unwrap();
     }
 
     fn proxy(&self) -> Option<Proxy<'static>> {
-        Proxy::new(&self.bus, self.service.clone(), self.menu.clone(), "com.canonical.dbusmenu").ok()
+        Proxy::new(
+            &self.bus,
+            self.service.clone(),
+            self.menu.clone(),
+            "com.canonical.dbusmenu",
+        )
+        .ok()
     }
 }
 
 fn walk(node: &Value<'_>, above: &str, entries: &mut Vec<Entry>) {
     let Value::Structure(node) = node else { return };
-    let [id, properties, children] = node.fields() else { return };
-    let properties: HashMap<String, OwnedValue> = properties.try_clone().unwrap().try_into().unwrap();
+    let [id, properties, children] = node.fields() else {
+        return;
+    };
+    let properties: HashMap<String, OwnedValue> =
+        properties.try_clone().unwrap().try_into().unwrap();
     let text = |key: &str| properties.get(key).and_then(|v| <&str>::try_from(v).ok());
     // A doubled underline is one, a single one marks a mnemonic.
-    let label = text("label").unwrap_or("-").replace("__", "\u{0}").replace('_', "").replace('\u{0}', "_");
+    let label = text("label")
+        .unwrap_or("-")
+        .replace("__", "\u{0}")
+        .replace('_', "")
+        .replace('\u{0}', "_");
     let id = i32::try_from(id).unwrap();
-    let label = if above.is_empty() { label } else { format!("{above}/{label}") };
+    let label = if above.is_empty() {
+        label
+    } else {
+        format!("{above}/{label}")
+    };
     if id != 0 {
-        let enabled = properties.get("enabled").is_none_or(|v| bool::try_from(v).unwrap());
-        let ticked = properties.get("toggle-state").map(|v| i32::try_from(v).unwrap() == 1);
-        entries.push(Entry { id, label: label.clone(), enabled, ticked });
+        let enabled = properties
+            .get("enabled")
+            .is_none_or(|v| bool::try_from(v).unwrap());
+        let ticked = properties
+            .get("toggle-state")
+            .map(|v| i32::try_from(v).unwrap() == 1);
+        entries.push(Entry {
+            id,
+            label: label.clone(),
+            enabled,
+            ticked,
+        });
     }
     if let Value::Array(children) = children {
         let above = if id == 0 { "" } else { &label };

@@ -11,8 +11,18 @@ pub fn server(sandbox: &Sandbox) -> Group {
     fs::set_permissions(&folder, PermissionsExt::from_mode(0o700)).unwrap();
     let socket = Appearance::watch(&folder.join("native"));
     let mut command = sandbox.command(super::program("pulseaudio", "pulseaudio"));
-    command.args(["-n", "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no"]);
-    command.args(["-L", "module-null-sink", "-L", "module-native-protocol-unix"]);
+    command.args([
+        "-n",
+        "--daemonize=no",
+        "--exit-idle-time=-1",
+        "--use-pid-file=no",
+    ]);
+    command.args([
+        "-L",
+        "module-null-sink",
+        "-L",
+        "module-native-protocol-unix",
+    ]);
     let server = Group::start(command.stdout(Stdio::null()).stderr(Stdio::null()));
     socket.wait("pulseaudio's socket", Duration::from_secs(30));
     server

@@ -1,7 +1,7 @@
 //! Real layouts of Firefox's media cache file, with videos by several encoders and muxers in them.
 //!
-//! A layout is scaled to each video: a run that a seek began begins at a key frame, as it did; one that fills a gap
-//! begins where the gap does; the tail begins with the block that holds the index.
+//! A layout is scaled to each video: a run that a seek began begins at a key frame, as it did; one
+//! that fills a gap begins where the gap does; the tail begins with the block that holds the index.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -35,9 +35,15 @@ fn layouts() -> Vec<Layout> {
         .map(|line| {
             let (name, rest) = line.split_once(": ").unwrap();
             let (blocks, runs) = rest.split_once("; ").unwrap();
-            let run =
-                |run: &str| run.split_once('+').map(|(at, n)| (at.parse().unwrap(), n.parse().unwrap()));
-            Layout { name, blocks: blocks.parse().unwrap(), runs: runs.split(' ').filter_map(run).collect() }
+            let run = |run: &str| {
+                run.split_once('+')
+                    .map(|(at, n)| (at.parse().unwrap(), n.parse().unwrap()))
+            };
+            Layout {
+                name,
+                blocks: blocks.parse().unwrap(),
+                runs: runs.split(' ').filter_map(run).collect(),
+            }
         })
         .collect()
 }
@@ -51,7 +57,9 @@ fn key_blocks(clip: &Path) -> Vec<usize> {
         .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let keys = text.lines().filter_map(|line| line.split_once(",K"));
-    let keys: Vec<_> = keys.filter_map(|(at, _)| Some(at.parse::<usize>().ok()? / BLOCK)).collect();
+    let keys: Vec<_> = keys
+        .filter_map(|(at, _)| Some(at.parse::<usize>().ok()? / BLOCK))
+        .collect();
     assert!(!keys.is_empty(), "no key frames in {}", clip.display());
     keys
 }
@@ -60,8 +68,10 @@ fn key_blocks(clip: &Path) -> Vec<usize> {
 fn order(layout: &Layout, video: &[u8], keys: &[usize]) -> Vec<usize> {
     let blocks = video.len().div_ceil(BLOCK);
     let scale = |n: usize| (n * blocks).div_ceil(layout.blocks);
-    let index =
-        video.windows(8).rposition(|bytes| bytes.ends_with(b"moov")).map_or(blocks - 1, |at| at / BLOCK);
+    let index = video
+        .windows(8)
+        .rposition(|bytes| bytes.ends_with(b"moov"))
+        .map_or(blocks - 1, |at| at / BLOCK);
     let mut order = Vec::new();
     let mut there = HashSet::new();
     let mut ends = vec![(0, 0)];
@@ -70,7 +80,11 @@ fn order(layout: &Layout, video: &[u8], keys: &[usize]) -> Vec<usize> {
         let start = match ends.iter().find(|(end, _)| *end == at) {
             Some((_, end)) => *end,
             None if tail => index,
-            None => keys.iter().copied().find(|key| *key >= scale(at)).unwrap_or(0),
+            None => keys
+                .iter()
+                .copied()
+                .find(|key| *key >= scale(at))
+                .unwrap_or(0),
         };
         let run = (start..blocks).take(if tail { blocks } else { scale(len) });
         let run: Vec<_> = run.take_while(|block| there.insert(*block)).collect();
@@ -112,9 +126,16 @@ fn outcomes(clip: &Path) -> Vec<(&'static str, Outcome)> {
         }
         let mut made = vec![0; plan.len as usize];
         plan.view(&file[..]).read_at(0, &mut made).unwrap();
-        if made == video { Outcome::Exact } else { Outcome::Wrong }
+        if made == video {
+            Outcome::Exact
+        } else {
+            Outcome::Wrong
+        }
     };
-    layouts().iter().map(|layout| (layout.name, outcome(layout))).collect()
+    layouts()
+        .iter()
+        .map(|layout| (layout.name, outcome(layout)))
+        .collect()
 }
 
 /// Every layout with a clip in it comes out as the clip, or in doubt: how many are.
@@ -177,7 +198,11 @@ fn interleaved(videos: [&[u8]; 2], random: &mut Random) -> Vec<u8> {
     let mut left = videos.map(|video| video.chunks(BLOCK));
     let mut file = Vec::new();
     while left.iter().any(|blocks| blocks.len() > 0) {
-        let run = if random.below(8) == 0 { 1 + random.below(40) } else { 1 + random.below(5) };
+        let run = if random.below(8) == 0 {
+            1 + random.below(40)
+        } else {
+            1 + random.below(5)
+        };
         for block in left[random.below(2)].by_ref().take(run) {
             file.extend(block);
             file.resize(file.len().next_multiple_of(BLOCK), 0);
@@ -186,7 +211,8 @@ fn interleaved(videos: [&[u8]; 2], random: &mut Random) -> Vec<u8> {
     file
 }
 
-/// What is called whole, is: whatever the order in which two videos came. `FISGA_ROUNDS` for more than five of them.
+/// What is called whole, is: whatever the order in which two videos came. `FISGA_ROUNDS` for more
+/// than five of them.
 #[test]
 fn two_in_one_file() {
     let rounds = std::env::var("FISGA_ROUNDS").map_or(5, |n| n.parse().unwrap());

@@ -1,5 +1,6 @@
-//! Many clips of other encoders, bit rates, distances of key frames and lengths, in every layout, and what came of each:
-//! `cargo test --test firefox -- --ignored --nocapture many`, with `FISGA_CLIPS` for another number than twenty.
+//! Many clips of other encoders, bit rates, distances of key frames and lengths, in every layout,
+//! and what came of each: `cargo test --test firefox -- --ignored --nocapture many`, with
+//! `FISGA_CLIPS` for another number than twenty.
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +16,10 @@ pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
     pub(crate) fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as usize % end
     }
 
@@ -25,17 +29,41 @@ impl Random {
 }
 
 const ENCODERS: [(&str, &str, &str); 7] = [
-    ("webm", "vp8", "-c:v libvpx -deadline realtime -cpu-used -8 -c:a libvorbis"),
-    ("webm", "vp9", "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -c:a libopus"),
-    ("mkv", "vp8", "-c:v libvpx -deadline realtime -cpu-used -8 -c:a libopus"),
-    ("mkv", "h264", "-c:v libx264 -threads:v 1 -preset ultrafast -pix_fmt yuv420p -c:a aac"),
+    (
+        "webm",
+        "vp8",
+        "-c:v libvpx -deadline realtime -cpu-used -8 -c:a libvorbis",
+    ),
+    (
+        "webm",
+        "vp9",
+        "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -c:a libopus",
+    ),
+    (
+        "mkv",
+        "vp8",
+        "-c:v libvpx -deadline realtime -cpu-used -8 -c:a libopus",
+    ),
+    (
+        "mkv",
+        "h264",
+        "-c:v libx264 -threads:v 1 -preset ultrafast -pix_fmt yuv420p -c:a aac",
+    ),
     (
         "mp4",
         "h264",
         "-c:v libx264 -threads:v 1 -preset veryfast -pix_fmt yuv420p -c:a aac -movflags +faststart",
     ),
-    ("end.mp4", "h264", "-c:v libx264 -threads:v 1 -preset ultrafast -pix_fmt yuv420p -c:a aac"),
-    ("mp4", "hevc", "-c:v libx265 -preset ultrafast -x265-params log-level=error -pix_fmt yuv420p -c:a aac"),
+    (
+        "end.mp4",
+        "h264",
+        "-c:v libx264 -threads:v 1 -preset ultrafast -pix_fmt yuv420p -c:a aac",
+    ),
+    (
+        "mp4",
+        "hevc",
+        "-c:v libx265 -preset ultrafast -x265-params log-level=error -pix_fmt yuv420p -c:a aac",
+    ),
 ];
 
 /// Makes a clip; its name says how.
@@ -47,13 +75,19 @@ fn clip(dir: &Path, n: usize) -> PathBuf {
     let seconds = random.of(&["8", "15", "24", "40"]);
     let noise = random.of(&["0", "10", "24", "50"]);
     let size = random.of(&["320x240", "480x270"]);
-    let path = dir.join(format!("{n}-{codec}-{rate}-{gop}-{seconds}s-{noise}-{size}.{ending}"));
+    let path = dir.join(format!(
+        "{n}-{codec}-{rate}-{gop}-{seconds}s-{noise}-{size}.{ending}"
+    ));
     let source = format!(
         "-f lavfi -i testsrc2=s={size}:r=30:d={seconds},noise=alls={noise}:allf=t -f lavfi -i sine=f=440:d={seconds}"
     );
     let line = format!("-nostdin -v error -y {source} {line} -g {gop} -b:v {rate}");
     let mut ffmpeg = Command::new(common::program("ffmpeg", "ffmpeg"));
-    let status = ffmpeg.args(media::words(&line)).arg(&path).status().unwrap();
+    let status = ffmpeg
+        .args(media::words(&line))
+        .arg(&path)
+        .status()
+        .unwrap();
     assert!(status.success(), "ffmpeg can't make {}", path.display());
     path
 }
@@ -71,7 +105,10 @@ fn many_clips() {
         let clip = clip(dir.path(), n);
         for (layout, outcome) in outcomes(&clip) {
             let name = format!("{}, {layout}", clip.file_name().unwrap().display());
-            let (codec, container) = (ENCODERS[n % ENCODERS.len()].1, ENCODERS[n % ENCODERS.len()].0);
+            let (codec, container) = (
+                ENCODERS[n % ENCODERS.len()].1,
+                ENCODERS[n % ENCODERS.len()].0,
+            );
             let counts: &mut [usize; 3] = tally.entry((container, codec)).or_default();
             match outcome {
                 Outcome::Exact => counts[0] += 1,
@@ -89,7 +126,9 @@ fn many_clips() {
     }
     println!("{}", unsolved.join("\n"));
     for ((container, codec), [exact, doubt, given_up]) in &tally {
-        println!("{codec:5} {container:8} exact {exact:4}  in doubt {doubt:3}  given up {given_up:3}");
+        println!(
+            "{codec:5} {container:8} exact {exact:4}  in doubt {doubt:3}  given up {given_up:3}"
+        );
     }
     let all: usize = tally.values().flatten().sum();
     let exact: usize = tally.values().map(|counts| counts[0]).sum();

@@ -9,9 +9,13 @@ use crate::fuzz;
 /// The small files that fuzzing starts from.
 fn corpus() -> Vec<PathBuf> {
     let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus");
-    let folders = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
-    let mut files: Vec<_> =
-        folders.flat_map(|dir| fs::read_dir(dir).unwrap()).map(|entry| entry.unwrap().path()).collect();
+    let folders = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = folders
+        .flat_map(|dir| fs::read_dir(dir).unwrap())
+        .map(|entry| entry.unwrap().path())
+        .collect();
     files.retain(|path| path.is_file());
     files.sort();
     assert!(files.len() > 30);
@@ -19,7 +23,12 @@ fn corpus() -> Vec<PathBuf> {
 }
 
 fn seed(name: &str) -> Vec<u8> {
-    fs::read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(name)).unwrap()
+    fs::read(
+        PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/fuzz/corpus")
+            .join(name),
+    )
+    .unwrap()
 }
 
 #[test]
@@ -29,11 +38,17 @@ fn no_bytes_make_it_panic() {
         let check = |bytes: &[u8]| {
             let report = inspect(bytes).unwrap();
             if let Verdict::Incomplete { fraction } = report.verdict {
-                assert!((0.0..1.0).contains(&fraction), "{}: {report:?}", path.display());
+                assert!(
+                    (0.0..1.0).contains(&fraction),
+                    "{}: {report:?}",
+                    path.display()
+                );
             }
         };
         check(&bytes);
-        (0..bytes.len()).step_by(bytes.len() / 64 + 1).for_each(|n| check(&bytes[..n]));
+        (0..bytes.len())
+            .step_by(bytes.len() / 64 + 1)
+            .for_each(|n| check(&bytes[..n]));
         let mut changed = bytes.clone();
         for i in 0..64.min(bytes.len()) {
             let at = i * 7919 % bytes.len();
@@ -46,13 +61,19 @@ fn no_bytes_make_it_panic() {
     }
 }
 
-/// What ten minutes of fuzzing kept of each target, thinned out: each takes a way through the parser of its own.
+/// What ten minutes of fuzzing kept of each target, thinned out: each takes a way through the
+/// parser of its own.
 #[test]
 fn what_fuzzing_found_does_no_harm() {
     for (name, _) in fuzz::TARGETS {
-        let dir =
-            PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(name).join("found");
-        let files: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/fuzz/corpus")
+            .join(name)
+            .join("found");
+        let files: Vec<_> = fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
         assert!(files.len() >= 20, "{name}");
         for path in files {
             println!("{}", path.display()); // shown if it fails
@@ -83,8 +104,16 @@ fn zeros_behind_the_end_are_padding() {
         for padding in [100, 5000, 32_768] {
             bytes.resize(len as usize + padding, 0);
             let report = inspect(bytes.as_slice()).unwrap();
-            assert_eq!(report.verdict, Verdict::Complete, "{name} and {padding} zeros: {report:?}");
-            assert_eq!(report.content_len, Some(len), "{name} and {padding} zeros: {report:?}");
+            assert_eq!(
+                report.verdict,
+                Verdict::Complete,
+                "{name} and {padding} zeros: {report:?}"
+            );
+            assert_eq!(
+                report.content_len,
+                Some(len),
+                "{name} and {padding} zeros: {report:?}"
+            );
         }
     }
 }
@@ -106,20 +135,31 @@ fn titles_are_read() {
         "riff/p.wav",
         "riff/m.avi",
     ] {
-        assert_eq!(inspect(seed(name).as_slice()).unwrap().title.as_deref(), Some("T"), "{name}");
+        assert_eq!(
+            inspect(seed(name).as_slice()).unwrap().title.as_deref(),
+            Some("T"),
+            "{name}"
+        );
     }
 }
 
 #[test]
 fn encrypted_tracks_are_protected() {
     let report = inspect(seed("mp4/encrypted.mp4").as_slice()).unwrap();
-    assert_eq!((report.container, report.verdict), (Some(Container::Mp4), Verdict::Protected));
-    // ContentEncodings with an encryption, in place of a Matroska track's CodecPrivate (whose size is one byte here).
+    assert_eq!(
+        (report.container, report.verdict),
+        (Some(Container::Mp4), Verdict::Protected)
+    );
+    // ContentEncodings with an encryption, in place of a Matroska track's CodecPrivate (whose size
+    // is one byte here).
     let mut bytes = seed("matroska/merge.mkv");
     let at = bytes.windows(2).position(|w| w == [0x63, 0xa2]).unwrap();
     bytes[at..at + 2].copy_from_slice(&[0x6d, 0x80]);
     bytes[at + 3..at + 9].copy_from_slice(&[0x62, 0x40, 0x83, 0x50, 0x35, 0x80]);
-    assert_eq!(inspect(bytes.as_slice()).unwrap().verdict, Verdict::Protected);
+    assert_eq!(
+        inspect(bytes.as_slice()).unwrap().verdict,
+        Verdict::Protected
+    );
 }
 
 #[test]
@@ -140,6 +180,12 @@ fn shuffled_blocks_are_damaged() {
 fn a_missing_beginning_is_no_other_kind_of_file() {
     let mut bytes = vec![0; 8192];
     bytes.extend([7; 8192]);
-    assert!(matches!(inspect(bytes.as_slice()).unwrap().verdict, Verdict::Damaged { .. }));
-    assert!(matches!(inspect([0; 8192].as_slice()).unwrap().verdict, Verdict::NotMedia { .. }));
+    assert!(matches!(
+        inspect(bytes.as_slice()).unwrap().verdict,
+        Verdict::Damaged { .. }
+    ));
+    assert!(matches!(
+        inspect([0; 8192].as_slice()).unwrap().verdict,
+        Verdict::NotMedia { .. }
+    ));
 }

@@ -1,8 +1,8 @@
 //! Good files, cut and with gaps: what the verdict says of them.
 
 use std::{
-    collections::BTreeMap, fmt, fs, ops::Range, os::unix::fs::FileExt, path::Path, process::Command,
-    sync::Mutex,
+    collections::BTreeMap, fmt, fs, ops::Range, os::unix::fs::FileExt, path::Path,
+    process::Command, sync::Mutex,
 };
 
 use fisga::media::{Container, Content, Report, Verdict, inspect};
@@ -43,8 +43,8 @@ struct Tally {
 struct Harm {
     kind: &'static str,
     what: String,
-    /// The share, and what it is if blocks of zeros that were there before count as lost: room that a muxer reserves is no
-    /// loss, but nobody can tell once the head that says so is lost.
+    /// The share, and what it is if blocks of zeros that were there before count as lost: room that
+    /// a muxer reserves is no loss, but nobody can tell once the head that says so is lost.
     share: (f64, f64),
     at_end: bool,
 }
@@ -53,13 +53,24 @@ impl Harm {
     fn gap(kind: &'static str, gap: &Range<u64>, bytes: &[u8]) -> Self {
         let len = bytes.len() as u64;
         let before = &bytes[gap.start as usize..gap.end as usize];
-        let lost: usize = before.chunks(64).filter(|c| c.iter().any(|&b| b != 0)).map(<[u8]>::len).sum();
+        let lost: usize = before
+            .chunks(64)
+            .filter(|c| c.iter().any(|&b| b != 0))
+            .map(<[u8]>::len)
+            .sum();
         let block = |at: &usize| bytes[*at..].iter().take(4096).all(|&b| b == 0);
-        let outside = (0..bytes.len()).step_by(4096).filter(|&at| !gap.contains(&(at as u64)));
+        let outside = (0..bytes.len())
+            .step_by(4096)
+            .filter(|&at| !gap.contains(&(at as u64)));
         let reserved = outside.filter(block).count() * 4096;
         let left = |lost: usize| 1.0 - lost as f64 / len as f64;
         let share = (left(lost), left(before.len() + reserved));
-        Self { kind, what: format!("{kind} {gap:?} of {len}"), share, at_end: gap.end + 4096 > len }
+        Self {
+            kind,
+            what: format!("{kind} {gap:?} of {len}"),
+            share,
+            at_end: gap.end + 4096 > len,
+        }
     }
 }
 
@@ -125,13 +136,21 @@ fn harm(good: &Good, harms: Harms, outcome: &Mutex<Outcome>) {
     let mut copy = bytes.clone();
     // In PCM zeros are silence, in MPEG-2 and MJPEG they may be stuffing: they prove nothing.
     let path = good.path.to_string_lossy();
-    let sparse = matches!(good.container, Container::Mkv | Container::Mov | Container::Avi);
-    let stuffed = path.contains("pcm") || sparse && (path.contains("mpeg2") || path.contains("mjpeg"));
+    let sparse = matches!(
+        good.container,
+        Container::Mkv | Container::Mov | Container::Avi
+    );
+    let stuffed =
+        path.contains("pcm") || sparse && (path.contains("mpeg2") || path.contains("mjpeg"));
     let zeros = if stuffed { 0 } else { harms.zeros };
     for _ in 0..zeros {
         let gap = random.gap(len);
         copy[gap.start as usize..gap.end as usize].fill(0);
-        record(Harm::gap("zeros", &gap, &bytes), &inspect(copy.as_slice()).unwrap(), &copy);
+        record(
+            Harm::gap("zeros", &gap, &bytes),
+            &inspect(copy.as_slice()).unwrap(),
+            &copy,
+        );
         copy[gap.start as usize..gap.end as usize]
             .copy_from_slice(&bytes[gap.start as usize..gap.end as usize]);
     }
@@ -146,7 +165,11 @@ fn harm(good: &Good, harms: Harms, outcome: &Mutex<Outcome>) {
             "the file system of the temporary folder has no holes"
         );
         copy[gap.start as usize..gap.end as usize].fill(0);
-        record(Harm::gap("hole", &gap, &bytes), &inspect(&file).unwrap(), &copy);
+        record(
+            Harm::gap("hole", &gap, &bytes),
+            &inspect(&file).unwrap(),
+            &copy,
+        );
         copy[gap.start as usize..gap.end as usize]
             .copy_from_slice(&bytes[gap.start as usize..gap.end as usize]);
     }
@@ -156,11 +179,19 @@ impl Outcome {
     fn record(
         &mut self,
         good: &Good,
-        Harm { kind, what, share, at_end }: Harm,
+        Harm {
+            kind,
+            what,
+            share,
+            at_end,
+        }: Harm,
         report: &Report,
         lost: impl FnOnce() -> bool,
     ) {
-        let tally = self.tallies.entry((kind, good.container.extension())).or_default();
+        let tally = self
+            .tallies
+            .entry((kind, good.container.extension()))
+            .or_default();
         tally.harmed += 1;
         let mut wrong = false;
         let detail = report.detail.as_deref().unwrap_or_default();
@@ -175,11 +206,14 @@ impl Outcome {
             Verdict::Incomplete { fraction } => {
                 tally.seen += 1;
                 let off = (fraction - share.0).max(share.1 - fraction).max(0.0);
-                if ["seconds", "samples", "frames"].iter().any(|unit| detail.ends_with(unit)) {
+                if ["seconds", "samples", "frames"]
+                    .iter()
+                    .any(|unit| detail.ends_with(unit))
+                {
                     tally.timed += 1;
                     tally.roughly += u64::from(off <= 0.2);
-                    // Bits are not spread evenly over time: counted, not judged. (And GStreamer's `mehd` is the sum of
-                    // all tracks: ffprobe agrees that it is wrong.)
+                    // Bits are not spread evenly over time: counted, not judged. (And GStreamer's
+                    // `mehd` is the sum of all tracks: ffprobe agrees that it is wrong.)
                 } else if !report.open_ended || kind != "cut" {
                     tally.shares += 1;
                     tally.worst = tally.worst.max(off);
@@ -190,7 +224,8 @@ impl Outcome {
             _ => tally.seen += 1,
         }
         if wrong {
-            self.wrong.push(format!("{name}: {what} (share {:.4}): {report:?}", share.0));
+            self.wrong
+                .push(format!("{name}: {what} (share {:.4}): {report:?}", share.0));
         }
     }
 }
@@ -206,7 +241,9 @@ fn sum(path: &Path) -> Option<Vec<u8>> {
     let output = Command::new("ffmpeg")
         .args(["-v", "error", "-nostdin", "-i"])
         .arg(path)
-        .args(["-map", "0:v?", "-map", "0:a?", "-c", "copy", "-f", "md5", "-"])
+        .args([
+            "-map", "0:v?", "-map", "0:a?", "-c", "copy", "-f", "md5", "-",
+        ])
         .output()
         .expect("ffmpeg (Debian package ffmpeg)");
     output.status.success().then_some(output.stdout)

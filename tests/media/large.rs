@@ -49,8 +49,14 @@ fn judge(film: &Path) {
     let (took, memory) = (*times.iter().min().unwrap(), peak().saturating_sub(before));
     let bytes = film.metadata().unwrap().len();
     let length = report.and_then(|report| report.duration);
-    println!("{}: {bytes} bytes, {length:?}: {times:.1?}, {memory} KiB more", film.display());
-    assert!(took <= LONGEST && memory <= MOST_KIB, "{took:?}, {memory} KiB");
+    println!(
+        "{}: {bytes} bytes, {length:?}: {times:.1?}, {memory} KiB more",
+        film.display()
+    );
+    assert!(
+        took <= LONGEST && memory <= MOST_KIB,
+        "{took:?}, {memory} KiB"
+    );
 }
 
 /// The most memory so far, in KiB; writing 5 makes the kernel start over (proc(5), clear_refs).

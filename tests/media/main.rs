@@ -1,6 +1,8 @@
-//! The verdict on real files: good ones of many containers and layouts, the same cut and with holes.
+//! The verdict on real files: good ones of many containers and layouts, the same cut and with
+//! holes.
 //!
-//! Every run judges a small part; all of it, with figures: `cargo test --release --test media -- --ignored --nocapture`.
+//! Every run judges a small part; all of it, with figures: `cargo test --release --test media --
+//! --ignored --nocapture`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -20,7 +22,14 @@ use harm::{Harms, harm_all};
 #[test]
 fn good_files_are_whole_and_harmed_ones_are_not() {
     let dir = tempfile::tempdir().unwrap();
-    judge_all(&corpus::build(dir.path(), true), Harms { cuts: 16, holes: 4, zeros: 8 });
+    judge_all(
+        &corpus::build(dir.path(), true),
+        Harms {
+            cuts: 16,
+            holes: 4,
+            zeros: 8,
+        },
+    );
 }
 
 #[test]
@@ -28,14 +37,25 @@ fn good_files_are_whole_and_harmed_ones_are_not() {
 fn all_good_files_are_whole_and_harmed_ones_are_not() {
     let dir = tempfile::tempdir().unwrap();
     let goods = Mutex::new(Vec::new());
-    corpus::each(corpus::build(dir.path(), false).into_iter(), |good| match complaints(&good.path) {
-        // A muxer of GStreamer now and then writes a frame that no decoder likes: not a good file.
-        Some(words) => println!("not good, says ffmpeg: {}: {words}", good.path.display()),
-        None => goods.lock().unwrap().push(good),
-    });
+    corpus::each(
+        corpus::build(dir.path(), false).into_iter(),
+        |good| match complaints(&good.path) {
+            // A muxer of GStreamer now and then writes a frame that no decoder likes: not a good
+            // file.
+            Some(words) => println!("not good, says ffmpeg: {}: {words}", good.path.display()),
+            None => goods.lock().unwrap().push(good),
+        },
+    );
     let goods = goods.into_inner().unwrap();
     assert!(goods.len() >= 500, "only {} good files", goods.len());
-    judge_all(&goods, Harms { cuts: 200, holes: 20, zeros: 30 });
+    judge_all(
+        &goods,
+        Harms {
+            cuts: 200,
+            holes: 20,
+            zeros: 30,
+        },
+    );
 }
 
 fn judge_all(goods: &[Good], harms: Harms) {
@@ -44,7 +64,12 @@ fn judge_all(goods: &[Good], harms: Harms) {
     let outcome = harm_all(goods, harms);
     println!("{outcome}");
     wrong.extend(outcome.wrong);
-    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} wrong:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
 }
 
 /// What ffmpeg says while it decodes all of it.
@@ -57,8 +82,13 @@ fn complaints(path: &Path) -> Option<String> {
         .expect("ffmpeg (Debian package ffmpeg)");
     let words = String::from_utf8_lossy(&output.stderr);
     // Two frames of one time are the null muxer's complaint, not a decoder's.
-    let mut words = words.lines().filter(|line| !line.contains("non monotonically increasing dts"));
-    words.next().map(str::to_owned).or((!output.status.success()).then(|| output.status.to_string()))
+    let mut words = words
+        .lines()
+        .filter(|line| !line.contains("non monotonically increasing dts"));
+    words
+        .next()
+        .map(str::to_owned)
+        .or((!output.status.success()).then(|| output.status.to_string()))
 }
 
 /// What is wrong with the verdict on a good file.
@@ -74,12 +104,24 @@ fn judge_good(good: &Good) -> Option<String> {
         && report.container == Some(good.container)
         && report.kind == good.kind
         && seconds.is_none_or(|s| (s - length).abs() < 0.1 + 0.02 * s);
-    (!right).then(|| format!("{}: ffprobe says {seconds:?} s, {report:?}", good.path.display()))
+    (!right).then(|| {
+        format!(
+            "{}: ffprobe says {seconds:?} s, {report:?}",
+            good.path.display()
+        )
+    })
 }
 
 fn ffprobe_seconds(path: &Path) -> Option<f64> {
     let output = Command::new("ffprobe")
-        .args(["-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0"])
+        .args([
+            "-v",
+            "error",
+            "-show_entries",
+            "format=duration",
+            "-of",
+            "csv=p=0",
+        ])
         .arg(path)
         .output()
         .expect("ffprobe (Debian package ffmpeg)");

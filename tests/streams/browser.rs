@@ -19,9 +19,13 @@ impl Browser {
         let mut command = match self {
             Self::Chromium => {
                 let mut command = sandbox.command(common::program("chromium", "chromium"));
-                // Inside $XDG_CONFIG_HOME, so that its cache is in $XDG_CACHE_HOME, as without the option.
+                // Inside $XDG_CONFIG_HOME, so that its cache is in $XDG_CACHE_HOME, as without the
+                // option.
                 command
-                    .arg(format!("--user-data-dir={}", sandbox.path("home/.config/chromium").display()))
+                    .arg(format!(
+                        "--user-data-dir={}",
+                        sandbox.path("home/.config/chromium").display()
+                    ))
                     .args(headless.then_some("--headless=new"))
                     .args([
                         "--no-sandbox",
@@ -48,15 +52,23 @@ impl Browser {
                 prefs += "user_pref(\"dom.disable_open_during_load\", false);\n";
                 if let Some(bytes) = cache {
                     prefs += "user_pref(\"browser.cache.disk.smart_size.enabled\", false);\n";
-                    prefs += &format!("user_pref(\"browser.cache.disk.capacity\", {});\n", bytes / 1024);
+                    prefs += &format!(
+                        "user_pref(\"browser.cache.disk.capacity\", {});\n",
+                        bytes / 1024
+                    );
                 }
                 fs::write(profiles.join("test.default/user.js"), prefs).unwrap();
                 let mut command = sandbox.command(common::program("firefox-esr", "firefox-esr"));
-                command.args(headless.then_some("--headless")).args(["--no-remote", "-P", "test"]);
+                command
+                    .args(headless.then_some("--headless"))
+                    .args(["--no-remote", "-P", "test"]);
                 command
             }
         };
-        command.arg(url).stdout(log.try_clone().unwrap()).stderr(log);
+        command
+            .arg(url)
+            .stdout(log.try_clone().unwrap())
+            .stderr(log);
         Group::start(&mut command)
     }
 }

@@ -39,9 +39,11 @@ const HLS: &str = "-c copy -f hls -hls_time 4 -hls_playlist_type vod";
 /// | `long` | HLS, [`LONG`] seconds |
 pub(crate) fn sets() -> PathBuf {
     once("clips", |dir| {
-        for (name, size, rate) in
-            [("low", "160x90", "150k"), ("film", "320x180", "500k"), ("big", "640x360", "4M")]
-        {
+        for (name, size, rate) in [
+            ("low", "160x90", "150k"),
+            ("film", "320x180", "500k"),
+            ("big", "640x360", "4M"),
+        ] {
             let noise = if name == "big" { 40 } else { 8 };
             ffmpeg(
                 dir,
@@ -60,27 +62,49 @@ pub(crate) fn sets() -> PathBuf {
         let file = sub("file");
         fs::copy(dir.join("film.mp4"), file.join("film.mp4")).unwrap();
         fs::copy(dir.join("big.mp4"), file.join("big.mp4")).unwrap();
-        ffmpeg(&sub("ts"), &format!("-i ../film.mp4 {HLS} -hls_segment_filename seg%d.ts index.m3u8"));
-        ffmpeg(&sub("large"), &format!("-i ../big.mp4 {HLS} -hls_segment_filename seg%d.ts index.m3u8"));
+        ffmpeg(
+            &sub("ts"),
+            &format!("-i ../film.mp4 {HLS} -hls_segment_filename seg%d.ts index.m3u8"),
+        );
+        ffmpeg(
+            &sub("large"),
+            &format!("-i ../big.mp4 {HLS} -hls_segment_filename seg%d.ts index.m3u8"),
+        );
         let fmp4 = "-hls_segment_type fmp4 -hls_fmp4_init_filename init.mp4 -hls_segment_filename seg%d.m4s";
-        ffmpeg(&sub("fmp4"), &format!("-i ../film.mp4 {HLS} {fmp4} index.m3u8"));
+        ffmpeg(
+            &sub("fmp4"),
+            &format!("-i ../film.mp4 {HLS} {fmp4} index.m3u8"),
+        );
         let sound = sub("sound");
         for (name, map) in [("v", "0:v"), ("a", "0:a")] {
             let to = sub(&format!("sound/{name}"));
-            ffmpeg(&to, &format!("-i ../../film.mp4 -map {map} {HLS} {fmp4} index.m3u8"));
+            ffmpeg(
+                &to,
+                &format!("-i ../../film.mp4 -map {map} {HLS} {fmp4} index.m3u8"),
+            );
         }
         let master = "#EXTM3U\n#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"a\",NAME=\"a\",DEFAULT=YES,URI=\"a/index.m3u8\"\n\
             #EXT-X-STREAM-INF:BANDWIDTH=600000,RESOLUTION=320x180,CODECS=\"avc1.42c00d,mp4a.40.2\",AUDIO=\"a\"\nv/index.m3u8\n";
         fs::write(sound.join("index.m3u8"), master).unwrap();
         let mut master = String::from("#EXTM3U\n");
-        for (name, from, rate, size) in [("v0", "low", 250_000, "160x90"), ("v1", "film", 600_000, "320x180")]
-        {
+        for (name, from, rate, size) in [
+            ("v0", "low", 250_000, "160x90"),
+            ("v1", "film", 600_000, "320x180"),
+        ] {
             let to = sub(&format!("master/{name}"));
-            ffmpeg(&to, &format!("-i ../../{from}.mp4 {HLS} -hls_segment_filename seg%d.ts index.m3u8"));
-            master += &format!("#EXT-X-STREAM-INF:BANDWIDTH={rate},RESOLUTION={size}\n{name}/index.m3u8\n");
+            ffmpeg(
+                &to,
+                &format!("-i ../../{from}.mp4 {HLS} -hls_segment_filename seg%d.ts index.m3u8"),
+            );
+            master += &format!(
+                "#EXT-X-STREAM-INF:BANDWIDTH={rate},RESOLUTION={size}\n{name}/index.m3u8\n"
+            );
         }
         fs::write(dir.join("master/index.m3u8"), master).unwrap();
-        ffmpeg(&sub("range"), &format!("-i ../film.mp4 {HLS} -hls_flags single_file index.m3u8"));
+        ffmpeg(
+            &sub("range"),
+            &format!("-i ../film.mp4 {HLS} -hls_flags single_file index.m3u8"),
+        );
         let aes = sub("aes");
         fs::write(aes.join("key.bin"), [7; 16]).unwrap();
         fs::write(aes.join("info"), "key.bin\nkey.bin\n").unwrap();
@@ -98,15 +122,27 @@ pub(crate) fn sets() -> PathBuf {
         };
         ffmpeg(
             &sub("number"),
-            &format!("-i ../film.mp4 {dash} -use_timeline 0 {} index.mpd", names("$Number%05d$")),
+            &format!(
+                "-i ../film.mp4 {dash} -use_timeline 0 {} index.mpd",
+                names("$Number%05d$")
+            ),
         );
         ffmpeg(
             &sub("time"),
-            &format!("-i ../film.mp4 -map 0:v {dash} -use_timeline 1 {} index.mpd", names("$Time$")),
+            &format!(
+                "-i ../film.mp4 -map 0:v {dash} -use_timeline 1 {} index.mpd",
+                names("$Time$")
+            ),
         );
-        ffmpeg(&sub("sidx"), &format!("-i ../film.mp4 {dash} -single_file 1 index.mpd"));
+        ffmpeg(
+            &sub("sidx"),
+            &format!("-i ../film.mp4 {dash} -single_file 1 index.mpd"),
+        );
         let zero = "-avoid_negative_ts make_zero -use_timeline 1";
-        ffmpeg(&sub("both"), &format!("-i ../film.mp4 {dash} {zero} {} index.mpd", names("$Time$")));
+        ffmpeg(
+            &sub("both"),
+            &format!("-i ../film.mp4 {dash} {zero} {} index.mpd", names("$Time$")),
+        );
         let names = "-init_seg_name init-$RepresentationID$.webm -media_seg_name chunk-$RepresentationID$-$Number$.webm";
         ffmpeg(
             &sub("webm"),
@@ -146,8 +182,9 @@ fn parts(dir: &Path) {
     }
     assert_eq!(parts.len(), SECONDS as usize);
     fs::write(dir.join("init.mp4"), init).unwrap();
-    let mut list =
-        String::from("#EXTM3U\n#EXT-X-VERSION:6\n#EXT-X-TARGETDURATION:4\n#EXT-X-MAP:URI=\"init.mp4\"\n");
+    let mut list = String::from(
+        "#EXTM3U\n#EXT-X-VERSION:6\n#EXT-X-TARGETDURATION:4\n#EXT-X-MAP:URI=\"init.mp4\"\n",
+    );
     for (number, four) in parts.chunks(4).enumerate() {
         fs::write(dir.join(format!("seg{number}.m4s")), four.concat()).unwrap();
         list += &format!("#EXTINF:4,\nseg{number}.m4s\n");
@@ -160,7 +197,10 @@ fn parts(dir: &Path) {
 
 /// The pictures of `ts`, and a subtitle for every second.
 fn subtitles(dir: &Path) {
-    ffmpeg(dir, &format!("-i ../film.mp4 {HLS} -hls_segment_filename seg%d.ts video.m3u8"));
+    ffmpeg(
+        dir,
+        &format!("-i ../film.mp4 {HLS} -hls_segment_filename seg%d.ts video.m3u8"),
+    );
     let mut list = String::from("#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXT-X-PLAYLIST-TYPE:VOD\n");
     for part in 0..SECONDS / 4 {
         let mut text = String::from("WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:126000,LOCAL:00:00:00.000\n\n");
@@ -200,7 +240,8 @@ pub(crate) fn players() -> PathBuf {
     })
 }
 
-/// The bytes of a set's segments one after the other, in the playlist's order, with the initialisation first.
+/// The bytes of a set's segments one after the other, in the playlist's order, with the
+/// initialisation first.
 pub(crate) fn joined(set: &str, list: &str) -> Vec<u8> {
     let folder = sets().join(set);
     let text = fs::read_to_string(folder.join(list)).unwrap();
@@ -228,9 +269,14 @@ pub(crate) fn compress(coding: &str, bytes: &[u8]) -> Vec<u8> {
         return gz.finish().unwrap();
     }
     let node = common::program("node", "nodejs");
-    let script = "process.stdout.write(require('zlib').brotliCompressSync(require('fs').readFileSync(0)))";
-    let mut child =
-        Command::new(node).args(["-e", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let script =
+        "process.stdout.write(require('zlib').brotliCompressSync(require('fs').readFileSync(0)))";
+    let mut child = Command::new(node)
+        .args(["-e", script])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     child.stdin.take().unwrap().write_all(bytes).unwrap();
     child.wait_with_output().unwrap().stdout
 }
@@ -256,9 +302,15 @@ pub(crate) fn decode(path: &Path) -> (u32, usize) {
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&out.stdout).into_owned();
-    let frames =
-        text.lines().filter_map(|l| l.strip_prefix("frame=")).next_back().and_then(|n| n.trim().parse().ok());
-    (frames.unwrap_or(0), String::from_utf8_lossy(&out.stderr).lines().count())
+    let frames = text
+        .lines()
+        .filter_map(|l| l.strip_prefix("frame="))
+        .next_back()
+        .and_then(|n| n.trim().parse().ok());
+    (
+        frames.unwrap_or(0),
+        String::from_utf8_lossy(&out.stderr).lines().count(),
+    )
 }
 
 /// A folder below `target` that is made once; others wait meanwhile.
@@ -288,5 +340,9 @@ fn ffmpeg(dir: &Path, args: &str) {
 
 fn run(command: &mut Command) {
     let out = command.output().unwrap();
-    assert!(out.status.success(), "{command:?}: {}", String::from_utf8_lossy(&out.stderr));
+    assert!(
+        out.status.success(),
+        "{command:?}: {}",
+        String::from_utf8_lossy(&out.stderr)
+    );
 }

@@ -1,8 +1,8 @@
-//! Streams in real browsers, from the page to the library: hls.js, dash.js, shaka, video.js and the browser's own player,
-//! with the cache headers of many sites.
+//! Streams in real browsers, from the page to the library: hls.js, dash.js, shaka, video.js and the
+//! browser's own player, with the cache headers of many sites.
 //!
-//! Every run plays one row of each kind in both browsers. The whole table, printed:
-//! `cargo test --release --test streams -- --ignored --nocapture --test-threads 1`, in half an hour.
+//! Every run plays one row of each kind in both browsers. The whole table, printed: `cargo test
+//! --release --test streams -- --ignored --nocapture --test-threads 1`, in half an hour.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
 
 mod browser;
@@ -26,7 +26,8 @@ use site::Site;
 
 /// How long a page may say nothing.
 const PATIENCE: Duration = Duration::from_secs(90);
-/// How long fisga may take after the last page: an incomplete stream is given out after a minute of silence.
+/// How long fisga may take after the last page: an incomplete stream is given out after a minute of
+/// silence.
 const MINUTE: Duration = Duration::from_secs(75);
 const SOON: Duration = Duration::from_secs(10);
 /// How long one look for fisga's events takes while pages play.
@@ -73,54 +74,299 @@ const fn row(
     chromium: Want,
     firefox: Want,
 ) -> Row {
-    Row { name, player, policy, set, file, more, chromium, firefox }
+    Row {
+        name,
+        player,
+        policy,
+        set,
+        file,
+        more,
+        chromium,
+        firefox,
+    }
 }
 
 /// One of each kind.
 const FEW: [Row; 7] = [
-    row("transport", ("hls", "maxage"), ("ts", "index.m3u8"), "", Exact, Exact),
-    row("fragmented", ("hls", "br"), ("fmp4", "index.m3u8"), "", Exact, Exact),
-    row("apart", ("hls", "maxage"), ("sound", "index.m3u8"), "", Frames, Frames),
-    row("ranges", ("hls", "maxage"), ("range", "index.m3u8"), "", Exact, Nothing),
-    row("numbered", ("dash", "maxage"), ("number", "index.mpd"), "", Frames, Frames),
-    row("progressive", ("native", "maxage"), ("file", "film.mp4"), "", Exact, Exact),
-    row("secret", ("hls", "maxage"), ("aes", "index.m3u8"), "", Dropped("encrypted"), Dropped("encrypted")),
+    row(
+        "transport",
+        ("hls", "maxage"),
+        ("ts", "index.m3u8"),
+        "",
+        Exact,
+        Exact,
+    ),
+    row(
+        "fragmented",
+        ("hls", "br"),
+        ("fmp4", "index.m3u8"),
+        "",
+        Exact,
+        Exact,
+    ),
+    row(
+        "apart",
+        ("hls", "maxage"),
+        ("sound", "index.m3u8"),
+        "",
+        Frames,
+        Frames,
+    ),
+    row(
+        "ranges",
+        ("hls", "maxage"),
+        ("range", "index.m3u8"),
+        "",
+        Exact,
+        Nothing,
+    ),
+    row(
+        "numbered",
+        ("dash", "maxage"),
+        ("number", "index.mpd"),
+        "",
+        Frames,
+        Frames,
+    ),
+    row(
+        "progressive",
+        ("native", "maxage"),
+        ("file", "film.mp4"),
+        "",
+        Exact,
+        Exact,
+    ),
+    row(
+        "secret",
+        ("hls", "maxage"),
+        ("aes", "index.m3u8"),
+        "",
+        Dropped("encrypted"),
+        Dropped("encrypted"),
+    ),
 ];
 
 /// All others.
 const MANY: [Row; 25] = [
-    row("plainfile", ("native", "norange"), ("file", "film.mp4"), "", Exact, Exact),
-    row("largefile", ("native", "maxage"), ("file", "big.mp4"), "", Exact, Scraps),
-    row("switched", ("hls", "maxage"), ("master", "index.m3u8"), "&level=1&switch=0", Frames, Frames),
-    row("timed", ("dash", "maxage"), ("time", "index.mpd"), "", Frames, Frames),
-    row("indexed", ("dash", "maxage"), ("sidx", "index.mpd"), "", Frames, Nothing),
-    row("revalidated", ("hls", "nocache"), ("ts", "index.m3u8"), "", Exact, Exact),
-    row("privately", ("hls", "private"), ("ts", "index.m3u8"), "", Exact, Exact),
-    row("modified", ("hls", "lm"), ("fmp4", "index.m3u8"), "", Exact, Exact),
-    row("headerless", ("hls", "bare"), ("ts", "index.m3u8"), "", Exact, Exact),
-    row("unstored", ("hls", "nostore"), ("ts", "index.m3u8"), "", Nothing, Nothing),
-    row("listless", ("hls", "listless"), ("ts", "index.m3u8"), "", Guessed, Guessed),
-    row("listlessmp", ("hls", "listless"), ("fmp4", "index.m3u8"), "", Guessed, Guessed),
-    row("signed", ("hls", "token"), ("ts", "index.m3u8"), "", Exact, Exact),
-    row("zipped", ("hls", "gzip"), ("ts", "index.m3u8"), "", Exact, Exact),
-    row("zippedmpd", ("dash", "gzip"), ("number", "index.mpd"), "", Frames, Frames),
-    row("shaka", ("shaka", "maxage"), ("number", "index.mpd"), "", Frames, Frames),
-    row("videojs", ("videojs", "maxage"), ("fmp4", "index.m3u8"), "", Exact, Exact),
-    row("shakahls", ("shaka", "maxage"), ("fmp4", "index.m3u8"), "", Exact, Exact),
-    row("videojsmpd", ("videojs", "maxage"), ("number", "index.mpd"), "", Frames, Frames),
-    row("timedboth", ("dash", "maxage"), ("both", "index.mpd"), "", Frames, Frames),
-    row("webmdash", ("dash", "maxage"), ("webm", "index.mpd"), "", Frames, Frames),
-    row("subtitled", ("hls", "maxage"), ("subs", "index.m3u8"), "", Exact, Exact),
-    row("livestream", ("hls", "live"), ("ts", "index.m3u8"), "&x=1", Exact, Exact),
-    row("inparts", ("hls", "parts"), ("parts", "index.m3u8"), "&x=1", Exact, Exact),
-    row("halfway", ("hls", "maxage"), ("ts", "index.m3u8"), "&stop=5&x=1", Part, Part),
+    row(
+        "plainfile",
+        ("native", "norange"),
+        ("file", "film.mp4"),
+        "",
+        Exact,
+        Exact,
+    ),
+    row(
+        "largefile",
+        ("native", "maxage"),
+        ("file", "big.mp4"),
+        "",
+        Exact,
+        Scraps,
+    ),
+    row(
+        "switched",
+        ("hls", "maxage"),
+        ("master", "index.m3u8"),
+        "&level=1&switch=0",
+        Frames,
+        Frames,
+    ),
+    row(
+        "timed",
+        ("dash", "maxage"),
+        ("time", "index.mpd"),
+        "",
+        Frames,
+        Frames,
+    ),
+    row(
+        "indexed",
+        ("dash", "maxage"),
+        ("sidx", "index.mpd"),
+        "",
+        Frames,
+        Nothing,
+    ),
+    row(
+        "revalidated",
+        ("hls", "nocache"),
+        ("ts", "index.m3u8"),
+        "",
+        Exact,
+        Exact,
+    ),
+    row(
+        "privately",
+        ("hls", "private"),
+        ("ts", "index.m3u8"),
+        "",
+        Exact,
+        Exact,
+    ),
+    row(
+        "modified",
+        ("hls", "lm"),
+        ("fmp4", "index.m3u8"),
+        "",
+        Exact,
+        Exact,
+    ),
+    row(
+        "headerless",
+        ("hls", "bare"),
+        ("ts", "index.m3u8"),
+        "",
+        Exact,
+        Exact,
+    ),
+    row(
+        "unstored",
+        ("hls", "nostore"),
+        ("ts", "index.m3u8"),
+        "",
+        Nothing,
+        Nothing,
+    ),
+    row(
+        "listless",
+        ("hls", "listless"),
+        ("ts", "index.m3u8"),
+        "",
+        Guessed,
+        Guessed,
+    ),
+    row(
+        "listlessmp",
+        ("hls", "listless"),
+        ("fmp4", "index.m3u8"),
+        "",
+        Guessed,
+        Guessed,
+    ),
+    row(
+        "signed",
+        ("hls", "token"),
+        ("ts", "index.m3u8"),
+        "",
+        Exact,
+        Exact,
+    ),
+    row(
+        "zipped",
+        ("hls", "gzip"),
+        ("ts", "index.m3u8"),
+        "",
+        Exact,
+        Exact,
+    ),
+    row(
+        "zippedmpd",
+        ("dash", "gzip"),
+        ("number", "index.mpd"),
+        "",
+        Frames,
+        Frames,
+    ),
+    row(
+        "shaka",
+        ("shaka", "maxage"),
+        ("number", "index.mpd"),
+        "",
+        Frames,
+        Frames,
+    ),
+    row(
+        "videojs",
+        ("videojs", "maxage"),
+        ("fmp4", "index.m3u8"),
+        "",
+        Exact,
+        Exact,
+    ),
+    row(
+        "shakahls",
+        ("shaka", "maxage"),
+        ("fmp4", "index.m3u8"),
+        "",
+        Exact,
+        Exact,
+    ),
+    row(
+        "videojsmpd",
+        ("videojs", "maxage"),
+        ("number", "index.mpd"),
+        "",
+        Frames,
+        Frames,
+    ),
+    row(
+        "timedboth",
+        ("dash", "maxage"),
+        ("both", "index.mpd"),
+        "",
+        Frames,
+        Frames,
+    ),
+    row(
+        "webmdash",
+        ("dash", "maxage"),
+        ("webm", "index.mpd"),
+        "",
+        Frames,
+        Frames,
+    ),
+    row(
+        "subtitled",
+        ("hls", "maxage"),
+        ("subs", "index.m3u8"),
+        "",
+        Exact,
+        Exact,
+    ),
+    row(
+        "livestream",
+        ("hls", "live"),
+        ("ts", "index.m3u8"),
+        "&x=1",
+        Exact,
+        Exact,
+    ),
+    row(
+        "inparts",
+        ("hls", "parts"),
+        ("parts", "index.m3u8"),
+        "&x=1",
+        Exact,
+        Exact,
+    ),
+    row(
+        "halfway",
+        ("hls", "maxage"),
+        ("ts", "index.m3u8"),
+        "&stop=5&x=1",
+        Part,
+        Part,
+    ),
 ];
 
 impl Row {
     fn page(&self, port: u16) -> String {
-        let Self { name, player, policy, set, file, more, .. } = self;
+        let Self {
+            name,
+            player,
+            policy,
+            set,
+            file,
+            more,
+            ..
+        } = self;
         // A file is known by its own name, a stream by its folder's.
-        let file = if file.ends_with(".mp4") { format!("{name}~{file}") } else { (*file).into() };
+        let file = if file.ends_with(".mp4") {
+            format!("{name}~{file}")
+        } else {
+            (*file).into()
+        };
         let src = format!("http://127.0.0.1:{port}/{policy}/{set}/{name}/{file}");
         format!("http://localhost:{port}/page?row={name}&k={player}&s={src}{more}")
     }
@@ -151,7 +397,8 @@ struct Session {
 }
 
 impl Session {
-    /// Plays one row after the other, then closes the browser. `cache` is the size of the browser's cache.
+    /// Plays one row after the other, then closes the browser. `cache` is the size of the browser's
+    /// cache.
     fn play(browser: Browser, rows: &[&Row], cache: Option<u64>) -> Self {
         Self::play_in(browser, rows, cache, 1)
     }
@@ -193,7 +440,12 @@ impl Session {
         let slow = |r: &&&Row| matches!(r.want(browser), Part | Guessed);
         let sure = |r: &&&Row| !matches!(r.want(browser), Nothing | Scraps);
         let expected = rows.iter().filter(sure).count();
-        let end = Instant::now() + if rows.iter().any(|r| slow(&r)) { MINUTE } else { SOON };
+        let end = Instant::now()
+            + if rows.iter().any(|r| slow(&r)) {
+                MINUTE
+            } else {
+                SOON
+            };
         let there = |session: &Self| {
             let of = |saved: &&Saved| rows.iter().filter(sure).any(|r| r.made(saved));
             session.saved.iter().filter(of).count() + session.dropped.len()
@@ -205,14 +457,17 @@ impl Session {
         session
     }
 
-    /// Takes what fisga says until `end`. What is saved is moved away at once: most rows have the same content, and
-    /// what is in the library already is not saved again.
+    /// Takes what fisga says until `end`. What is saved is moved away at once: most rows have the
+    /// same content, and what is in the library already is not saved again.
     fn gather(&mut self, fisga: &mut Fisga, end: Instant) {
-        while let Some(event) = fisga.try_next(end, |e| matches!(e, Event::Saved(_) | Event::Dropped { .. }))
-        {
+        while let Some(event) = fisga.try_next(end, |e| {
+            matches!(e, Event::Saved(_) | Event::Dropped { .. })
+        }) {
             match event {
                 Event::Saved(mut saved) => {
-                    let to = self.sandbox.path(&format!("tmp/{}.{}", self.saved.len(), saved.container));
+                    let to =
+                        self.sandbox
+                            .path(&format!("tmp/{}.{}", self.saved.len(), saved.container));
                     std::fs::rename(&saved.path, &to).unwrap();
                     saved.path = to.to_string_lossy().into_owned();
                     self.saved.push(saved);
@@ -225,9 +480,16 @@ impl Session {
 
     /// What is wrong with a row.
     fn judge(&self, row: &Row) -> Result<String, String> {
-        let said =
-            self.said.iter().find_map(|s| s.strip_prefix(row.name)?.strip_prefix(' ')).unwrap_or("nothing");
-        let over = if row.more.contains("stop=") { "stopped" } else { "ended" };
+        let said = self
+            .said
+            .iter()
+            .find_map(|s| s.strip_prefix(row.name)?.strip_prefix(' '))
+            .unwrap_or("nothing");
+        let over = if row.more.contains("stop=") {
+            "stopped"
+        } else {
+            "ended"
+        };
         if said != over {
             return Err(format!("the page says: {said}; all pages: {:?}", self.said));
         }
@@ -238,16 +500,25 @@ impl Session {
             (Dropped(why), []) if self.dropped.iter().any(|d| d.contains(why)) => {
                 Ok(format!("dropped: {why}"))
             }
-            (Exact | Frames | Guessed | Part | Scraps, [saved]) => check(row, want, saved).and_then(|how| {
-                let text = self.subtitles(row.name);
-                match row.set {
-                    "subs" if text != SECONDS => Err(format!("{how}, with {text} of {SECONDS} subtitles")),
-                    _ => Ok(how),
-                }
-            }),
+            (Exact | Frames | Guessed | Part | Scraps, [saved]) => check(row, want, saved)
+                .and_then(|how| {
+                    let text = self.subtitles(row.name);
+                    match row.set {
+                        "subs" if text != SECONDS => {
+                            Err(format!("{how}, with {text} of {SECONDS} subtitles"))
+                        }
+                        _ => Ok(how),
+                    }
+                }),
             (_, saved) => {
-                let told: Vec<_> = saved.iter().map(|s| (&s.path, &s.verdict, s.fraction)).collect();
-                Err(format!("wanted {want:?}, saved {told:?}, dropped {:?}", self.dropped))
+                let told: Vec<_> = saved
+                    .iter()
+                    .map(|s| (&s.path, &s.verdict, s.fraction))
+                    .collect();
+                Err(format!(
+                    "wanted {want:?}, saved {told:?}, dropped {:?}",
+                    self.dropped
+                ))
             }
         }
     }
@@ -263,8 +534,10 @@ impl Session {
     fn table(&self, rows: &[&Row]) -> (String, bool) {
         let (mut table, mut good) = (String::new(), true);
         for row in rows {
-            let what =
-                format!("{:<12} {:<8} {:<9} {}/{}", row.name, row.player, row.policy, row.set, row.file);
+            let what = format!(
+                "{:<12} {:<8} {:<9} {}/{}",
+                row.name, row.player, row.policy, row.set, row.file
+            );
             let outcome = match self.judge(row) {
                 Ok(how) => format!("ok    {how}"),
                 Err(why) => {
@@ -272,7 +545,11 @@ impl Session {
                     format!("WRONG {why}")
                 }
             };
-            let _ = writeln!(table, "{:<9} {what:<56} {outcome}", format!("{:?}", self.browser));
+            let _ = writeln!(
+                table,
+                "{:<9} {what:<56} {outcome}",
+                format!("{:?}", self.browser)
+            );
         }
         if !good {
             let _ = writeln!(table, "{}\n{}", self.log, files(&self.sandbox));
@@ -284,21 +561,29 @@ impl Session {
 /// What is left in the caches, to see why a row is wrong.
 fn files(sandbox: &Sandbox) -> String {
     let all = common::files(&sandbox.path("home/.cache"));
-    all.iter().map(|f| format!("{} {}\n", f.metadata().map_or(0, |m| m.len()), f.display())).collect()
+    all.iter()
+        .map(|f| format!("{} {}\n", f.metadata().map_or(0, |m| m.len()), f.display()))
+        .collect()
 }
 
 fn check(row: &Row, want: Want, saved: &Saved) -> Result<String, String> {
     let path = Path::new(&saved.path);
     let bytes = std::fs::read(path).unwrap();
     let source = match row.file {
-        file if file.ends_with(".mp4") => std::fs::read(clips::sets().join(row.set).join(file)).unwrap(),
+        file if file.ends_with(".mp4") => {
+            std::fs::read(clips::sets().join(row.set).join(file)).unwrap()
+        }
         _ if row.set == "subs" => joined(row.set, "video.m3u8"),
         file if file.ends_with(".m3u8") => joined(row.set, file),
         _ => Vec::new(),
     };
     let exact = !source.is_empty() && blake3::hash(&bytes) == blake3::hash(&source);
     let verdict = saved.verdict.as_str();
-    let told = format!("{verdict} {:.0} % in {} ms", saved.fraction * 100.0, saved.ms);
+    let told = format!(
+        "{verdict} {:.0} % in {} ms",
+        saved.fraction * 100.0,
+        saved.ms
+    );
     if want == Scraps && verdict == "complete" && exact {
         return Ok(format!("exact, {} bytes, {told}", bytes.len()));
     }
@@ -306,22 +591,43 @@ fn check(row: &Row, want: Want, saved: &Saved) -> Result<String, String> {
         let part = verdict == "incomplete" && saved.fraction > 0.0 && saved.fraction < 1.0;
         // The first segments of a stream; of a file some blocks, and holes.
         let blocks = bytes.chunks(4096).zip(source.chunks(4096));
-        let fits = bytes.len() <= source.len() && blocks.fold(true, |fits, (a, b)| fits && is_part(a, b));
+        let fits =
+            bytes.len() <= source.len() && blocks.fold(true, |fits, (a, b)| fits && is_part(a, b));
         let told = format!("{told}, {} of {} bytes", bytes.len(), source.len());
-        return if part && fits && !bytes.is_empty() { Ok(told) } else { Err(told) };
+        return if part && fits && !bytes.is_empty() {
+            Ok(told)
+        } else {
+            Err(told)
+        };
     }
-    if verdict != if want == Guessed { "open-ended" } else { "complete" } {
+    if verdict
+        != if want == Guessed {
+            "open-ended"
+        } else {
+            "complete"
+        }
+    {
         return Err(told);
     }
     let (frames, complaints) = clips::decode(path);
     let all = clips::frames(row.set);
     if frames != all || complaints > 0 {
-        return Err(format!("{frames} of {all} pictures, {complaints} complaints, {told}"));
+        return Err(format!(
+            "{frames} of {all} pictures, {complaints} complaints, {told}"
+        ));
     }
     if want == Exact && !exact {
-        return Err(format!("{} bytes, not the source's {}, {told}", bytes.len(), source.len()));
+        return Err(format!(
+            "{} bytes, not the source's {}, {told}",
+            bytes.len(),
+            source.len()
+        ));
     }
-    let how = if exact { format!("exact, {} bytes", bytes.len()) } else { format!("{frames} pictures") };
+    let how = if exact {
+        format!("exact, {} bytes", bytes.len())
+    } else {
+        format!("{frames} pictures")
+    };
     Ok(format!("{how}, {told}"))
 }
 
@@ -362,24 +668,53 @@ fn the_whole_table() {
     assert!(all);
 }
 
-/// A cache that holds one of three videos. In Chromium each is saved all the same, since a link outlives eviction, and
-/// so is a file of ranges that is emptied again and again while it is fetched. A Firefox whose cache is full of what
-/// this session fetched writes a newcomer's first 256 KiB, dooms it and writes no more: of the second film there is what
-/// came before that, and it is called incomplete.
+/// A cache that holds one of three videos. In Chromium each is saved all the same, since a link
+/// outlives eviction, and so is a file of ranges that is emptied again and again while it is
+/// fetched. A Firefox whose cache is full of what this session fetched writes a newcomer's first
+/// 256 KiB, dooms it and writes no more: of the second film there is what came before that, and it
+/// is called incomplete.
 #[test]
 #[ignore = "takes two minutes"]
 fn a_cache_that_is_too_small() {
     let rows = [
-        row("firstfilm", ("hls", "maxage"), ("large", "index.m3u8"), "", Exact, Exact),
-        row("secondfilm", ("hls", "maxage"), ("large", "index.m3u8"), "", Exact, Part),
-        row("thirdfilm", ("hls", "maxage"), ("large", "index.m3u8"), "", Exact, Scraps),
-        row("emptied", ("native", "slow"), ("file", "big.mp4"), "&x=1", Exact, Scraps),
+        row(
+            "firstfilm",
+            ("hls", "maxage"),
+            ("large", "index.m3u8"),
+            "",
+            Exact,
+            Exact,
+        ),
+        row(
+            "secondfilm",
+            ("hls", "maxage"),
+            ("large", "index.m3u8"),
+            "",
+            Exact,
+            Part,
+        ),
+        row(
+            "thirdfilm",
+            ("hls", "maxage"),
+            ("large", "index.m3u8"),
+            "",
+            Exact,
+            Scraps,
+        ),
+        row(
+            "emptied",
+            ("native", "slow"),
+            ("file", "big.mp4"),
+            "&x=1",
+            Exact,
+            Scraps,
+        ),
     ];
     assert_both(&rows, Some(20 << 20), 1);
 }
 
-/// An evening: fisga in the tray, a stream in Chromium, played to its end; the popup, a click on it, the file in the file
-/// manager, Return, and it plays.
+/// An evening: fisga in the tray, a stream in Chromium, played to its end; the popup, a click on
+/// it, the file in the file manager, Return, and it plays.
 #[cfg(feature = "tray")]
 #[test]
 #[ignore = "takes a minute"]
@@ -405,23 +740,40 @@ fn from_the_page_to_the_player() {
     let fisga = desk.fisga();
     desk.close_welcome();
 
-    let row = row("evening", ("hls", "maxage"), ("fmp4", "index.m3u8"), "", Exact, Exact);
-    let mut site = Site::start(&clips::sets(), &clips::players(), |port| vec![row.page(port)]);
+    let row = row(
+        "evening",
+        ("hls", "maxage"),
+        ("fmp4", "index.m3u8"),
+        "",
+        Exact,
+        Exact,
+    );
+    let mut site = Site::start(&clips::sets(), &clips::players(), |port| {
+        vec![row.page(port)]
+    });
     let browser = Chromium.start(&desk.sandbox, &site.first(1), None);
     assert_eq!(site.session(1, PATIENCE), ["evening ended"]);
     let whole = blake3::hash(&joined("fmp4", "index.m3u8"));
     let is_it = |path: &std::path::PathBuf| blake3::hash(&std::fs::read(path).unwrap()) == whole;
-    eventually("saved, byte for byte", || desk.sandbox.saved().iter().any(is_it).then_some(()));
+    eventually("saved, byte for byte", || {
+        desk.sandbox.saved().iter().any(is_it).then_some(())
+    });
     eventually("its popup", || (desk.popups() > 0).then_some(()));
     desk.picture("stream-1-saved");
     drop(browser);
 
     let folder = desk.click_popup();
     desk.picture("stream-2-folder");
-    desk.tool("xdotool", "xdotool", &["windowactivate", "--sync", &folder, "key", "Return"]);
+    desk.tool(
+        "xdotool",
+        "xdotool",
+        &["windowactivate", "--sync", &folder, "key", "Return"],
+    );
     eventually("the player's window", || desk.window("Player"));
     desk.picture("stream-3-playing");
-    eventually("played to its end", || desk.window("Player").is_none().then_some(()));
+    eventually("played to its end", || {
+        desk.window("Player").is_none().then_some(())
+    });
     terminate(fisga);
 }
 
@@ -429,7 +781,14 @@ fn from_the_page_to_the_player() {
 #[test]
 #[ignore = "takes a minute"]
 fn the_same_video_twice() {
-    let one = row("onceonly", ("hls", "maxage"), ("ts", "index.m3u8"), "", Exact, Exact);
+    let one = row(
+        "onceonly",
+        ("hls", "maxage"),
+        ("ts", "index.m3u8"),
+        "",
+        Exact,
+        Exact,
+    );
     for browser in [Chromium, Firefox] {
         let session = Session::play(browser, &[&one, &one], None);
         assert_eq!(session.judge(&one).map(drop), Ok(()), "{browser:?}");
@@ -441,10 +800,38 @@ fn the_same_video_twice() {
 #[ignore = "takes two minutes"]
 fn two_at_once() {
     let rows = [
-        row("left", ("hls", "maxage"), ("ts", "index.m3u8"), "&x=2", Exact, Exact),
-        row("right", ("hls", "maxage"), ("fmp4", "index.m3u8"), "&x=2", Exact, Exact),
-        row("closed", ("hls", "maxage"), ("ts", "index.m3u8"), "&stop=5&x=1&close=1", Part, Part),
-        row("other", ("dash", "maxage"), ("number", "index.mpd"), "&x=2", Frames, Frames),
+        row(
+            "left",
+            ("hls", "maxage"),
+            ("ts", "index.m3u8"),
+            "&x=2",
+            Exact,
+            Exact,
+        ),
+        row(
+            "right",
+            ("hls", "maxage"),
+            ("fmp4", "index.m3u8"),
+            "&x=2",
+            Exact,
+            Exact,
+        ),
+        row(
+            "closed",
+            ("hls", "maxage"),
+            ("ts", "index.m3u8"),
+            "&stop=5&x=1&close=1",
+            Part,
+            Part,
+        ),
+        row(
+            "other",
+            ("dash", "maxage"),
+            ("number", "index.mpd"),
+            "&x=2",
+            Frames,
+            Frames,
+        ),
     ];
     assert_both(&rows, None, 2);
 }
@@ -453,7 +840,14 @@ fn two_at_once() {
 #[test]
 #[ignore = "takes six minutes"]
 fn live_for_five_minutes() {
-    let rows = [row("longlive", ("hls", "live4"), ("long", "index.m3u8"), "&x=1&within=400", Exact, Exact)];
+    let rows = [row(
+        "longlive",
+        ("hls", "live4"),
+        ("long", "index.m3u8"),
+        "&x=1&within=400",
+        Exact,
+        Exact,
+    )];
     let rows = [&rows[0]];
     let play = |browser| move || Session::play(browser, &rows, None).table(&rows);
     let tables = std::thread::scope(|scope| {

@@ -1,7 +1,8 @@
-//! A site and its CDN on 127.0.0.1: media with the cache headers that a test wants, and the pages that play it.
+//! A site and its CDN on 127.0.0.1: media with the cache headers that a test wants, and the pages
+//! that play it.
 //!
-//! `/POLICY/SET/ROW/FILE` is `SET/FILE` of the media folder, for the row's own use; what stands before a `~` in the
-//! name is left out:
+//! `/POLICY/SET/ROW/FILE` is `SET/FILE` of the media folder, for the row's own use; what stands
+//! before a `~` in the name is left out:
 //!
 //! | policy | headers |
 //! |---|---|
@@ -79,7 +80,12 @@ impl Site {
             let shared = shared.clone();
             move || accept(&listener, &shared)
         });
-        Self { port, shared, said, thread: Some(thread) }
+        Self {
+            port,
+            shared,
+            said,
+            thread: Some(thread),
+        }
     }
 
     /// The page that begins the session, in so many windows.
@@ -143,11 +149,18 @@ impl Request {
         reader.read_line(&mut line).ok().filter(|n| *n > 0)?;
         let target = line.split(' ').nth(1)?.to_owned();
         let (path, query) = target.split_once('?').unwrap_or((&target, ""));
-        let mut request = Self { path: path.into(), query: query.into(), range: None, etag: None };
+        let mut request = Self {
+            path: path.into(),
+            query: query.into(),
+            range: None,
+            etag: None,
+        };
         loop {
             let mut line = String::new();
             reader.read_line(&mut line).ok()?;
-            let Some((name, value)) = line.trim_end().split_once(':') else { return Some(request) };
+            let Some((name, value)) = line.trim_end().split_once(':') else {
+                return Some(request);
+            };
             match name.to_ascii_lowercase().as_str() {
                 "range" => request.range = range(value.trim()),
                 "if-none-match" => request.etag = Some(value.trim().into()),
@@ -171,7 +184,9 @@ fn answer(out: &mut TcpStream, request: &Request, shared: &Shared) -> Option<()>
             return send(out, "200 OK", "text/plain", fresh, page.as_bytes());
         }
         "/say" => {
-            let text = percent_encoding::percent_decode_str(&request.query).decode_utf8_lossy().into_owned();
+            let text = percent_encoding::percent_decode_str(&request.query)
+                .decode_utf8_lossy()
+                .into_owned();
             let _ = shared.say.lock().unwrap().send(text);
             return send(out, "200 OK", "text/plain", fresh, b"");
         }
@@ -179,7 +194,13 @@ fn answer(out: &mut TcpStream, request: &Request, shared: &Shared) -> Option<()>
     }
     if let Some(image) = request.path.strip_prefix("/image/") {
         let body = [b"\x89PNG\r\n\x1a\n", image.as_bytes(), &[7; 4000]].concat();
-        return send(out, "200 OK", "image/png", "Cache-Control: max-age=3600\r\n", &body);
+        return send(
+            out,
+            "200 OK",
+            "image/png",
+            "Cache-Control: max-age=3600\r\n",
+            &body,
+        );
     }
     if let Some(script) = request.path.strip_prefix("/npm/") {
         let body = fs::read(shared.npm.join("node_modules").join(script)).unwrap_or_default();
@@ -230,11 +251,24 @@ fn media(out: &mut TcpStream, request: &Request, shared: &Shared) -> Option<()> 
         let stamp = Instant::now().elapsed().as_nanos();
         let text = String::from_utf8(body).unwrap();
         let sign = |l: &str| {
-            if l.starts_with('#') || l.is_empty() { l.into() } else { format!("{l}?sig=a%2Fb{stamp}&e=9") }
+            if l.starts_with('#') || l.is_empty() {
+                l.into()
+            } else {
+                format!("{l}?sig=a%2Fb{stamp}&e=9")
+            }
         };
-        body = text.lines().map(sign).collect::<Vec<String>>().join("\n").into_bytes();
+        body = text
+            .lines()
+            .map(sign)
+            .collect::<Vec<String>>()
+            .join("\n")
+            .into_bytes();
     }
-    let coded = if list && matches!(policy, "gzip" | "br") { Some(policy) } else { None };
+    let coded = if list && matches!(policy, "gzip" | "br") {
+        Some(policy)
+    } else {
+        None
+    };
     if let Some(coding) = coded {
         body = super::clips::compress(coding, &body);
         head += &format!("Content-Encoding: {coding}\r\nVary: Accept-Encoding\r\n");
@@ -257,7 +291,8 @@ fn media(out: &mut TcpStream, request: &Request, shared: &Shared) -> Option<()> 
     match request.range.filter(|_| policy != "norange") {
         Some((first, last)) if first < size => {
             let last = last.unwrap_or(size - 1).min(size - 1);
-            head += &format!("Accept-Ranges: bytes\r\nContent-Range: bytes {first}-{last}/{size}\r\n");
+            head +=
+                &format!("Accept-Ranges: bytes\r\nContent-Range: bytes {first}-{last}/{size}\r\n");
             let part = &body[first as usize..=last as usize];
             if policy == "slow" {
                 return slowly(out, kind, &head, part);
@@ -281,10 +316,14 @@ fn slowly(out: &mut TcpStream, kind: &str, head: &str, body: &[u8]) -> Option<()
 /// Three segments from number `from`, with an end once the last is among them.
 fn window(list: &[u8], from: u64) -> Vec<u8> {
     let text = std::str::from_utf8(list).unwrap();
-    let segments: Vec<&str> = text.lines().filter(|l| !l.starts_with('#') && !l.is_empty()).collect();
+    let segments: Vec<&str> = text
+        .lines()
+        .filter(|l| !l.starts_with('#') && !l.is_empty())
+        .collect();
     let from = (from as usize).min(segments.len().saturating_sub(3));
-    let mut out =
-        format!("#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:4\n#EXT-X-MEDIA-SEQUENCE:{from}\n");
+    let mut out = format!(
+        "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:4\n#EXT-X-MEDIA-SEQUENCE:{from}\n"
+    );
     for segment in segments.iter().skip(from).take(3) {
         out += &format!("#EXTINF:4.0,\n{segment}\n");
     }
@@ -294,17 +333,27 @@ fn window(list: &[u8], from: u64) -> Vec<u8> {
     out.into_bytes()
 }
 
-/// Waits for the part that a player asks for beforehand (`_HLS_msn`, `_HLS_part`); a new one comes every second.
+/// Waits for the part that a player asks for beforehand (`_HLS_msn`, `_HLS_part`); a new one comes
+/// every second.
 fn blocked(query: &str, seconds: u64) -> u64 {
-    let number = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.parse::<u64>().ok());
-    let Some(segment) = number("_HLS_msn=") else { return seconds };
+    let number = |name: &str| {
+        query
+            .split('&')
+            .find_map(|pair| pair.strip_prefix(name)?.parse::<u64>().ok())
+    };
+    let Some(segment) = number("_HLS_msn=") else {
+        return seconds;
+    };
     let wanted = (4 * segment + number("_HLS_part=").unwrap_or(3) + 1).saturating_sub(4);
     let end = u64::from(super::clips::SECONDS);
-    std::thread::sleep(Duration::from_secs(wanted.min(end + 1).saturating_sub(seconds)));
+    std::thread::sleep(Duration::from_secs(
+        wanted.min(end + 1).saturating_sub(seconds),
+    ));
     seconds.max(wanted.min(end + 1))
 }
 
-/// The set `parts` after so many seconds: three segments with their parts, the parts of the next, or the end.
+/// The set `parts` after so many seconds: three segments with their parts, the parts of the next,
+/// or the end.
 fn window_of_parts(seconds: u64) -> Vec<u8> {
     let end = u64::from(super::clips::SECONDS);
     let there = (seconds + 4).min(end);

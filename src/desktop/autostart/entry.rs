@@ -1,12 +1,13 @@
 //! The text of a desktop entry, as far as autostart is concerned. Pure.
 //!
-//! Rules: Desktop Entry Specification 1.5, "The Exec key", "Value types"; Desktop Application Autostart
-//! Specification 0.5, "Autostart of Applications".
+//! Rules: Desktop Entry Specification 1.5, "The Exec key", "Value types"; Desktop Application
+//! Autostart Specification 0.5, "Autostart of Applications".
 
 /// The value of an `Exec` key that runs `arguments`, the first of which is the program.
 ///
-/// Two layers, inside out: each argument in double quotes with `" ` $ \` escaped and `%` doubled; then the whole as
-/// a value of type string, where `\` is doubled and line breaks are written `\n`, `\r`.
+/// Two layers, inside out: each argument in double quotes with `" ` $ \` escaped and `%` doubled;
+/// then the whole as a value of type string, where `\` is doubled and line breaks are written `\n`,
+/// `\r`.
 pub fn exec<S: AsRef<str>>(arguments: &[S]) -> String {
     let quoted: Vec<_> = arguments.iter().map(|a| quote(a.as_ref())).collect();
     escape(&quoted.join(" "))
@@ -29,15 +30,19 @@ fn quote(argument: &str) -> String {
 }
 
 fn escape(value: &str) -> String {
-    let value = value.replace('\\', "\\\\").replace('\n', "\\n").replace('\r', "\\r").replace('\t', "\\t");
+    let value = value
+        .replace('\\', "\\\\")
+        .replace('\n', "\\n")
+        .replace('\r', "\\r")
+        .replace('\t', "\\t");
     match value.strip_prefix(' ') {
         Some(rest) => format!("\\s{rest}"),
         None => value,
     }
 }
 
-/// The arguments that an `Exec` value runs; `None` if it breaks the rules. Field codes are left out, as a launcher
-/// that has no file to open does.
+/// The arguments that an `Exec` value runs; `None` if it breaks the rules. Field codes are left
+/// out, as a launcher that has no file to open does.
 pub fn arguments(exec: &str) -> Option<Vec<String>> {
     let value = unescape(exec)?;
     let mut arguments = Vec::new();
@@ -135,7 +140,9 @@ fn keys(text: &str) -> impl Iterator<Item = (&str, &str)> {
         if line.starts_with('[') {
             inside = line == "[Desktop Entry]";
         }
-        let (key, value) = line.split_once('=').filter(|_| inside && !line.starts_with('#'))?;
+        let (key, value) = line
+            .split_once('=')
+            .filter(|_| inside && !line.starts_with('#'))?;
         Some((key.trim_end(), value.trim_start()))
     })
 }
@@ -165,7 +172,10 @@ mod tests {
     fn quoting() {
         let cases: &[(&[&str], &str)] = &[
             (&["/usr/bin/fisga"], "/usr/bin/fisga"),
-            (&["/opt/my apps/fisga", "watch"], r#""/opt/my apps/fisga" watch"#),
+            (
+                &["/opt/my apps/fisga", "watch"],
+                r#""/opt/my apps/fisga" watch"#,
+            ),
             (&["/a/100%/fisga"], r#""/a/100%%/fisga""#),
             (&["/a/$HOME/fisga"], r#""/a/\\$HOME/fisga""#),
             (&[r"/a/b\c"], r#""/a/b\\\\c""#),
@@ -231,8 +241,10 @@ mod tests {
 
     #[test]
     fn mending_touches_one_line() {
-        let text = "# mine\n[Desktop Entry]\nExec = /old\nX-Delay=5\n[Desktop Action a]\nExec=/old a\n";
-        let want = "# mine\n[Desktop Entry]\nExec=/new\nX-Delay=5\n[Desktop Action a]\nExec=/old a\n";
+        let text =
+            "# mine\n[Desktop Entry]\nExec = /old\nX-Delay=5\n[Desktop Action a]\nExec=/old a\n";
+        let want =
+            "# mine\n[Desktop Entry]\nExec=/new\nX-Delay=5\n[Desktop Action a]\nExec=/old a\n";
         assert_eq!(with_exec(text, "/new"), want);
     }
 }

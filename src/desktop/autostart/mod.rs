@@ -1,7 +1,8 @@
 //! Start on login: one entry in the user's autostart folder.
 //!
-//! Written here and not by a crate, since those at hand don't quote `Exec` and ignore `XDG_CONFIG_HOME`. The
-//! alternative is the systemd user unit; where that is enabled, no entry is written, or two would start.
+//! Written here and not by a crate, since those at hand don't quote `Exec` and ignore
+//! `XDG_CONFIG_HOME`. The alternative is the systemd user unit; where that is enabled, no entry is
+//! written, or two would start.
 
 use std::{
     env, fs, io,
@@ -50,7 +51,9 @@ pub enum Error {
         path: PathBuf,
     },
     /// The systemd user unit is enabled already.
-    #[error("the systemd user unit {UNIT} starts it already; `systemctl --user disable {UNIT}` first")]
+    #[error(
+        "the systemd user unit {UNIT} starts it already; `systemctl --user disable {UNIT}` first"
+    )]
     Unit,
 }
 
@@ -91,11 +94,19 @@ impl Autostart {
     /// # Errors
     /// [`Error::NoHome`]
     pub fn new() -> Result<Self, Error> {
-        let home = BaseDirs::new().ok_or(Error::NoHome)?.config_dir().to_owned();
-        let dirs =
-            env::var_os("XDG_CONFIG_DIRS").filter(|d| !d.is_empty()).unwrap_or_else(|| "/etc/xdg".into());
+        let home = BaseDirs::new()
+            .ok_or(Error::NoHome)?
+            .config_dir()
+            .to_owned();
+        let dirs = env::var_os("XDG_CONFIG_DIRS")
+            .filter(|d| !d.is_empty())
+            .unwrap_or_else(|| "/etc/xdg".into());
         let units = vec![home.join("systemd/user"), "/etc/systemd/user".into()];
-        Ok(Self { home, system: env::split_paths(&dirs).collect(), units })
+        Ok(Self {
+            home,
+            system: env::split_paths(&dirs).collect(),
+            units,
+        })
     }
 
     /// The folder of the user's entries.
@@ -154,21 +165,26 @@ impl Autostart {
             return self.write("[Desktop Entry]\nType=Application\nName=fisga\nHidden=true\n");
         }
         match fs::remove_file(self.path()) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(Error::Write { path: self.path(), source })
-            }
+            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(Error::Write {
+                path: self.path(),
+                source,
+            }),
             _ => Ok(()),
         }
     }
 
-    /// If the entry's program has moved, names `program` in its place; tells whether it had to. An entry whose
-    /// program is still there is its owner's choice and stays.
+    /// If the entry's program has moved, names `program` in its place; tells whether it had to. An
+    /// entry whose program is still there is its owner's choice and stays.
     ///
     /// # Errors
     /// [`enum@Error`]
     pub fn mend(&self, program: &Path) -> Result<bool, Error> {
-        let Status::Moved { program: old } = self.status()? else { return Ok(false) };
-        let Some(text) = self.text()? else { return Ok(false) };
+        let Status::Moved { program: old } = self.status()? else {
+            return Ok(false);
+        };
+        let Some(text) = self.text()? else {
+            return Ok(false);
+        };
         let exec = Entry::parse(&text).exec.unwrap_or_default();
         let mut arguments = command(program)?;
         let rest = entry::arguments(&exec).unwrap_or_default();
@@ -178,7 +194,10 @@ impl Autostart {
     }
 
     fn text(&self) -> Result<Option<String>, Error> {
-        let system = self.system.iter().map(|dir| dir.join("autostart").join(file_name()));
+        let system = self
+            .system
+            .iter()
+            .map(|dir| dir.join("autostart").join(file_name()));
         for path in std::iter::once(self.path()).chain(system) {
             match fs::read(&path) {
                 Ok(bytes) => return Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
@@ -190,28 +209,42 @@ impl Autostart {
     }
 
     fn system_entry(&self) -> Option<PathBuf> {
-        self.system.iter().map(|dir| dir.join("autostart").join(file_name())).find(|path| path.exists())
+        self.system
+            .iter()
+            .map(|dir| dir.join("autostart").join(file_name()))
+            .find(|path| path.exists())
     }
 
     /// `systemctl --user enable` leaves a link in a `.wants` folder (systemctl(1), "enable").
     fn unit_is_enabled(&self) -> bool {
-        let folders = self.units.iter().filter_map(|dir| fs::read_dir(dir).ok()).flatten().flatten();
-        folders
-            .map(|f| f.path())
-            .any(|f| f.extension().is_some_and(|e| e == "wants") && f.join(UNIT).symlink_metadata().is_ok())
+        let folders = self
+            .units
+            .iter()
+            .filter_map(|dir| fs::read_dir(dir).ok())
+            .flatten()
+            .flatten();
+        folders.map(|f| f.path()).any(|f| {
+            f.extension().is_some_and(|e| e == "wants") && f.join(UNIT).symlink_metadata().is_ok()
+        })
     }
 
     fn write(&self, text: &str) -> Result<(), Error> {
         let path = self.path();
         let write = || -> io::Result<()> {
             fs::create_dir_all(self.folder())?;
-            let mut file = tempfile::Builder::new().prefix(".fisga-").tempfile_in(self.folder())?;
+            let mut file = tempfile::Builder::new()
+                .prefix(".fisga-")
+                .tempfile_in(self.folder())?;
             io::Write::write_all(&mut file, text.as_bytes())?;
-            file.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
+            file.as_file()
+                .set_permissions(fs::Permissions::from_mode(0o644))?;
             file.persist(&path)?;
             Ok(())
         };
-        write().map_err(|source| Error::Write { path: path.clone(), source })
+        write().map_err(|source| Error::Write {
+            path: path.clone(),
+            source,
+        })
     }
 }
 
@@ -219,12 +252,24 @@ fn file_name() -> String {
     format!("{}.desktop", super::APP_ID)
 }
 
-/// What runs `program`. The specification forbids `=` in the executable's path, so a shell stands in front of one.
+/// What runs `program`. The specification forbids `=` in the executable's path, so a shell stands
+/// in front of one.
 fn command(program: &Path) -> Result<Vec<String>, Error> {
-    let unfit = || Error::Program { path: program.to_owned() };
-    let text = program.to_str().filter(|_| program.is_file()).ok_or_else(unfit)?.to_owned();
+    let unfit = || Error::Program {
+        path: program.to_owned(),
+    };
+    let text = program
+        .to_str()
+        .filter(|_| program.is_file())
+        .ok_or_else(unfit)?
+        .to_owned();
     if text.contains('=') {
-        return Ok(vec!["sh".into(), "-c".into(), "exec \"$0\" \"$@\"".into(), text]);
+        return Ok(vec![
+            "sh".into(),
+            "-c".into(),
+            "exec \"$0\" \"$@\"".into(),
+            text,
+        ]);
     }
     Ok(vec![text])
 }
@@ -241,12 +286,16 @@ fn program(entry: &Entry) -> Option<String> {
 
 /// Where a program is: by its path, or in `PATH`.
 fn find(program: &str) -> Option<PathBuf> {
-    let is =
-        |path: &PathBuf| path.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0);
+    let is = |path: &PathBuf| {
+        path.metadata()
+            .is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+    };
     if program.contains('/') {
         return Some(PathBuf::from(program)).filter(is);
     }
-    env::split_paths(&env::var_os("PATH")?).map(|dir| dir.join(program)).find(is)
+    env::split_paths(&env::var_os("PATH")?)
+        .map(|dir| dir.join(program))
+        .find(is)
 }
 
 #[cfg(test)]
@@ -280,14 +329,23 @@ mod tests {
 
     #[test]
     fn on_off_for_any_path() {
-        for name in ["fisga", "with space/fisga", "100%/$HOME/`x`/fi\"s\\ga", "a=b/fisga", "line\nbreak/ä"] {
+        for name in [
+            "fisga",
+            "with space/fisga",
+            "100%/$HOME/`x`/fi\"s\\ga",
+            "a=b/fisga",
+            "line\nbreak/ä",
+        ] {
             let sandbox = Sandbox::new();
             let (autostart, program) = (&sandbox.autostart, sandbox.program(name));
             assert_eq!(autostart.status().unwrap(), Status::Off);
             autostart.on(&program).unwrap();
             assert_eq!(autostart.status().unwrap(), Status::On, "{name}");
             fs::remove_file(&program).unwrap();
-            assert!(matches!(autostart.status().unwrap(), Status::Moved { .. }), "{name}");
+            assert!(
+                matches!(autostart.status().unwrap(), Status::Moved { .. }),
+                "{name}"
+            );
             autostart.off().unwrap();
             assert_eq!(autostart.status().unwrap(), Status::Off);
             autostart.off().unwrap();
@@ -308,7 +366,10 @@ mod tests {
             assert!(autostart.mend(&new).unwrap());
             assert_eq!(autostart.status().unwrap(), Status::On);
             let text = fs::read_to_string(autostart.path()).unwrap();
-            assert!(text.contains("X-Mine=1") && text.contains("new=place"), "{text}");
+            assert!(
+                text.contains("X-Mine=1") && text.contains("new=place"),
+                "{text}"
+            );
         }
     }
 
@@ -328,11 +389,17 @@ mod tests {
     fn never_beside_the_unit() {
         let sandbox = Sandbox::new();
         let autostart = &sandbox.autostart;
-        let wants = sandbox.dir.path().join("home/systemd/user/graphical-session.target.wants");
+        let wants = sandbox
+            .dir
+            .path()
+            .join("home/systemd/user/graphical-session.target.wants");
         fs::create_dir_all(&wants).unwrap();
         std::os::unix::fs::symlink("/dangling", wants.join(UNIT)).unwrap();
         assert_eq!(autostart.status().unwrap(), Status::Unit);
-        assert!(matches!(autostart.on(&sandbox.program("fisga")), Err(Error::Unit)));
+        assert!(matches!(
+            autostart.on(&sandbox.program("fisga")),
+            Err(Error::Unit)
+        ));
         assert!(!autostart.path().exists());
     }
 }

@@ -1,5 +1,5 @@
-//! Files that no event of ours led to a link of: those that a process has open, those that a crash left, those whose
-//! events were lost.
+//! Files that no event of ours led to a link of: those that a process has open, those that a crash
+//! left, those whose events were lost.
 
 use std::{
     collections::HashMap,
@@ -33,14 +33,31 @@ const RECENT: Duration = Duration::from_secs(5);
 impl<N: Fn(Notice)> Core<N> {
     /// The name is gone already: whoever has the file open is asked for it.
     pub(super) fn wanted(&mut self, descriptor: i32, name: OsString) {
-        let Some(node) = self.watches.get(descriptor) else { return };
-        let Some(Target::Rule(rule)) = node.target(&name) else { return };
+        let Some(node) = self.watches.get(descriptor) else {
+            return;
+        };
+        let Some(Target::Rule(rule)) = node.target(&name) else {
+            return;
+        };
         self.count += 1;
         let ticket = self.count;
         let (source, rule) = (node.path().join(&name), rule.clone());
         let since = self.drained.max(SystemTime::now() - RECENT);
-        let wanted = Wanted { ticket, folder: node.path().into(), name, dev: node.dev, since };
-        self.pending.insert(ticket, Pending { source, rule, staging: node.staging.clone() });
+        let wanted = Wanted {
+            ticket,
+            folder: node.path().into(),
+            name,
+            dev: node.dev,
+            since,
+        };
+        self.pending.insert(
+            ticket,
+            Pending {
+                source,
+                rule,
+                staging: node.staging.clone(),
+            },
+        );
         self.ask(Request::Lost(wanted));
     }
 
@@ -53,22 +70,33 @@ impl<N: Fn(Notice)> Core<N> {
     pub(super) fn answer(&mut self, answer: Answer) {
         match answer {
             Answer::Found { ticket, caught } => {
-                let Some(pending) = self.pending.remove(&ticket) else { return };
+                let Some(pending) = self.pending.remove(&ticket) else {
+                    return;
+                };
                 for caught in caught {
                     let (source, staging) = (pending.source.clone(), pending.staging.clone());
                     self.caught(caught, source, pending.rule.clone(), staging, How::Rescue);
                 }
             }
             Answer::Gone { ticket, unreadable } => {
-                let Some(pending) = self.pending.remove(&ticket) else { return };
-                let mut reason = String::from("its name was removed, and no process has it open any more");
+                let Some(pending) = self.pending.remove(&ticket) else {
+                    return;
+                };
+                let mut reason =
+                    String::from("its name was removed, and no process has it open any more");
                 if unreadable > 0 {
                     reason.push_str(&format!(" ({unreadable} could not be looked into)"));
                 }
                 self.lost(pending.source, pending.rule, reason);
             }
-            Answer::Who { ticket, producer, written } => {
-                let Some(tracked) = self.holds.get(&ticket) else { return };
+            Answer::Who {
+                ticket,
+                producer,
+                written,
+            } => {
+                let Some(tracked) = self.holds.get(&ticket) else {
+                    return;
+                };
                 if let Some(producer) = producer {
                     let _ = tracked.hold.producer.set(producer);
                 }
@@ -77,15 +105,26 @@ impl<N: Fn(Notice)> Core<N> {
                     && look.writers == Writers::Unknown
                     && tracked.handed.is_none()
                 {
-                    look.writers = if written { Writers::Some } else { Writers::None };
+                    look.writers = if written {
+                        Writers::Some
+                    } else {
+                        Writers::None
+                    };
                     self.step(ticket, look, Instant::now());
                 }
             }
             // Paused since the look began.
             Answer::Open { .. } if self.paused() => {}
-            Answer::Open { folder, name, caught } => {
+            Answer::Open {
+                folder,
+                name,
+                caught,
+            } => {
                 // A sandbox's folder reads as the one outside: the device tells them apart.
-                let nodes = self.watches.nodes().filter(|(_, node)| node.path() == folder);
+                let nodes = self
+                    .watches
+                    .nodes()
+                    .filter(|(_, node)| node.path() == folder);
                 let Some((node, rule)) = nodes
                     .filter_map(|(_, node)| match node.target(&name) {
                         Some(Target::Rule(rule)) => Some((node, rule)),
@@ -105,11 +144,18 @@ impl<N: Fn(Notice)> Core<N> {
             }
             Answer::OpenDone { asked } => {
                 let grabbed = std::mem::take(&mut self.grabbed);
-                std::mem::take(&mut self.orphans).into_iter().for_each(keeper::dismiss);
+                std::mem::take(&mut self.orphans)
+                    .into_iter()
+                    .for_each(keeper::dismiss);
                 if let Some(listed) = self.overflowed.take() {
-                    (self.notice)(Notice::Overflow { recovered: listed + grabbed });
+                    (self.notice)(Notice::Overflow {
+                        recovered: listed + grabbed,
+                    });
                 }
-                (self.notice)(Notice::Grabbed { count: grabbed, asked });
+                (self.notice)(Notice::Grabbed {
+                    count: grabbed,
+                    asked,
+                });
             }
             Answer::Sandbox { dir, root } => {
                 if self.watches.enter_private(dir, &root) {
@@ -121,7 +167,8 @@ impl<N: Fn(Notice)> Core<N> {
         }
     }
 
-    /// A file taken from a process; with a link of our own where it still has a name, or never had one (O_TMPFILE).
+    /// A file taken from a process; with a link of our own where it still has a name, or never had
+    /// one (O_TMPFILE).
     pub(super) fn caught(
         &mut self,
         caught: Caught,
@@ -140,7 +187,12 @@ impl<N: Fn(Notice)> Core<N> {
         let at = SystemTime::now();
         let staged = staging.and_then(|staging| {
             let name = source.file_name().unwrap_or_default().to_owned();
-            let name = Origin { at, rule: rule.name.clone(), name }.encode(self.count);
+            let name = Origin {
+                at,
+                rule: rule.name.clone(),
+                name,
+            }
+            .encode(self.count);
             staging.link_open(&caught.file, &name).ok()?;
             Some(Staged { staging, name })
         });
@@ -154,16 +206,22 @@ impl<N: Fn(Notice)> Core<N> {
     }
 
     fn look_into(&self, asked: bool) {
-        self.ask(Request::Open { folders: self.concerns(), asked });
+        self.ask(Request::Open {
+            folders: self.concerns(),
+            asked,
+        });
     }
 
     /// The folders that hold candidates, and their globs, as they are now.
     pub(super) fn concerns(&self) -> Folders {
         let leaves = self.watches.nodes().filter(|(_, node)| node.is_leaf());
-        let globs: HashMap<PathBuf, Vec<_>> =
-            leaves.map(|(_, node)| (node.path().to_owned(), node.matchers())).collect();
+        let globs: HashMap<PathBuf, Vec<_>> = leaves
+            .map(|(_, node)| (node.path().to_owned(), node.matchers()))
+            .collect();
         Arc::new(move |folder: &Path, name: &OsStr| {
-            globs.get(folder).is_some_and(|all| all.iter().any(|matcher| matcher.matches(name)))
+            globs
+                .get(folder)
+                .is_some_and(|all| all.iter().any(|matcher| matcher.matches(name)))
         })
     }
 
@@ -172,33 +230,71 @@ impl<N: Fn(Notice)> Core<N> {
         let stagings: Vec<_> = self.watches.stagings.iter().cloned().collect();
         for staging in stagings.iter().filter(|staging| staging.is_ours_alone()) {
             for name in staging.names().unwrap_or_default() {
-                let (Some(origin), Ok(file)) = (Origin::parse(&name), staging.read(&name)) else { continue };
-                let known = self.watches.plan().rules.iter().find(|rule| rule.name == origin.rule);
+                let (Some(origin), Ok(file)) = (Origin::parse(&name), staging.read(&name)) else {
+                    continue;
+                };
+                let known = self
+                    .watches
+                    .plan()
+                    .rules
+                    .iter()
+                    .find(|rule| rule.name == origin.rule);
                 let rule = known.cloned().unwrap_or_else(|| {
                     let (folders, files) = (Vec::new(), Vec::new());
                     let source = Source::Temporary;
-                    Arc::new(Rule { name: origin.rule.clone(), folders, files, recursive: false, source })
+                    Arc::new(Rule {
+                        name: origin.rule.clone(),
+                        folders,
+                        files,
+                        recursive: false,
+                        source,
+                    })
                 });
-                let source = self.origin_of(&rule, &origin.name, &file).join(&origin.name);
-                let staged = Some(Staged { staging: staging.clone(), name });
+                let source = self
+                    .origin_of(&rule, &origin.name, &file)
+                    .join(&origin.name);
+                let staged = Some(Staged {
+                    staging: staging.clone(),
+                    name,
+                });
                 self.hold(file, staged, source, rule, How::Link, None, origin.at);
             }
         }
     }
 
-    /// The folder that a staged file came from: where it lies still, else where its name does, else the only one there is.
+    /// The folder that a staged file came from: where it lies still, else where its name does, else
+    /// the only one there is.
     fn origin_of(&self, rule: &Rule, name: &OsStr, file: &File) -> PathBuf {
         let named = |node: &&Node| matches!(node.target(name), Some(Target::Rule(r)) if r.name == rule.name);
-        let folders: Vec<&Node> = self.watches.nodes().map(|(_, node)| node).filter(named).collect();
+        let folders: Vec<&Node> = self
+            .watches
+            .nodes()
+            .map(|(_, node)| node)
+            .filter(named)
+            .collect();
         let inode = inode(file).ok();
         let there = |node: &Node| statat(node.dir(), name, AtFlags::SYMLINK_NOFOLLOW).ok();
         let same = |node: &&&Node| {
-            there(node).is_some_and(|s| inode == Some(Inode { dev: s.st_dev, ino: s.st_ino }))
+            there(node).is_some_and(|s| {
+                inode
+                    == Some(Inode {
+                        dev: s.st_dev,
+                        ino: s.st_ino,
+                    })
+            })
         };
-        let found = folders.iter().find(same).or_else(|| folders.iter().find(|node| there(node).is_some()));
+        let found = folders
+            .iter()
+            .find(same)
+            .or_else(|| folders.iter().find(|node| there(node).is_some()));
         match (found, &folders[..]) {
             (Some(node), _) | (None, [node]) => node.path().to_owned(),
-            _ => rule.folders.first().filter(|f| !f.contains('*')).map(PathBuf::from).unwrap_or_default(),
+            _ => rule
+                .folders
+                .first()
+                .filter(|f| !f.contains('*'))
+                .map(PathBuf::from)
+                .unwrap_or_default(),
         }
     }
 
@@ -209,7 +305,10 @@ impl<N: Fn(Notice)> Core<N> {
         let found = std::mem::take(&mut self.watches.found);
         let mut recovered = 0;
         for found in found {
-            let born = self.watches.get(found.node).and_then(|node| born(&node.dir(), &found.name).ok());
+            let born = self
+                .watches
+                .get(found.node)
+                .and_then(|node| born(&node.dir(), &found.name).ok());
             if born.is_some_and(|born| born >= since) && self.consider(found.node, &found.name) {
                 recovered += 1;
             }

@@ -1,7 +1,7 @@
 //! The engine's thread: events in, holds out.
 //!
-//! Microseconds count for a link and for nothing else: events are read and links made before anything that waits is
-//! dealt with, and between any two things that wait.
+//! Microseconds count for a link and for nothing else: events are read and links made before
+//! anything that waits is dealt with, and between any two things that wait.
 
 mod found;
 mod tracking;
@@ -57,7 +57,8 @@ const SANDBOX_LOOKS: [Duration; 5] = [
     Duration::from_secs(6),
 ];
 
-/// File systems keep times by a clock that lags behind the other by as much (`CONFIG_HZ` is 100 or more).
+/// File systems keep times by a clock that lags behind the other by as much (`CONFIG_HZ` is 100 or
+/// more).
 const CLOCK_TICK: Duration = Duration::from_millis(20);
 
 /// What wakes the thread beside the kernel.
@@ -222,14 +223,23 @@ impl<N: Fn(Notice)> Core<N> {
         self.watches.stagings.tidy();
     }
 
-    /// Sleeps until something happens, makes the links and deals with one thing that waits. False ends the thread.
+    /// Sleeps until something happens, makes the links and deals with one thing that waits. False
+    /// ends the thread.
     fn turn(&mut self, buffer: &mut [u8]) -> Result<bool, EngineError> {
-        let system = |call| move |e: Errno| EngineError::System { call, source: e.into() };
+        let system = |call| {
+            move |e: Errno| EngineError::System {
+                call,
+                source: e.into(),
+            }
+        };
         let busy = (!self.rest.is_empty()).then(Timespec::default);
         let timeout = busy.or_else(|| {
             let (due, _) = self.deadlines.first()?;
             let left = due.saturating_duration_since(Instant::now());
-            Some(Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) })
+            Some(Timespec {
+                tv_sec: left.as_secs() as i64,
+                tv_nsec: i64::from(left.subsec_nanos()),
+            })
         });
         let (events, woken, mounts) = {
             let (inotify, wake) = (self.watches.inotify.as_fd(), self.wake.as_fd());
@@ -279,7 +289,10 @@ impl<N: Fn(Notice)> Core<N> {
     fn events(&mut self, buffer: &mut [u8]) -> Result<(), EngineError> {
         let events = match self.watches.inotify.read_events(buffer) {
             Ok(events) => events,
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock || e.kind() == io::ErrorKind::Interrupted => {
+            Err(e)
+                if e.kind() == io::ErrorKind::WouldBlock
+                    || e.kind() == io::ErrorKind::Interrupted =>
+            {
                 return Ok(());
             }
             Err(e) => return Err(EngineError::Inotify(e)),
@@ -287,7 +300,9 @@ impl<N: Fn(Notice)> Core<N> {
         for event in events {
             let (descriptor, mask) = (event.wd.get_watch_descriptor_id(), event.mask);
             if mask.contains(EventMask::Q_OVERFLOW) {
-                self.rest.push_back(Rest::Overflow { since: self.drained });
+                self.rest.push_back(Rest::Overflow {
+                    since: self.drained,
+                });
                 continue;
             }
             let Some(node) = self.watches.get(descriptor) else {
@@ -310,28 +325,42 @@ impl<N: Fn(Notice)> Core<N> {
             }
             if mask.contains(EventMask::ISDIR) {
                 if created {
-                    self.rest.push_back(Rest::Folder { node: descriptor, name: name.into() });
+                    self.rest.push_back(Rest::Folder {
+                        node: descriptor,
+                        name: name.into(),
+                    });
                 }
                 continue;
             }
             match node.target(name) {
                 None => {}
-                Some(Target::Trip(trip)) => self.rest.push_back(Rest::Tripped { trip: *trip, mask }),
+                Some(Target::Trip(trip)) => {
+                    self.rest.push_back(Rest::Tripped { trip: *trip, mask })
+                }
                 Some(Target::Rule(_)) if self.paused() => {}
                 Some(Target::Rule(rule)) if created => {
                     self.count += 1;
-                    self.rest.push_back(Rest::Seized(seize(node, descriptor, name, rule, self.count)));
+                    self.rest.push_back(Rest::Seized(seize(
+                        node, descriptor, name, rule, self.count,
+                    )));
                 }
                 Some(Target::Rule(_)) if mask.contains(EventMask::CLOSE_WRITE) => {
-                    self.rest.push_back(Rest::Closed { node: descriptor, name: name.into() });
+                    self.rest.push_back(Rest::Closed {
+                        node: descriptor,
+                        name: name.into(),
+                    });
                 }
                 Some(Target::Rule(_)) if mask.contains(EventMask::OPEN) => {
-                    self.rest.push_back(Rest::Nameless { node: descriptor, name: name.into() });
+                    self.rest.push_back(Rest::Nameless {
+                        node: descriptor,
+                        name: name.into(),
+                    });
                 }
                 Some(Target::Rule(_)) => {}
             }
         }
-        // Not for the thousands of files that are not ours: the call costs as much as reading of one.
+        // Not for the thousands of files that are not ours: the call costs as much as reading of
+        // one.
         if !self.rest.is_empty() {
             let now = SystemTime::now();
             if ioctl_fionread(&self.watches.inotify).is_ok_and(|left| left == 0) {
@@ -371,12 +400,22 @@ impl<N: Fn(Notice)> Core<N> {
         }
     }
 
-    /// A file that is there, found by its close or by reading the folder: held unless it is already.
+    /// A file that is there, found by its close or by reading the folder: held unless it is
+    /// already.
     fn consider(&mut self, descriptor: i32, name: &OsStr) -> bool {
-        let Some(node) = self.watches.get(descriptor) else { return false };
-        let Some(Target::Rule(rule)) = node.target(name) else { return false };
-        let Ok(stat) = statat(node.dir(), name, AtFlags::SYMLINK_NOFOLLOW) else { return false };
-        if self.by_inode.contains_key(&Inode { dev: stat.st_dev, ino: stat.st_ino }) {
+        let Some(node) = self.watches.get(descriptor) else {
+            return false;
+        };
+        let Some(Target::Rule(rule)) = node.target(name) else {
+            return false;
+        };
+        let Ok(stat) = statat(node.dir(), name, AtFlags::SYMLINK_NOFOLLOW) else {
+            return false;
+        };
+        if self.by_inode.contains_key(&Inode {
+            dev: stat.st_dev,
+            ino: stat.st_ino,
+        }) {
             return false;
         }
         self.count += 1;
@@ -388,13 +427,24 @@ impl<N: Fn(Notice)> Core<N> {
 
     /// The link becomes a hold, or somebody else's descriptor is asked for.
     fn seized(&mut self, seized: Seized) {
-        let Seized { node, name, source, rule, staging, staged, link } = seized;
+        let Seized {
+            node,
+            name,
+            source,
+            rule,
+            staging,
+            staged,
+            link,
+        } = seized;
         let now = SystemTime::now();
         match (link, staging) {
             (Ok(()), Some(staging)) => match staging.read(&staged) {
                 Ok(file) => self.hold(
                     file,
-                    Some(Staged { staging, name: staged }),
+                    Some(Staged {
+                        staging,
+                        name: staged,
+                    }),
                     source,
                     rule,
                     How::Link,
@@ -410,7 +460,9 @@ impl<N: Fn(Notice)> Core<N> {
             },
             (Err(Errno::NOENT), Some(staging)) if staging.is_gone() => {
                 self.watches.renew_stagings();
-                let Some(folder) = self.watches.get(node) else { return };
+                let Some(folder) = self.watches.get(node) else {
+                    return;
+                };
                 let again = seize(folder, node, &name, &rule, self.count);
                 match &again.staging {
                     // Removed once more: whoever has the file open is left.
@@ -419,10 +471,12 @@ impl<N: Fn(Notice)> Core<N> {
                 }
             }
             (Err(Errno::NOENT), _) => self.wanted(node, name),
-            // No link to be had here: another mount, a file system without links, a full one. The name still leads
-            // to the file.
+            // No link to be had here: another mount, a file system without links, a full one. The
+            // name still leads to the file.
             (Err(_), _) | (Ok(()), None) => {
-                let Some(folder) = self.watches.get(node) else { return };
+                let Some(folder) = self.watches.get(node) else {
+                    return;
+                };
                 match open_regular(folder.dir(), &name) {
                     Ok(file) => self.hold(file, None, source, rule, How::Rescue, None, now),
                     Err(Errno::NOENT) => self.wanted(node, name),
@@ -434,15 +488,27 @@ impl<N: Fn(Notice)> Core<N> {
     }
 
     fn lost(&self, source: PathBuf, rule: Arc<Rule>, reason: String) {
-        (self.notice)(Notice::Lost { source, rule, reason });
+        (self.notice)(Notice::Lost {
+            source,
+            rule,
+            reason,
+        });
     }
 
     fn command(&mut self, command: Command) {
         match command {
-            Command::Grab if self.paused() => (self.notice)(Notice::Grabbed { count: 0, asked: true }),
+            Command::Grab if self.paused() => (self.notice)(Notice::Grabbed {
+                count: 0,
+                asked: true,
+            }),
             Command::Grab => self.look_for_open(true),
             Command::Configure { rules, library } => {
-                match Plan::new(&rules, &library, self.configuration.as_deref(), self.runtime.as_deref()) {
+                match Plan::new(
+                    &rules,
+                    &library,
+                    self.configuration.as_deref(),
+                    self.runtime.as_deref(),
+                ) {
                     Ok(plan) => {
                         self.watches.set_plan(plan);
                         self.after_walk();
@@ -460,11 +526,13 @@ impl<N: Fn(Notice)> Core<N> {
         }
     }
 
-    /// A launcher changes root while it starts, and its program takes a while: looked for now and a few times more.
+    /// A launcher changes root while it starts, and its program takes a while: looked for now and a
+    /// few times more.
     fn sandbox_starts(&mut self) {
         let now = Instant::now();
         self.deadlines.retain(|&(_, id)| id != SANDBOXES);
-        self.deadlines.extend(SANDBOX_LOOKS.map(|wait| (now + wait, SANDBOXES)));
+        self.deadlines
+            .extend(SANDBOX_LOOKS.map(|wait| (now + wait, SANDBOXES)));
     }
 
     /// What walking the folders brought to light.
@@ -488,7 +556,13 @@ impl<N: Fn(Notice)> Core<N> {
 }
 
 /// The fast path: one link, at once.
-fn seize(node: &super::watch::Node, descriptor: i32, name: &OsStr, rule: &Arc<Rule>, count: u64) -> Seized {
+fn seize(
+    node: &super::watch::Node,
+    descriptor: i32,
+    name: &OsStr,
+    rule: &Arc<Rule>,
+    count: u64,
+) -> Seized {
     let staged = StagedName::new(SystemTime::now(), count, &rule.name, name);
     let link = match &node.staging {
         Some(staging) => staging.link(node.dir(), name, staged.as_ref()),
@@ -496,10 +570,19 @@ fn seize(node: &super::watch::Node, descriptor: i32, name: &OsStr, rule: &Arc<Ru
     };
     let staged = staged.as_ref().to_owned();
     let (source, name, rule) = (node.path().join(name), name.to_owned(), rule.clone());
-    Seized { node: descriptor, name, source, rule, staging: node.staging.clone(), staged, link }
+    Seized {
+        node: descriptor,
+        name,
+        source,
+        rule,
+        staging: node.staging.clone(),
+        staged,
+        link,
+    }
 }
 
-/// How the writers of a held file behave. Chromium's files of ranges (`_s`) are emptied while they are open.
+/// How the writers of a held file behave. Chromium's files of ranges (`_s`) are emptied while they
+/// are open.
 fn manner(hold: &Hold) -> Manner {
     match hold.rule.source {
         Source::Temporary => Manner::Player,

@@ -1,4 +1,5 @@
-//! Held files on the engine's thread: from our grip until [`Command::Done`](super::super::Command::Done).
+//! Held files on the engine's thread: from our grip until
+//! [`Command::Done`](super::super::Command::Done).
 
 use std::{
     fs::File,
@@ -61,10 +62,18 @@ impl<N: Fn(Notice)> Core<N> {
         };
         if hold.staged.is_none() {
             let name = hold.source.file_name().unwrap_or_default().to_owned();
-            let staged = Origin { at, rule: hold.rule.name.clone(), name }.encode(id);
+            let staged = Origin {
+                at,
+                rule: hold.rule.name.clone(),
+                name,
+            }
+            .encode(id);
             let library = &self.watches.plan().library;
             if let Err(e) = self.keeper.keep(id, &hold.file, &staged, library) {
-                tracing::warn!("{}: it would not survive a crash: {e}", hold.source.display());
+                tracing::warn!(
+                    "{}: it would not survive a crash: {e}",
+                    hold.source.display()
+                );
             }
         }
         let now = Instant::now();
@@ -79,7 +88,11 @@ impl<N: Fn(Notice)> Core<N> {
             None if look.writers == Writers::None => {}
             None if hold.rule.source == Source::Temporary => {
                 let name = hold.source.file_name().unwrap_or_default().to_owned();
-                self.ask(Request::Who { ticket: id, name, inode });
+                self.ask(Request::Who {
+                    ticket: id,
+                    name,
+                    inode,
+                });
             }
             None => {}
         }
@@ -98,7 +111,9 @@ impl<N: Fn(Notice)> Core<N> {
 
     /// The kernel tells of a held file.
     pub(super) fn file(&mut self, descriptor: i32, mask: EventMask) {
-        let Some(&id) = self.by_watch.get(&descriptor) else { return };
+        let Some(&id) = self.by_watch.get(&descriptor) else {
+            return;
+        };
         if mask.contains(EventMask::IGNORED) {
             self.by_watch.remove(&descriptor);
             return;
@@ -114,7 +129,9 @@ impl<N: Fn(Notice)> Core<N> {
 
     /// Looks at a held file and does what the settle machine says.
     pub(super) fn look(&mut self, id: HoldId, now: Instant) {
-        let Some(tracked) = self.holds.get_mut(&id) else { return };
+        let Some(tracked) = self.holds.get_mut(&id) else {
+            return;
+        };
         if tracked.handed.is_some() {
             return;
         }
@@ -125,7 +142,9 @@ impl<N: Fn(Notice)> Core<N> {
     }
 
     pub(super) fn step(&mut self, id: HoldId, look: Look, now: Instant) {
-        let Some(tracked) = self.holds.get_mut(&id) else { return };
+        let Some(tracked) = self.holds.get_mut(&id) else {
+            return;
+        };
         let step = tracked.settle.step(look, now);
         let due = match step {
             Step::LookAt(due) => Some(due),
@@ -157,9 +176,18 @@ impl<N: Fn(Notice)> Core<N> {
             }
             Step::Sleep | Step::LookAt(_) => {}
             Step::Ask => {
-                let name = tracked.hold.source.file_name().unwrap_or_default().to_owned();
+                let name = tracked
+                    .hold
+                    .source
+                    .file_name()
+                    .unwrap_or_default()
+                    .to_owned();
                 let inode = tracked.hold.inode;
-                self.ask(Request::Who { ticket: id, name, inode });
+                self.ask(Request::Who {
+                    ticket: id,
+                    name,
+                    inode,
+                });
             }
             Step::Quiet | Step::Finished => {
                 tracked.handed = Some(look.stamp);
@@ -188,14 +216,18 @@ impl<N: Fn(Notice)> Core<N> {
 
     /// The caller has dealt with a file. If it changed meanwhile, the story goes on.
     pub(super) fn done(&mut self, id: HoldId, keep: bool) {
-        let Some(tracked) = self.holds.get_mut(&id) else { return };
+        let Some(tracked) = self.holds.get_mut(&id) else {
+            return;
+        };
         let handed = tracked.handed.take();
         let now = lease::stamp(&tracked.hold.file);
         let changed = handed.is_some_and(|handed| now.is_ok_and(|now| now != handed));
         if keep || changed {
             return self.look(id, Instant::now());
         }
-        let Some(tracked) = self.holds.remove(&id) else { return };
+        let Some(tracked) = self.holds.remove(&id) else {
+            return;
+        };
         self.by_inode.remove(&tracked.hold.inode);
         if let Some(watch) = tracked.watch {
             self.by_watch.remove(&watch.get_watch_descriptor_id());

@@ -1,9 +1,11 @@
-//! Which folders are watched, and why: patterns become watch descriptors, and stay right while folders come and go.
+//! Which folders are watched, and why: patterns become watch descriptors, and stay right while
+//! folders come and go.
 //!
-//! Every folder on the way to a pattern's end is watched for the next component, so a folder that is made later, or
-//! deleted and made again, is found by its parent's event. A watch is put in place before the folder is read, so
-//! nothing that appears between the two is missed (inotify(7), "Limitations and caveats"). Mounts raise no inotify
-//! event: the thread looks at `/proc/self/mountinfo` and calls `Watches::rebuild`.
+//! Every folder on the way to a pattern's end is watched for the next component, so a folder that
+//! is made later, or deleted and made again, is found by its parent's event. A watch is put in
+//! place before the folder is read, so nothing that appears between the two is missed (inotify(7),
+//! "Limitations and caveats"). Mounts raise no inotify event: the thread looks at
+//! `/proc/self/mountinfo` and calls `Watches::rebuild`.
 
 mod plan;
 
@@ -51,8 +53,14 @@ impl Unwatched {
     /// One line for people, with the line that mends it where there is one.
     pub fn advice(&self) -> String {
         if self.source.raw_os_error() == Some(libc::ENOSPC) {
-            let now = std::fs::read_to_string("/proc/sys/fs/inotify/max_user_watches").unwrap_or_default();
-            let more = now.trim().parse().unwrap_or(8192_u64).saturating_mul(2).max(524_288);
+            let now = std::fs::read_to_string("/proc/sys/fs/inotify/max_user_watches")
+                .unwrap_or_default();
+            let more = now
+                .trim()
+                .parse()
+                .unwrap_or(8192_u64)
+                .saturating_mul(2)
+                .max(524_288);
             return format!(
                 "{self}: the limit of inotify watches is reached; raise it: sysctl fs.inotify.max_user_watches={more}"
             );
@@ -65,7 +73,11 @@ impl Unwatched {
 #[derive(Clone, Debug)]
 enum Role {
     /// On the way to a pattern's end: the component at `depth` is looked for here.
-    Step { watched: Arc<Watched>, folder: usize, depth: usize },
+    Step {
+        watched: Arc<Watched>,
+        folder: usize,
+        depth: usize,
+    },
     /// Files here concern us; `depth` counts folders below the pattern's end.
     Leaf { watched: Arc<Watched>, depth: usize },
 }
@@ -74,8 +86,16 @@ impl PartialEq for Role {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
             (
-                Self::Step { watched: a, folder: f, depth: d },
-                Self::Step { watched: b, folder: g, depth: e },
+                Self::Step {
+                    watched: a,
+                    folder: f,
+                    depth: d,
+                },
+                Self::Step {
+                    watched: b,
+                    folder: g,
+                    depth: e,
+                },
             ) => Arc::ptr_eq(a, b) && (f, d) == (g, e),
             (Self::Leaf { watched: a, .. }, Self::Leaf { watched: b, .. }) => Arc::ptr_eq(a, b),
             _ => false,
@@ -87,7 +107,8 @@ impl PartialEq for Role {
 #[derive(Debug)]
 pub(crate) struct Node {
     descriptor: WatchDescriptor,
-    /// Held open by path only, so that a link is made in this very folder whatever its name is by now.
+    /// Held open by path only, so that a link is made in this very folder whatever its name is by
+    /// now.
     dir: OwnedFd,
     path: PathBuf,
     pub(crate) dev: u64,
@@ -187,22 +208,32 @@ impl Watches {
         self.nodes.iter().map(|(&id, node)| (id, node))
     }
 
-    /// Walks all patterns again. A folder that is watched already keeps its descriptor and misses nothing.
+    /// Walks all patterns again. A folder that is watched already keeps its descriptor and misses
+    /// nothing.
     pub(crate) fn rebuild(&mut self) {
-        let (kept, old) = std::mem::take(&mut self.nodes).into_iter().partition(|(_, node)| node.private);
+        let (kept, old) = std::mem::take(&mut self.nodes)
+            .into_iter()
+            .partition(|(_, node)| node.private);
         self.nodes = kept;
         let old: HashMap<i32, Node> = old;
         let mut roles = Vec::new();
         for watched in &self.plan.watched {
             for (folder, components) in watched.folders.iter().enumerate() {
                 if private(components).is_none() {
-                    roles.push(Role::Step { watched: watched.clone(), folder, depth: 0 });
+                    roles.push(Role::Step {
+                        watched: watched.clone(),
+                        folder,
+                        depth: 0,
+                    });
                 }
             }
         }
         match open_dir(CWD, OsStr::new("/"), true) {
             Ok(root) => self.enter(root, roles, false, false),
-            Err(e) => self.unwatched.push(Unwatched { path: "/".into(), source: e.into() }),
+            Err(e) => self.unwatched.push(Unwatched {
+                path: "/".into(),
+                source: e.into(),
+            }),
         }
         for (id, node) in old {
             if !self.nodes.contains_key(&id) {
@@ -211,9 +242,12 @@ impl Watches {
         }
     }
 
-    /// A folder appeared in a watched one: whatever it may concern is looked for in it, files included.
+    /// A folder appeared in a watched one: whatever it may concern is looked for in it, files
+    /// included.
     pub(crate) fn appeared(&mut self, parent: i32, name: &OsStr) {
-        let Some(node) = self.nodes.get(&parent) else { return };
+        let Some(node) = self.nodes.get(&parent) else {
+            return;
+        };
         let roles = node.roles.clone();
         let private = node.private;
         let trips = roles.iter().filter_map(|role| match role {
@@ -227,12 +261,18 @@ impl Watches {
         self.descend(parent, &roles, Some(name), true, private);
     }
 
-    /// The kernel removed the watch, or the folder went elsewhere: it and all below it are forgotten.
+    /// The kernel removed the watch, or the folder went elsewhere: it and all below it are
+    /// forgotten.
     pub(crate) fn gone(&mut self, descriptor: i32) {
-        let Some(node) = self.nodes.remove(&descriptor) else { return };
+        let Some(node) = self.nodes.remove(&descriptor) else {
+            return;
+        };
         let _ = self.inotify.watches().remove(node.descriptor);
-        let below: Vec<i32> =
-            self.nodes().filter(|(_, n)| n.path.starts_with(&node.path)).map(|(id, _)| id).collect();
+        let below: Vec<i32> = self
+            .nodes()
+            .filter(|(_, n)| n.path.starts_with(&node.path))
+            .map(|(id, _)| id)
+            .collect();
         for id in below {
             if let Some(node) = self.nodes.remove(&id) {
                 let _ = self.inotify.watches().remove(node.descriptor);
@@ -240,19 +280,23 @@ impl Watches {
         }
     }
 
-    /// A sandbox's private folder, reached through a process in it (`root`, "/proc/PID/root/var/tmp"). False when it is
-    /// watched already, or of no concern.
+    /// A sandbox's private folder, reached through a process in it (`root`,
+    /// "/proc/PID/root/var/tmp"). False when it is watched already, or of no concern.
     pub(crate) fn enter_private(&mut self, dir: OwnedFd, root: &Path) -> bool {
         let inside: Vec<_> = root.components().skip(4).filter_map(literal).collect();
         let mut roles = Vec::new();
         for watched in &self.plan.watched {
             let reaches = |folder: &Vec<Component>| {
                 private(folder).is_some_and(|rest| {
-                    rest.len() == inside.len() && rest.iter().zip(&inside).all(|(a, b)| same_literal(a, b))
+                    rest.len() == inside.len()
+                        && rest.iter().zip(&inside).all(|(a, b)| same_literal(a, b))
                 })
             };
             if watched.folders.iter().any(reaches) {
-                roles.push(Role::Leaf { watched: watched.clone(), depth: 0 });
+                roles.push(Role::Leaf {
+                    watched: watched.clone(),
+                    depth: 0,
+                });
             }
         }
         let before = self.nodes.len();
@@ -266,22 +310,36 @@ impl Watches {
     fn enter(&mut self, dir: OwnedFd, mut roles: Vec<Role>, fresh: bool, private: bool) {
         // A step that has no component left is a leaf.
         for role in &mut roles {
-            if let Role::Step { watched, folder, depth } = role
+            if let Role::Step {
+                watched,
+                folder,
+                depth,
+            } = role
                 && watched.folders[*folder].len() == *depth
             {
-                *role = Role::Leaf { watched: watched.clone(), depth: 0 };
+                *role = Role::Leaf {
+                    watched: watched.clone(),
+                    depth: 0,
+                };
             }
         }
         let path = std::fs::read_link(fd_path(&dir)).unwrap_or_default();
         let leaf = |role: &Role| matches!(role, Role::Leaf { watched, .. } if matches!(watched.target, Target::Rule(_)));
-        let already = self.nodes.values().find(|n| n.path == path && inode(&n.dir).ok() == inode(&dir).ok());
+        let already = self
+            .nodes
+            .values()
+            .find(|n| n.path == path && inode(&n.dir).ok() == inode(&dir).ok());
         if let Some(node) = already {
             roles.retain(|role| !node.roles.contains(role));
             if roles.is_empty() {
                 return;
             }
         }
-        let all = already.map(|n| n.roles.as_slice()).unwrap_or_default().iter().chain(&roles);
+        let all = already
+            .map(|n| n.roles.as_slice())
+            .unwrap_or_default()
+            .iter()
+            .chain(&roles);
         let mut mask =
             WatchMask::CREATE | WatchMask::MOVED_TO | WatchMask::DELETE_SELF | WatchMask::MOVE_SELF;
         mask |= WatchMask::ONLYDIR;
@@ -291,7 +349,10 @@ impl Watches {
                     WatchMask::CLOSE_WRITE,
                     mask.contains(WatchMask::CLOSE_WRITE) || watched.reuses_names(),
                 );
-                mask.set(WatchMask::OPEN, mask.contains(WatchMask::OPEN) || watched.nameless);
+                mask.set(
+                    WatchMask::OPEN,
+                    mask.contains(WatchMask::OPEN) || watched.nameless,
+                );
             }
             mask.set(WatchMask::DELETE | WatchMask::MOVED_FROM, self.trace);
         }
@@ -312,46 +373,76 @@ impl Watches {
         });
         node.roles.extend(roles.iter().cloned());
         if holds_files && node.staging.is_none() {
-            node.staging = match self.stagings.for_folder(node.dir.as_fd(), &node.path, &self.plan.library) {
-                Ok(staging) => Some(staging),
-                Err(e) => {
-                    tracing::info!("{e}: files there are held by descriptor only");
-                    None
-                }
-            };
+            node.staging =
+                match self
+                    .stagings
+                    .for_folder(node.dir.as_fd(), &node.path, &self.plan.library)
+                {
+                    Ok(staging) => Some(staging),
+                    Err(e) => {
+                        tracing::info!("{e}: files there are held by descriptor only");
+                        None
+                    }
+                };
         }
         self.descend(id, &roles, None, fresh, private);
     }
 
-    /// Looks for what `roles` want in a watched folder: folders to enter, and when it is `fresh`, files that were
-    /// there before the watch was. With `only`, that name alone.
-    fn descend(&mut self, id: i32, roles: &[Role], only: Option<&OsStr>, fresh: bool, private: bool) {
-        let Some(node) = self.nodes.get(&id) else { return };
-        let Ok(dir) = open_dir(node.dir(), OsStr::new("."), false) else { return };
+    /// Looks for what `roles` want in a watched folder: folders to enter, and when it is `fresh`,
+    /// files that were there before the watch was. With `only`, that name alone.
+    fn descend(
+        &mut self,
+        id: i32,
+        roles: &[Role],
+        only: Option<&OsStr>,
+        fresh: bool,
+        private: bool,
+    ) {
+        let Some(node) = self.nodes.get(&id) else {
+            return;
+        };
+        let Ok(dir) = open_dir(node.dir(), OsStr::new("."), false) else {
+            return;
+        };
         let mut listing = None;
         let mut children: HashMap<OsString, Vec<Role>> = HashMap::new();
         for role in roles {
-            let mut add = |name: &OsStr, role: Role| children.entry(name.to_owned()).or_default().push(role);
+            let mut add =
+                |name: &OsStr, role: Role| children.entry(name.to_owned()).or_default().push(role);
             match role {
-                Role::Step { watched, folder, depth } => {
-                    let next = Role::Step { watched: watched.clone(), folder: *folder, depth: depth + 1 };
+                Role::Step {
+                    watched,
+                    folder,
+                    depth,
+                } => {
+                    let next = Role::Step {
+                        watched: watched.clone(),
+                        folder: *folder,
+                        depth: depth + 1,
+                    };
                     match &watched.folders[*folder][*depth] {
-                        Component::Literal(name) if only.is_none_or(|only| only == name) => add(name, next),
+                        Component::Literal(name) if only.is_none_or(|only| only == name) => {
+                            add(name, next)
+                        }
                         Component::Literal(_) => {}
                         Component::Glob(glob) => match only {
                             Some(name) if glob.matches(name) => add(name, next),
                             Some(_) => {}
                             None => {
                                 let entries = listing.get_or_insert_with(|| list(&dir));
-                                let matching =
-                                    entries.iter().filter(|(name, folder)| *folder && glob.matches(name));
+                                let matching = entries
+                                    .iter()
+                                    .filter(|(name, folder)| *folder && glob.matches(name));
                                 matching.for_each(|(name, _)| add(name, next.clone()));
                             }
                         },
                     }
                 }
                 Role::Leaf { watched, depth } => {
-                    let next = Role::Leaf { watched: watched.clone(), depth: depth + 1 };
+                    let next = Role::Leaf {
+                        watched: watched.clone(),
+                        depth: depth + 1,
+                    };
                     if let Some(name) = only {
                         if watched.recursive && *depth < MAX_DEPTH {
                             add(name, next);
@@ -366,11 +457,18 @@ impl Watches {
                             Target::Trip(trip) if fresh && watched.names.matches(name) => {
                                 self.tripped.push(trip)
                             }
-                            Target::Rule(_) if *is_folder && watched.recursive && *depth < MAX_DEPTH => {
+                            Target::Rule(_)
+                                if *is_folder && watched.recursive && *depth < MAX_DEPTH =>
+                            {
                                 add(name, next.clone());
                             }
-                            Target::Rule(_) if !is_folder && fresh && watched.names.matches(name) => {
-                                self.found.push(Found { node: id, name: name.clone() });
+                            Target::Rule(_)
+                                if !is_folder && fresh && watched.names.matches(name) =>
+                            {
+                                self.found.push(Found {
+                                    node: id,
+                                    name: name.clone(),
+                                });
                             }
                             _ => {}
                         }
@@ -388,8 +486,14 @@ impl Watches {
                 Ok(child) => self.enter(child, roles, fresh, private),
                 Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
                 Err(e) => {
-                    let path = self.nodes.get(&id).map_or_else(PathBuf::new, |n| n.path.join(&name));
-                    self.unwatched.push(Unwatched { path, source: e.into() });
+                    let path = self
+                        .nodes
+                        .get(&id)
+                        .map_or_else(PathBuf::new, |n| n.path.join(&name));
+                    self.unwatched.push(Unwatched {
+                        path,
+                        source: e.into(),
+                    });
                 }
             }
         }
@@ -399,19 +503,33 @@ impl Watches {
     pub(crate) fn renew_stagings(&mut self) {
         self.stagings.forget_gone();
         for node in self.nodes.values_mut() {
-            if node.staging.as_ref().is_some_and(|staging| staging.is_gone()) {
-                node.staging =
-                    self.stagings.for_folder(node.dir.as_fd(), &node.path, &self.plan.library).ok();
+            if node
+                .staging
+                .as_ref()
+                .is_some_and(|staging| staging.is_gone())
+            {
+                node.staging = self
+                    .stagings
+                    .for_folder(node.dir.as_fd(), &node.path, &self.plan.library)
+                    .ok();
             }
         }
     }
 
     /// Files in the folders that hold candidates, for a look after events were lost.
     pub(crate) fn list_leaves(&mut self) {
-        let ids: Vec<i32> = self.nodes().filter(|(_, node)| node.is_leaf()).map(|(id, _)| id).collect();
+        let ids: Vec<i32> = self
+            .nodes()
+            .filter(|(_, node)| node.is_leaf())
+            .map(|(id, _)| id)
+            .collect();
         for id in ids {
-            let Some(node) = self.nodes.get(&id) else { continue };
-            let Ok(dir) = open_dir(node.dir(), OsStr::new("."), false) else { continue };
+            let Some(node) = self.nodes.get(&id) else {
+                continue;
+            };
+            let Ok(dir) = open_dir(node.dir(), OsStr::new("."), false) else {
+                continue;
+            };
             for (name, folder) in list(&dir) {
                 if !folder && matches!(node.target(&name), Some(Target::Rule(_))) {
                     self.found.push(Found { node: id, name });
@@ -420,9 +538,18 @@ impl Watches {
         }
     }
 
-    /// Watches a held file itself, named or not, for its close and, with `changes`, its next change.
-    pub(crate) fn watch_file(&self, file: &impl AsFd, changes: bool) -> io::Result<WatchDescriptor> {
-        let mask = if changes { WatchMask::CLOSE_WRITE | WatchMask::MODIFY } else { WatchMask::CLOSE_WRITE };
+    /// Watches a held file itself, named or not, for its close and, with `changes`, its next
+    /// change.
+    pub(crate) fn watch_file(
+        &self,
+        file: &impl AsFd,
+        changes: bool,
+    ) -> io::Result<WatchDescriptor> {
+        let mask = if changes {
+            WatchMask::CLOSE_WRITE | WatchMask::MODIFY
+        } else {
+            WatchMask::CLOSE_WRITE
+        };
         self.inotify.watches().add(fd_path(file), mask)
     }
 }
@@ -439,17 +566,25 @@ impl Watches {
 /// Opens a folder by path only, or with "." to read it; a symbolic link only where `follow` allows.
 fn open_dir(at: BorrowedFd<'_>, name: &OsStr, follow: bool) -> rustix::io::Result<OwnedFd> {
     let mut flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
-    flags |= if name == "." { OFlags::RDONLY } else { OFlags::PATH };
+    flags |= if name == "." {
+        OFlags::RDONLY
+    } else {
+        OFlags::PATH
+    };
     flags.set(OFlags::NOFOLLOW, !follow);
     openat(at, name, flags, Mode::empty())
 }
 
 /// Names in a folder, and whether each is a folder.
 fn list(dir: &OwnedFd) -> Vec<(OsString, bool)> {
-    let Ok(entries) = Dir::read_from(dir) else { return Vec::new() };
+    let Ok(entries) = Dir::read_from(dir) else {
+        return Vec::new();
+    };
     let entries = entries.flatten().map(|entry| {
         let name = OsStr::from_bytes(entry.file_name().to_bytes()).to_owned();
         (name, entry.file_type() == FileType::Directory)
     });
-    entries.filter(|(name, _)| name != "." && name != "..").collect()
+    entries
+        .filter(|(name, _)| name != "." && name != "..")
+        .collect()
 }

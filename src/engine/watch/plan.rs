@@ -1,4 +1,5 @@
-//! What to watch for: the rules, the configuration and the library as patterns of folders and names, compiled.
+//! What to watch for: the rules, the configuration and the library as patterns of folders and
+//! names, compiled.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -19,8 +20,9 @@ pub enum Trip {
     Sandbox,
 }
 
-/// Where launchers of sandboxes leave something when they start one, below `$XDG_RUNTIME_DIR`: bus proxies of
-/// WebKitGTK (XDGDBusProxy.cpp) and GNOME's portal, and Flatpak's instances (flatpak-run(1)).
+/// Where launchers of sandboxes leave something when they start one, below `$XDG_RUNTIME_DIR`: bus
+/// proxies of WebKitGTK (XDGDBusProxy.cpp) and GNOME's portal, and Flatpak's instances
+/// (flatpak-run(1)).
 const LAUNCHERS: [&str; 3] = ["webkitgtk", ".dbus-proxy", ".flatpak"];
 
 /// What a name in a watched folder means.
@@ -42,8 +44,9 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    /// Whether a file may be written to again under a name that is there already: then its close is the only event.
-    /// A temporary file has a new name each time, and closes of the thousands of files that are not ours cost.
+    /// Whether a file may be written to again under a name that is there already: then its close is
+    /// the only event. A temporary file has a new name each time, and closes of the thousands of
+    /// files that are not ours cost.
     pub(super) fn reuses_names(&self) -> bool {
         match &self.target {
             Target::Rule(rule) => rule.recursive || rule.source != Source::Temporary,
@@ -80,13 +83,21 @@ impl Plan {
             watched.push(Arc::new(Watched {
                 target: Target::Rule(rule.clone()),
                 names: Matcher::new(&rule.files)?,
-                folders: rule.folders.iter().map(|folder| components(folder)).collect::<Result<_, _>>()?,
+                folders: rule
+                    .folders
+                    .iter()
+                    .map(|folder| components(folder))
+                    .collect::<Result<_, _>>()?,
                 recursive: rule.recursive,
                 nameless: Matcher::new(&rule.files)?.matches(OsStr::new("#18446744073709551557")),
             }));
         }
-        for (path, trip) in [(configuration, Trip::Configuration), (Some(library), Trip::Library)] {
-            let Some((parent, name)) = path.and_then(|p| p.parent().zip(p.file_name()?.to_str())) else {
+        for (path, trip) in [
+            (configuration, Trip::Configuration),
+            (Some(library), Trip::Library),
+        ] {
+            let Some((parent, name)) = path.and_then(|p| p.parent().zip(p.file_name()?.to_str()))
+            else {
                 continue;
             };
             watched.push(Arc::new(Watched {
@@ -97,9 +108,17 @@ impl Plan {
                 nameless: false,
             }));
         }
-        let wants_sandboxes = watched.iter().any(|w| w.folders.iter().any(|f| private(f).is_some()));
+        let wants_sandboxes = watched
+            .iter()
+            .any(|w| w.folders.iter().any(|f| private(f).is_some()));
         if let Some(runtime) = runtime.filter(|_| wants_sandboxes) {
-            let launcher = |name| runtime.join(name).components().filter_map(literal).collect();
+            let launcher = |name| {
+                runtime
+                    .join(name)
+                    .components()
+                    .filter_map(literal)
+                    .collect()
+            };
             watched.push(Arc::new(Watched {
                 target: Target::Trip(Trip::Sandbox),
                 names: Matcher::new(&["*".into()])?,
@@ -108,7 +127,11 @@ impl Plan {
                 nameless: false,
             }));
         }
-        Ok(Self { watched, library: library.into(), rules })
+        Ok(Self {
+            watched,
+            library: library.into(),
+            rules,
+        })
     }
 }
 
@@ -132,11 +155,12 @@ fn components(folder: &str) -> Result<Vec<Component>, globset::Error> {
 /// What follows `/proc/*/root` in a folder pattern.
 pub(super) fn private(components: &[Component]) -> Option<&[Component]> {
     match components {
-        [Component::Literal(proc), Component::Glob(_), Component::Literal(root), rest @ ..]
-            if proc == "proc" && root == "root" =>
-        {
-            Some(rest)
-        }
+        [
+            Component::Literal(proc),
+            Component::Glob(_),
+            Component::Literal(root),
+            rest @ ..,
+        ] if proc == "proc" && root == "root" => Some(rest),
         _ => None,
     }
 }

@@ -35,20 +35,30 @@ impl Plan {
     pub(super) fn new(slots: &[Option<usize>], len: u64, doubtful: usize) -> Self {
         let mut parts: Vec<Part> = Vec::new();
         for (slot, cell) in slots.iter().enumerate() {
-            let (at, Some(cell)) = (slot as u64 * BLOCK, *cell) else { continue };
+            let (at, Some(cell)) = (slot as u64 * BLOCK, *cell) else {
+                continue;
+            };
             let (from, n) = (cell as u64 * BLOCK, BLOCK.min(len.saturating_sub(at)));
             match parts.last_mut() {
                 _ if n == 0 => break,
-                Some(last) if last.at + last.len == at && last.from + last.len == from => last.len += n,
+                Some(last) if last.at + last.len == at && last.from + last.len == from => {
+                    last.len += n
+                }
                 _ => parts.push(Part { at, from, len: n }),
             }
         }
-        Self { len, parts, doubtful }
+        Self {
+            len,
+            parts,
+            doubtful,
+        }
     }
 
     /// What is not certain about it, for people.
     pub fn doubt(&self) -> Option<NotProven> {
-        (self.doubtful > 0).then_some(NotProven::Ambiguous { blocks: self.doubtful })
+        (self.doubtful > 0).then_some(NotProven::Ambiguous {
+            blocks: self.doubtful,
+        })
     }
 
     /// Whether it changes nothing but what is cut off at the end.
@@ -63,12 +73,16 @@ impl Plan {
 
     /// The video, read through the plan.
     pub fn view<'a, C: Content + ?Sized>(&'a self, content: &'a C) -> Ordered<'a, C> {
-        Ordered { content, plan: self }
+        Ordered {
+            content,
+            plan: self,
+        }
     }
 
     /// The first part that ends behind `at`.
     fn part(&self, at: u64) -> Option<&Part> {
-        self.parts.get(self.parts.partition_point(|part| part.at + part.len <= at))
+        self.parts
+            .get(self.parts.partition_point(|part| part.at + part.len <= at))
     }
 }
 
@@ -85,7 +99,9 @@ impl<C: Content + ?Sized> Content for Ordered<'_, C> {
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        let n = usize::try_from(self.plan.len.saturating_sub(offset)).unwrap_or(usize::MAX).min(buf.len());
+        let n = usize::try_from(self.plan.len.saturating_sub(offset))
+            .unwrap_or(usize::MAX)
+            .min(buf.len());
         let mut done = 0;
         while done < n {
             let at = offset + done as u64;
@@ -114,7 +130,11 @@ impl<C: Content + ?Sized> Content for Ordered<'_, C> {
     }
 
     fn next_data(&self, from: u64) -> io::Result<u64> {
-        Ok(self.plan.part(from).map_or(self.plan.len, |part| part.at).max(from))
+        Ok(self
+            .plan
+            .part(from)
+            .map_or(self.plan.len, |part| part.at)
+            .max(from))
     }
 }
 
@@ -142,7 +162,11 @@ const READS: u32 = 50_000_000;
 impl<'a> Board<'a> {
     pub(super) fn new(content: &'a dyn Content) -> Self {
         let cells = content.len().div_ceil(BLOCK) as usize;
-        Self { content, owned: vec![Owned::Free; cells], reads: Cell::new(0) }
+        Self {
+            content,
+            owned: vec![Owned::Free; cells],
+            reads: Cell::new(0),
+        }
     }
 
     /// Whether the search takes too long to go on: what was not found until now is not found.
@@ -181,7 +205,11 @@ impl<'a> Board<'a> {
 
     /// A video whose slots lie in these cells.
     pub(super) fn view<'b>(&'b self, slots: &'b [Option<usize>]) -> View<'b> {
-        View { content: self.content, slots, reads: &self.reads }
+        View {
+            content: self.content,
+            slots,
+            reads: &self.reads,
+        }
     }
 }
 
@@ -199,13 +227,19 @@ impl View<'_> {
         let mut done = 0;
         while done < buf.len() {
             let at = at.saturating_add(done as u64);
-            let Some(Some(cell)) = usize::try_from(at / BLOCK).ok().and_then(|slot| self.slots.get(slot))
+            let Some(Some(cell)) = usize::try_from(at / BLOCK)
+                .ok()
+                .and_then(|slot| self.slots.get(slot))
             else {
                 return Ok(false);
             };
             let n = (buf.len() - done).min((BLOCK - at % BLOCK) as usize);
             let piece = &mut buf[done..done + n];
-            if self.content.read_at(*cell as u64 * BLOCK + at % BLOCK, piece)? < n {
+            if self
+                .content
+                .read_at(*cell as u64 * BLOCK + at % BLOCK, piece)?
+                < n
+            {
                 return Ok(false);
             }
             done += n;

@@ -1,7 +1,7 @@
 //! Cells for slots without a mark of their own, by counting.
 //!
-//! Firefox writes runs, and each cell is somebody's, so the end of one run and the beginning of the next fix each
-//! other. If more than one solution is left, the video is in doubt.
+//! Firefox writes runs, and each cell is somebody's, so the end of one run and the beginning of the
+//! next fix each other. If more than one solution is left, the video is in doubt.
 
 use std::ops::Range;
 
@@ -19,15 +19,22 @@ struct Gap {
     before: (usize, usize),
 }
 
-/// Gives open slots the free cells that they must be; where more than one solution is left, one of them.
+/// Gives open slots the free cells that they must be; where more than one solution is left, one of
+/// them.
 pub(super) fn settle(board: &mut Board, videos: &mut [Video], alone: bool) {
     while count(board, videos, alone) {}
     if alone && let [video] = videos {
         tile(board, video);
     }
     for gap in gaps(videos) {
-        let until = gap.right.filter(|right| *right > gap.left).unwrap_or(board.cells());
-        let free: Vec<usize> = board.free_from(gap.left + 1).take_while(|cell| *cell < until).collect();
+        let until = gap
+            .right
+            .filter(|right| *right > gap.left)
+            .unwrap_or(board.cells());
+        let free: Vec<usize> = board
+            .free_from(gap.left + 1)
+            .take_while(|cell| *cell < until)
+            .collect();
         let video = &mut videos[gap.video];
         video.doubtful += gap.slots.len().min(free.len());
         for (slot, cell) in gap.slots.zip(free) {
@@ -56,7 +63,14 @@ fn gaps(videos: &[Video]) -> Vec<Gap> {
                 && slot > start
             {
                 let right = slots.get(slot).copied().flatten();
-                gaps.push(Gap { video, slots: start..slot, left, right, after: (0, 0), before: (0, 0) });
+                gaps.push(Gap {
+                    video,
+                    slots: start..slot,
+                    left,
+                    right,
+                    after: (0, 0),
+                    before: (0, 0),
+                });
             }
             slot += 1;
         }
@@ -64,23 +78,32 @@ fn gaps(videos: &[Video]) -> Vec<Gap> {
     gaps
 }
 
-/// Where exactly as many free cells lie between two certain ones as slots are open, and nobody else could be meant,
-/// they are it. Beside another video that holds only if whatever else lies between is marked: what was inferred, as the
-/// second block of an index is, may be the very cell that is looked for. Whether any were.
+/// Where exactly as many free cells lie between two certain ones as slots are open, and nobody else
+/// could be meant, they are it. Beside another video that holds only if whatever else lies between
+/// is marked: what was inferred, as the second block of an index is, may be the very cell that is
+/// looked for. Whether any were.
 fn count(board: &mut Board, videos: &mut [Video], alone: bool) -> bool {
     let mut claims: Vec<(usize, usize, usize)> = Vec::new();
     for gap in gaps(videos) {
         let until = gap.right.unwrap_or(board.cells());
-        let free: Vec<usize> = board.free_from(gap.left + 1).take_while(|cell| *cell < until).collect();
+        let free: Vec<usize> = board
+            .free_from(gap.left + 1)
+            .take_while(|cell| *cell < until)
+            .collect();
         let sure = alone || board.infers_none(gap.left + 1..until);
         if sure && free.len() == gap.slots.len() {
-            claims.extend(free.into_iter().zip(gap.slots).map(|(cell, slot)| (cell, gap.video, slot)));
+            claims.extend(
+                free.into_iter()
+                    .zip(gap.slots)
+                    .map(|(cell, slot)| (cell, gap.video, slot)),
+            );
         }
     }
     claims.sort_unstable();
     let once = |n: &usize| {
         let cell = claims[*n].0;
-        n.checked_sub(1).is_none_or(|before| claims[before].0 != cell)
+        n.checked_sub(1)
+            .is_none_or(|before| claims[before].0 != cell)
             && claims.get(n + 1).is_none_or(|after| after.0 != cell)
     };
     let certain: Vec<_> = (0..claims.len()).filter(once).map(|n| claims[n]).collect();
@@ -91,18 +114,26 @@ fn count(board: &mut Board, videos: &mut [Video], alone: bool) -> bool {
     !certain.is_empty()
 }
 
-/// For one video alone: each stretch of free cells is the end of the run before it and the beginning of the run
-/// behind it, and each gap is the end of one run and the beginning of another. Narrows both down as far as they
-/// determine each other.
+/// For one video alone: each stretch of free cells is the end of the run before it and the
+/// beginning of the run behind it, and each gap is the end of one run and the beginning of another.
+/// Narrows both down as far as they determine each other.
 fn tile(board: &mut Board, video: &mut Video) {
     let mut gaps = gaps(std::slice::from_ref(video));
     let open: usize = gaps.iter().map(|gap| gap.slots.len()).sum();
     let whole = board.free_from(0).count() == open;
     for gap in &mut gaps {
         gap.after = (0, gap.slots.len());
-        gap.before = (0, if gap.right.is_some() { gap.slots.len() } else { 0 });
+        gap.before = (
+            0,
+            if gap.right.is_some() {
+                gap.slots.len()
+            } else {
+                0
+            },
+        );
     }
-    // Stretches: first cell, length, the gap that may go on into it, the gap that may come up to its end.
+    // Stretches: first cell, length, the gap that may go on into it, the gap that may come up to
+    // its end.
     let mut stretches = Vec::new();
     let mut cell = 0;
     while cell < board.cells() {
@@ -152,7 +183,10 @@ fn tile(board: &mut Board, video: &mut Video) {
             continue;
         }
         let ahead = (0..after).map(|n| (gap.slots.start + n, gap.left + 1 + n));
-        let back = gap.right.into_iter().flat_map(|right| (1..=before).map(move |n| (n, right - n)));
+        let back = gap
+            .right
+            .into_iter()
+            .flat_map(|right| (1..=before).map(move |n| (n, right - n)));
         for (slot, cell) in ahead.chain(back.map(|(n, cell)| (gap.slots.end - n, cell))) {
             if board.is_free(cell) {
                 video.slots[slot] = Some(cell);
@@ -162,11 +196,15 @@ fn tile(board: &mut Board, video: &mut Video) {
     }
 }
 
-/// Narrows two ranges of which values add up to `sum` (or, if not `exact`, to no more). A contradiction leaves them
-/// as they are: nothing follows from it.
+/// Narrows two ranges of which values add up to `sum` (or, if not `exact`, to no more). A
+/// contradiction leaves them as they are: nothing follows from it.
 fn narrow(a: &mut (usize, usize), b: &mut (usize, usize), sum: usize, exact: bool) {
     let side = |own: (usize, usize), other: (usize, usize)| {
-        let least = if exact { own.0.max(sum.saturating_sub(other.1)) } else { own.0 };
+        let least = if exact {
+            own.0.max(sum.saturating_sub(other.1))
+        } else {
+            own.0
+        };
         (least, own.1.min(sum.saturating_sub(other.0)))
     };
     let (new_a, new_b) = (side(*a, *b), side(*b, *a));

@@ -1,4 +1,5 @@
-//! Cells that counting placed, tried in every other order too: where only one keeps the structure, it is that one.
+//! Cells that counting placed, tried in every other order too: where only one keeps the structure,
+//! it is that one.
 
 use std::io;
 
@@ -12,8 +13,8 @@ const MOST: usize = 6;
 /// Most slots that are looked at in all: a second or two.
 const LOOKS: usize = 500_000;
 
-/// For one video alone whose slots are exactly what there is: settles slots that were `open` when the walk ended. Nothing
-/// changes where no order fits, or where nothing was in question.
+/// For one video alone whose slots are exactly what there is: settles slots that were `open` when
+/// the walk ended. Nothing changes where no order fits, or where nothing was in question.
 pub(super) fn settle(board: &Board, video: &mut Video, open: &[usize]) -> io::Result<()> {
     let all_there = board.free_from(0).next().is_none() && video.slots.iter().all(Option::is_some);
     let orders: usize = (1..=open.len().min(MOST + 1)).product();
@@ -21,13 +22,19 @@ pub(super) fn settle(board: &Board, video: &mut Video, open: &[usize]) -> io::Re
     if !(all_there && bounded) || (video.doubtful == 0 && fits(board, video)?) {
         return Ok(());
     }
-    let Some(mut cells) = open.iter().map(|slot| video.slots[*slot]).collect::<Option<Vec<_>>>() else {
+    let Some(mut cells) = open
+        .iter()
+        .map(|slot| video.slots[*slot])
+        .collect::<Option<Vec<_>>>()
+    else {
         return Ok(());
     };
     cells.sort_unstable();
     let (old, mut found) = (video.slots.clone(), Vec::new());
     loop {
-        open.iter().zip(&cells).for_each(|(slot, cell)| video.slots[*slot] = Some(*cell));
+        open.iter()
+            .zip(&cells)
+            .for_each(|(slot, cell)| video.slots[*slot] = Some(*cell));
         if fits(board, video)? {
             found.push(video.slots.clone());
         }
@@ -52,8 +59,13 @@ pub(super) fn settle(board: &Board, video: &mut Video, open: &[usize]) -> io::Re
 
 /// The next order of distinct numbers; `false` after the last one.
 fn next_order(cells: &mut [usize]) -> bool {
-    let Some(turn) = cells.windows(2).rposition(|pair| pair[0] < pair[1]) else { return false };
-    let other = cells.iter().rposition(|cell| *cell > cells[turn]).unwrap_or(turn);
+    let Some(turn) = cells.windows(2).rposition(|pair| pair[0] < pair[1]) else {
+        return false;
+    };
+    let other = cells
+        .iter()
+        .rposition(|cell| *cell > cells[turn])
+        .unwrap_or(turn);
     cells.swap(turn, other);
     cells[turn + 1..].reverse();
     true
@@ -68,6 +80,16 @@ mod tests {
         while super::next_order(&mut cells) {
             all.push(cells);
         }
-        assert_eq!(all, [[1, 4, 7], [1, 7, 4], [4, 1, 7], [4, 7, 1], [7, 1, 4], [7, 4, 1]]);
+        assert_eq!(
+            all,
+            [
+                [1, 4, 7],
+                [1, 7, 4],
+                [4, 1, 7],
+                [4, 7, 1],
+                [7, 1, 4],
+                [7, 4, 1]
+            ]
+        );
     }
 }

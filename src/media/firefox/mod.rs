@@ -1,20 +1,22 @@
 //! Firefox's media cache file, put back into order. Pure over bytes.
 //!
-//! Firefox keeps the media of a content process that is larger than 8 MiB in one file, `mozilla-temp-*`, in blocks of
-//! 32 KiB, in the order of their *arrival* (dom/media/MediaCache.cpp). The last block of each download is filled up
-//! with zeros. So a plain play gives the file with some zeros behind it; a seek, an index at the end or a second
-//! video beside the first give its blocks in another order.
+//! Firefox keeps the media of a content process that is larger than 8 MiB in one file,
+//! `mozilla-temp-*`, in blocks of 32 KiB, in the order of their *arrival*
+//! (dom/media/MediaCache.cpp). The last block of each download is filled up with zeros. So a plain
+//! play gives the file with some zeros behind it; a seek, an index at the end or a second video
+//! beside the first give its blocks in another order.
 //!
-//! A *cell* is a block of Firefox's file, a *slot* a block of the video. What finds the slot of a cell is the
-//! container's own structure, as far as it can't fit by chance:
+//! A *cell* is a block of Firefox's file, a *slot* a block of the video. What finds the slot of a
+//! cell is the container's own structure, as far as it can't fit by chance:
 //!
-//! - MP4: the index gives place and size of each sample, and a sample of H.264, H.265 or AV1 begins with the lengths
-//!   of its parts, which have to add up to its size (`mp4`);
-//! - WebM, Matroska: each element says where the next one begins, and blocks have track numbers and times that go
-//!   on (`webm`);
+//! - MP4: the index gives place and size of each sample, and a sample of H.264, H.265 or AV1 begins
+//!   with the lengths of its parts, which have to add up to its size (`mp4`);
+//! - WebM, Matroska: each element says where the next one begins, and blocks have track numbers and
+//!   times that go on (`webm`);
 //! - Ogg: each page says where the next one begins, and has a number and a checksum (`ogg`).
 //!
-//! `count` tells how cells that hold no such mark find their slot. What does not follow is [`NotProven`].
+//! `count` tells how cells that hold no such mark find their slot. What does not follow is
+//! [`NotProven`].
 
 mod blocks;
 mod count;
@@ -38,7 +40,8 @@ pub enum NotProven {
     /// No block is the beginning of an MP4, WebM, Matroska or Ogg file.
     #[error("no video begins in it")]
     NoHead,
-    /// The video's index (MP4) or header is not there, not whole, or names nothing that can be checked.
+    /// The video's index (MP4) or header is not there, not whole, or names nothing that can be
+    /// checked.
     #[error("its index is not there or can't be checked against its content")]
     NoIndex,
     /// Blocks without a mark of their own could be in more than one order.
@@ -52,8 +55,9 @@ pub enum NotProven {
     Broken,
 }
 
-/// Finds the videos in a file of Firefox's and the order of their blocks; for each the plan that makes it, or why
-/// there is none. Nothing at all for a file in which no video begins that this module can check.
+/// Finds the videos in a file of Firefox's and the order of their blocks; for each the plan that
+/// makes it, or why there is none. Nothing at all for a file in which no video begins that this
+/// module can check.
 ///
 /// A plan may lack blocks that never arrived: they are holes in the result, whose verdict says so.
 ///
@@ -68,5 +72,8 @@ pub fn repair<C: Content + ?Sized>(content: &C) -> io::Result<Vec<Result<Plan, N
 /// # Errors
 /// Inside, why there is none; outside, only what reading itself returns.
 pub fn unshuffle<C: Content + ?Sized>(content: &C) -> io::Result<Result<Plan, NotProven>> {
-    Ok(repair(content)?.into_iter().next().unwrap_or(Err(NotProven::NoHead)))
+    Ok(repair(content)?
+        .into_iter()
+        .next()
+        .unwrap_or(Err(NotProven::NoHead)))
 }

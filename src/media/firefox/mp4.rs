@@ -1,8 +1,9 @@
-//! The structure of an MP4 as a guide: its index says where each sample is and how long, and a picture's parts have
-//! to add up to that.
+//! The structure of an MP4 as a guide: its index says where each sample is and how long, and a
+//! picture's parts have to add up to that.
 //!
-//! Boxes: ISO/IEC 14496-12. H.264 and H.265 samples are parts behind their lengths (ISO/IEC 14496-15, 4.2 and 8.2);
-//! AV1 samples are units that bear their sizes (AV1 specification, 5.3). Sound has no such marks.
+//! Boxes: ISO/IEC 14496-12. H.264 and H.265 samples are parts behind their lengths (ISO/IEC
+//! 14496-15, 4.2 and 8.2); AV1 samples are units that bear their sizes (AV1 specification, 5.3).
+//! Sound has no such marks.
 
 use std::{io, ops::Range};
 
@@ -67,23 +68,35 @@ impl Mp4 {
                 b"moof" => return Ok(None),
                 _ => {}
             }
-            let Some(next) = at.checked_add(len).filter(|_| len > 0) else { break };
+            let Some(next) = at.checked_add(len).filter(|_| len > 0) else {
+                break;
+            };
             at = next;
             if index.is_some() && media_end > 0 {
                 break;
             }
             if index.is_none() && media_end > 0 && !has_index(&board.view(&slots), at)? {
                 // The index lies behind the media, and arrived before the most of it.
-                let Some(run) = find_index(board, head, at)? else { return Ok(None) };
+                let Some(run) = find_index(board, head, at)? else {
+                    return Ok(None);
+                };
                 slots = run;
             }
         }
-        let Some(mut samples) = index else { return Ok(None) };
+        let Some(mut samples) = index else {
+            return Ok(None);
+        };
         samples.sort_unstable_by_key(|sample| sample.at);
-        let Some(last) = samples.last() else { return Ok(None) };
+        let Some(last) = samples.last() else {
+            return Ok(None);
+        };
         let end = last.at + u64::from(last.size);
         let len = if media_end == u64::MAX { end } else { at };
-        Ok((end <= len).then_some(Self { samples, known, len }))
+        Ok((end <= len).then_some(Self {
+            samples,
+            known,
+            len,
+        }))
     }
 }
 
@@ -101,7 +114,11 @@ impl Guide for Mp4 {
         while let Some(sample) = self.samples.get(cursor.index) {
             let end = sample.at + u64::from(sample.size);
             // `cursor.end` is the sample that `cursor.at` lies in.
-            let at = if cursor.end == end { cursor.at } else { sample.at };
+            let at = if cursor.end == end {
+                cursor.at
+            } else {
+                sample.at
+            };
             (cursor.at, cursor.end) = (at, end);
             if at >= fresh.end {
                 break;
@@ -110,10 +127,19 @@ impl Guide for Mp4 {
                 Part::Beyond => break,
                 Part::Unknown => cursor.index += 1,
                 Part::Bad => return Ok(None),
-                Part::Ok { next, header, length } => {
+                Part::Ok {
+                    next,
+                    header,
+                    length,
+                } => {
                     if header > fresh.start {
-                        // A length that ends the sample is exact; one that is less leaves out only what is more.
-                        let fitting = if next == end { 0 } else { u64::BITS - (end - at).leading_zeros() };
+                        // A length that ends the sample is exact; one that is less leaves out only
+                        // what is more.
+                        let fitting = if next == end {
+                            0
+                        } else {
+                            u64::BITS - (end - at).leading_zeros()
+                        };
                         bits += length.saturating_sub(fitting);
                     }
                     cursor.at = next;
@@ -132,7 +158,12 @@ impl Guide for Mp4 {
     fn resume(&self, at: u64) -> Option<Cursor> {
         let index = self.samples.partition_point(|sample| sample.at < at);
         let sample = self.samples.get(index)?;
-        Some(Cursor { at: sample.at, index, end: sample.at + u64::from(sample.size), time: 0 })
+        Some(Cursor {
+            at: sample.at,
+            index,
+            end: sample.at + u64::from(sample.size),
+            time: 0,
+        })
     }
 }
 
@@ -164,37 +195,58 @@ impl Parts {
                 if header > until {
                     return Ok(Part::Beyond);
                 }
-                let Some(bytes) = view.vec(at, usize::from(prefix) + 1)? else { return Ok(Part::Unknown) };
+                let Some(bytes) = view.vec(at, usize::from(prefix) + 1)? else {
+                    return Ok(Part::Unknown);
+                };
                 let (length, kind) = bytes.split_at(usize::from(prefix));
-                let length = length.iter().fold(0, |length, byte| length << 8 | u64::from(*byte));
+                let length = length
+                    .iter()
+                    .fold(0, |length, byte| length << 8 | u64::from(*byte));
                 let next = at + u64::from(prefix) + length;
                 // The first bit of a part is always 0.
                 let good = length > 0 && next <= end && kind[0] & 0x80 == 0;
-                Ok(if good { Part::Ok { next, header, length: 8 * u32::from(prefix) } } else { Part::Bad })
+                Ok(if good {
+                    Part::Ok {
+                        next,
+                        header,
+                        length: 8 * u32::from(prefix),
+                    }
+                } else {
+                    Part::Bad
+                })
             }
             Self::Obu => obu(view, at, end, until),
         }
     }
 }
 
-/// An AV1 unit: header, perhaps an extension, size (LEB128). The last one of a sample may leave its size out.
+/// An AV1 unit: header, perhaps an extension, size (LEB128). The last one of a sample may leave its
+/// size out.
 fn obu(view: &View, at: u64, end: u64, until: u64) -> io::Result<Part> {
     let longest = (end - at).min(10);
     if at + longest > until {
         return Ok(Part::Beyond);
     }
-    let Some(bytes) = view.vec(at, longest as usize)? else { return Ok(Part::Unknown) };
+    let Some(bytes) = view.vec(at, longest as usize)? else {
+        return Ok(Part::Unknown);
+    };
     let flags = bytes[0];
     if flags & 0x81 != 0 {
         return Ok(Part::Bad);
     }
     let mut used = 1 + usize::from(flags >> 2 & 1);
     if flags & 2 == 0 {
-        return Ok(Part::Ok { next: end, header: at + used as u64, length: 0 });
+        return Ok(Part::Ok {
+            next: end,
+            header: at + used as u64,
+            length: 0,
+        });
     }
     let (mut size, mut shift) = (0, 0);
     loop {
-        let Some(byte) = bytes.get(used).filter(|_| shift < 35) else { return Ok(Part::Bad) };
+        let Some(byte) = bytes.get(used).filter(|_| shift < 35) else {
+            return Ok(Part::Bad);
+        };
         size |= u64::from(byte & 0x7f) << shift;
         (used, shift) = (used + 1, shift + 7);
         if byte & 0x80 == 0 {
@@ -203,18 +255,31 @@ fn obu(view: &View, at: u64, end: u64, until: u64) -> io::Result<Part> {
     }
     let header = at + used as u64;
     let next = header + size;
-    Ok(if next <= end { Part::Ok { next, header, length: shift } } else { Part::Bad })
+    Ok(if next <= end {
+        Part::Ok {
+            next,
+            header,
+            length: shift,
+        }
+    } else {
+        Part::Bad
+    })
 }
 
 /// Kind and whole length of the box at a place; the length is 0 for "up to the end of the file".
 fn box_at(view: &View, at: u64) -> io::Result<Option<([u8; 4], u64)>> {
-    let Some(head) = view.bytes::<8>(at)? else { return Ok(None) };
+    let Some(head) = view.bytes::<8>(at)? else {
+        return Ok(None);
+    };
     let [a, b, c, d, kind @ ..] = head;
     if !kind.iter().all(|c| c.is_ascii_alphanumeric() || *c == b' ') {
         return Ok(None);
     }
     let len = match u32::from_be_bytes([a, b, c, d]) {
-        1 => view.bytes(at + 8)?.map(u64::from_be_bytes).filter(|len| *len >= 16),
+        1 => view
+            .bytes(at + 8)?
+            .map(u64::from_be_bytes)
+            .filter(|len| *len >= 16),
         0 => Some(0),
         n => Some(u64::from(n)).filter(|len| *len >= 8),
     };
@@ -223,12 +288,19 @@ fn box_at(view: &View, at: u64) -> io::Result<Option<([u8; 4], u64)>> {
 
 /// Whether an index, with its header first as in all files met, begins at a place.
 fn has_index(view: &View, at: u64) -> io::Result<bool> {
-    Ok(view.bytes::<16>(at)?.is_some_and(|bytes| &bytes[4..8] == b"moov" && &bytes[12..] == b"mvhd"))
+    Ok(view
+        .bytes::<16>(at)?
+        .is_some_and(|bytes| &bytes[4..8] == b"moov" && &bytes[12..] == b"mvhd"))
 }
 
 /// The free cells from the one on in which the index begins at `at`, as slots.
 fn find_index(board: &Board, head: usize, at: u64) -> io::Result<Option<Vec<Option<usize>>>> {
-    let Some(slot) = usize::try_from(at / BLOCK).ok().filter(|slot| *slot < 1 << 22) else { return Ok(None) };
+    let Some(slot) = usize::try_from(at / BLOCK)
+        .ok()
+        .filter(|slot| *slot < 1 << 22)
+    else {
+        return Ok(None);
+    };
     let free: Vec<usize> = board.free_from(head + 1).collect();
     // The index can't lie further on than all of its video.
     let mut slots = vec![None; slot];
@@ -246,7 +318,9 @@ fn find_index(board: &Board, head: usize, at: u64) -> io::Result<Option<Vec<Opti
 
 /// The samples that an index lists and that can be checked.
 fn read_index(view: &View, at: u64, len: u64) -> io::Result<Option<Vec<Sample>>> {
-    let Some(bytes) = view.vec(at, len as usize)? else { return Ok(None) };
+    let Some(bytes) = view.vec(at, len as usize)? else {
+        return Ok(None);
+    };
     let mut samples = Vec::new();
     for (kind, track) in boxes(bytes.get(8..).unwrap_or_default()) {
         if kind == *b"trak" && !read_track(track, &mut samples) {
@@ -265,7 +339,9 @@ fn boxes(mut bytes: &[u8]) -> impl Iterator<Item = ([u8; 4], &[u8])> {
             1 => (u64::from_be_bytes(*bytes.get(8..)?.first_chunk()?), 16),
             n => (u64::from(n), 8),
         };
-        let len = usize::try_from(len).ok().filter(|len| *len >= skip && *len <= bytes.len())?;
+        let len = usize::try_from(len)
+            .ok()
+            .filter(|len| *len >= skip && *len <= bytes.len())?;
         let (this, rest) = bytes.split_at(len);
         bytes = rest;
         Some((kind, &this[skip..]))
@@ -273,14 +349,22 @@ fn boxes(mut bytes: &[u8]) -> impl Iterator<Item = ([u8; 4], &[u8])> {
 }
 
 fn child<'a>(bytes: &'a [u8], path: &[&[u8; 4]]) -> Option<&'a [u8]> {
-    path.iter()
-        .try_fold(bytes, |bytes, name| boxes(bytes).find(|(kind, _)| kind == *name).map(|(_, body)| body))
+    path.iter().try_fold(bytes, |bytes, name| {
+        boxes(bytes)
+            .find(|(kind, _)| kind == *name)
+            .map(|(_, body)| body)
+    })
 }
 
-/// Adds a track's samples; `false` if its tables contradict each other. A track without marks adds none.
+/// Adds a track's samples; `false` if its tables contradict each other. A track without marks adds
+/// none.
 fn read_track(track: &[u8], samples: &mut Vec<Sample>) -> bool {
-    let Some(table) = child(track, &[b"mdia", b"minf", b"stbl"]) else { return true };
-    let Some(parts) = child(table, &[b"stsd"]).and_then(parts) else { return true };
+    let Some(table) = child(track, &[b"mdia", b"minf", b"stbl"]) else {
+        return true;
+    };
+    let Some(parts) = child(table, &[b"stsd"]).and_then(parts) else {
+        return true;
+    };
     table_samples(table, parts, samples).is_some()
 }
 
@@ -297,17 +381,24 @@ fn parts(descriptions: &[u8]) -> Option<Parts> {
     }
 }
 
-/// Puts sizes (`stsz`), chunks (`stsc`) and their places (`stco`, `co64`) together. `None` if they don't agree.
+/// Puts sizes (`stsz`), chunks (`stsc`) and their places (`stco`, `co64`) together. `None` if they
+/// don't agree.
 fn table_samples(table: &[u8], parts: Parts, samples: &mut Vec<Sample>) -> Option<()> {
     let sizes = child(table, &[b"stsz"])?;
     let (fixed, count) = (be32(sizes, 4)?, be32(sizes, 8)? as usize);
     let places = match child(table, &[b"stco"]) {
-        Some(body) => {
-            body.get(8..)?.chunks_exact(4).map(|b| u64::from(be32(b, 0).unwrap_or(0))).collect::<Vec<_>>()
-        }
+        Some(body) => body
+            .get(8..)?
+            .chunks_exact(4)
+            .map(|b| u64::from(be32(b, 0).unwrap_or(0)))
+            .collect::<Vec<_>>(),
         None => {
             let body = child(table, &[b"co64"])?.get(8..)?;
-            body.as_chunks::<8>().0.iter().map(|b| u64::from_be_bytes(*b)).collect()
+            body.as_chunks::<8>()
+                .0
+                .iter()
+                .map(|b| u64::from_be_bytes(*b))
+                .collect()
         }
     };
     if samples.len() + count > SAMPLES {
@@ -327,7 +418,11 @@ fn table_samples(table: &[u8], parts: Parts, samples: &mut Vec<Sample>) -> Optio
             if n == count {
                 break;
             }
-            let size = if fixed > 0 { fixed } else { be32(sizes, 12 + 4 * n)? };
+            let size = if fixed > 0 {
+                fixed
+            } else {
+                be32(sizes, 12 + 4 * n)?
+            };
             if size > 0 {
                 samples.push(Sample { at, size, parts });
             }
@@ -339,5 +434,9 @@ fn table_samples(table: &[u8], parts: Parts, samples: &mut Vec<Sample>) -> Optio
 }
 
 fn be32(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes.get(at..)?.first_chunk().copied().map(u32::from_be_bytes)
+    bytes
+        .get(at..)?
+        .first_chunk()
+        .copied()
+        .map(u32::from_be_bytes)
 }

@@ -1,4 +1,5 @@
-//! The structure of Ogg as a guide: each page says where the next one begins, and has a checksum (RFC 3533, 6).
+//! The structure of Ogg as a guide: each page says where the next one begins, and has a checksum
+//! (RFC 3533, 6).
 
 use std::{io, ops::Range};
 
@@ -29,7 +30,9 @@ impl Guide for Ogg {
             if at + HEADER > fresh.end {
                 return Ok(Some(bits));
             }
-            let Some(header) = view.bytes::<27>(at)? else { return Ok(Some(bits)) };
+            let Some(header) = view.bytes::<27>(at)? else {
+                return Ok(Some(bits));
+            };
             if header == [0; 27] {
                 // Filled up with zeros: the end.
                 return Ok(Some(bits));
@@ -47,18 +50,25 @@ impl Guide for Ogg {
             };
             let end = table.end + lengths.iter().map(|len| u64::from(*len)).sum::<u64>();
             if end > fresh.end {
-                // Only its beginning is there, and another page may begin at the same place of another block.
+                // Only its beginning is there, and another page may begin at the same place of
+                // another block.
                 return Ok(Some(bits));
             }
             // Before the checksum of all, the beginning of the next page, where it is known.
             if end + 4 <= fresh.end
-                && view.bytes::<4>(end)?.is_some_and(|next| next != *b"OggS" && next != [0; 4])
+                && view
+                    .bytes::<4>(end)?
+                    .is_some_and(|next| next != *b"OggS" && next != [0; 4])
             {
                 return Ok(None);
             }
-            let Some(mut page) = view.vec(at, (end - at) as usize)? else { return Ok(Some(bits)) };
+            let Some(mut page) = view.vec(at, (end - at) as usize)? else {
+                return Ok(Some(bits));
+            };
             page[22..26].fill(0);
-            if checksum(&page) != u32::from_le_bytes([header[22], header[23], header[24], header[25]]) {
+            if checksum(&page)
+                != u32::from_le_bytes([header[22], header[23], header[24], header[25]])
+            {
                 return Ok(None);
             }
             if end > fresh.start {
@@ -71,7 +81,9 @@ impl Guide for Ogg {
 
 /// CRC-32 with the polynomial 0x04c11db7, not reflected, starting from 0 (RFC 3533, 6).
 pub(super) fn checksum(page: &[u8]) -> u32 {
-    page.iter().fold(0, |crc, byte| crc << 8 ^ TABLE[(crc >> 24 ^ u32::from(*byte)) as usize])
+    page.iter().fold(0, |crc, byte| {
+        crc << 8 ^ TABLE[(crc >> 24 ^ u32::from(*byte)) as usize]
+    })
 }
 
 const TABLE: [u32; 256] = {
@@ -81,7 +93,11 @@ const TABLE: [u32; 256] = {
         let mut crc = (n as u32) << 24;
         let mut bit = 0;
         while bit < 8 {
-            crc = if crc >> 31 == 1 { crc << 1 ^ 0x04c1_1db7 } else { crc << 1 };
+            crc = if crc >> 31 == 1 {
+                crc << 1 ^ 0x04c1_1db7
+            } else {
+                crc << 1
+            };
             bit += 1;
         }
         table[n] = crc;

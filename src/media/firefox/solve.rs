@@ -1,9 +1,10 @@
-//! Which cell is which slot: a walk along the video's structure, and counting where the structure is silent.
+//! Which cell is which slot: a walk along the video's structure, and counting where the structure
+//! is silent.
 //!
-//! The walk goes through the slots in the video's order. Mostly the next slot is the next cell; where the structure
-//! says that it is not, the cell that fits is looked for, near first. A slot without a mark (the middle of a large
-//! picture) is left open until the others are known (`count`). At the end the structure is checked once more over the
-//! finished order.
+//! The walk goes through the slots in the video's order. Mostly the next slot is the next cell;
+//! where the structure says that it is not, the cell that fits is looked for, near first. A slot
+//! without a mark (the middle of a large picture) is left open until the others are known
+//! (`count`). At the end the structure is checked once more over the finished order.
 
 use std::{io, ops::Range};
 
@@ -37,8 +38,8 @@ pub(super) trait Guide {
     /// Length of the video in bytes, if the structure tells it beforehand.
     fn len(&self) -> Option<u64>;
 
-    /// Looks at the marks from the cursor on that lie before `fresh.end`, and moves the cursor behind them. Only what
-    /// reaches into `fresh` counts.
+    /// Looks at the marks from the cursor on that lie before `fresh.end`, and moves the cursor
+    /// behind them. Only what reaches into `fresh` counts.
     fn check(&self, view: &View, cursor: &mut Cursor, fresh: Range<u64>) -> io::Result<Fit>;
 
     /// Cells that are certain before the walk, by slot: the index was read from them.
@@ -86,7 +87,11 @@ pub(super) fn all(mut board: Board) -> io::Result<Vec<Result<Plan, NotProven>>> 
     // A second round, since the blocks of an index are found among what the others left.
     for _ in 0..2 {
         for head in 0..board.cells() {
-            if !board.is_free(head) || videos.iter().any(|(cell, video)| *cell == head && video.is_ok()) {
+            if !board.is_free(head)
+                || videos
+                    .iter()
+                    .any(|(cell, video)| *cell == head && video.is_ok())
+            {
                 continue;
             }
             let guide = match begin(&board, head)? {
@@ -114,7 +119,11 @@ pub(super) fn all(mut board: Board) -> io::Result<Vec<Result<Plan, NotProven>>> 
         }
     }
     let alone = plans.len() == 1;
-    let open = |video: &Video| (0..video.slots.len()).filter(|slot| video.slots[*slot].is_none()).collect();
+    let open = |video: &Video| {
+        (0..video.slots.len())
+            .filter(|slot| video.slots[*slot].is_none())
+            .collect()
+    };
     let open: Vec<Vec<usize>> = found.iter().map(open).collect();
     count::settle(&mut board, &mut found, alone);
     if alone
@@ -123,18 +132,26 @@ pub(super) fn all(mut board: Board) -> io::Result<Vec<Result<Plan, NotProven>>> 
     {
         eliminate::settle(&board, video, open)?;
     }
-    plans.into_iter().map(|plan| plan.map_or_else(|e| Ok(Err(e)), |n| prove(&board, &found[n]))).collect()
+    plans
+        .into_iter()
+        .map(|plan| plan.map_or_else(|e| Ok(Err(e)), |n| prove(&board, &found[n])))
+        .collect()
 }
 
-/// The guide for what begins in a cell: `None` if nothing does, `Some(None)` if its index can't be used.
+/// The guide for what begins in a cell: `None` if nothing does, `Some(None)` if its index can't be
+/// used.
 fn begin(board: &Board, head: usize) -> io::Result<Option<Option<Box<dyn Guide>>>> {
     let slots = [Some(head)];
-    let Some(start) = board.view(&slots).bytes::<8>(0)? else { return Ok(None) };
+    let Some(start) = board.view(&slots).bytes::<8>(0)? else {
+        return Ok(None);
+    };
     Ok(match start {
         [_, _, _, _, b'f', b't', b'y', b'p'] => {
             Some(Mp4::read(board, head)?.map(|guide| Box::new(guide) as _))
         }
-        [0x1a, 0x45, 0xdf, 0xa3, ..] => Some(Webm::read(board, head)?.map(|guide| Box::new(guide) as _)),
+        [0x1a, 0x45, 0xdf, 0xa3, ..] => {
+            Some(Webm::read(board, head)?.map(|guide| Box::new(guide) as _))
+        }
         // A stream's first page: version 0, flag "beginning of stream".
         [b'O', b'g', b'g', b'S', 0, flags, ..] if flags & 2 != 0 => Some(Some(Box::new(Ogg))),
         _ => None,
@@ -143,7 +160,10 @@ fn begin(board: &Board, head: usize) -> io::Result<Option<Option<Box<dyn Guide>>
 
 /// Goes through the slots in the video's order; takes the cells that are certain.
 fn walk(board: &mut Board, guide: Box<dyn Guide>, head: usize) -> io::Result<Video> {
-    let most = guide.len().map_or(board.cells() as u64, |len| len.div_ceil(BLOCK)).clamp(1, SLOTS) as usize;
+    let most = guide
+        .len()
+        .map_or(board.cells() as u64, |len| len.div_ceil(BLOCK))
+        .clamp(1, SLOTS) as usize;
     let mut slots = vec![None; most];
     let mut cursor = Cursor::default();
     for &(slot, cell) in [(0, head)].iter().chain(guide.known()) {
@@ -156,9 +176,13 @@ fn walk(board: &mut Board, guide: Box<dyn Guide>, head: usize) -> io::Result<Vid
     let (mut last, mut misses, mut slot) = (0, 0, 0);
     while slot < most {
         // No mark lies in it: left open.
-        let silent = cursor.at >= span(slot).end && !(slot + 1 == most && padding(&*guide).is_some());
+        let silent =
+            cursor.at >= span(slot).end && !(slot + 1 == most && padding(&*guide).is_some());
         if slots[slot].is_some() {
-            if guide.check(&board.view(&slots), &mut cursor, span(slot))?.is_none() {
+            if guide
+                .check(&board.view(&slots), &mut cursor, span(slot))?
+                .is_none()
+            {
                 break;
             }
             last = slot;
@@ -182,18 +206,28 @@ fn walk(board: &mut Board, guide: Box<dyn Guide>, head: usize) -> io::Result<Vid
             break;
         }
         if misses == MISSES {
-            let Some((next, behind)) = resume(board, &*guide, &mut slots, slot)? else { break };
+            let Some((next, behind)) = resume(board, &*guide, &mut slots, slot)? else {
+                break;
+            };
             (slot, cursor, misses) = (next, behind, 0);
         }
     }
     let len = guide.len().unwrap_or(cursor.at);
     slots.truncate(len.div_ceil(BLOCK).max(1) as usize);
-    Ok(Video { guide, slots, len, doubtful: 0 })
+    Ok(Video {
+        guide,
+        slots,
+        len,
+        doubtful: 0,
+    })
 }
 
 /// Where the zeros are that fill the last slot up.
 fn padding(guide: &dyn Guide) -> Option<Range<u64>> {
-    guide.len().filter(|len| len % BLOCK > 0).map(|len| len..len.next_multiple_of(BLOCK))
+    guide
+        .len()
+        .filter(|len| len % BLOCK > 0)
+        .map(|len| len..len.next_multiple_of(BLOCK))
 }
 
 enum Found {
@@ -230,7 +264,9 @@ fn find(
             None => {}
         }
     }
-    let anywhere = board.free_from(from + 1).chain(board.free_from(0).take_while(|cell| *cell <= from));
+    let anywhere = board
+        .free_from(from + 1)
+        .chain(board.free_from(0).take_while(|cell| *cell <= from));
     let (mut near, mut sure) = (Vec::new(), Vec::new());
     for cell in anywhere.take_while(|_| !board.is_spent()) {
         let in_vicinity = cell > from && cell - from < VICINITY;
@@ -249,7 +285,8 @@ fn find(
             _ => {}
         }
     }
-    // A mark of another part of the video may lie at just this place of its block: what follows there tells.
+    // A mark of another part of the video may lie at just this place of its block: what follows
+    // there tells.
     let mut best = None;
     for found in sure {
         let reach = beyond(board, guide, slots, &found, slot, VICINITY)?.0;
@@ -276,10 +313,20 @@ fn beyond(
     slot: usize,
     most: usize,
 ) -> io::Result<(usize, u32)> {
-    let Found::Cell { cell, next: mut cursor, .. } = *found else { return Ok((0, 0)) };
+    let Found::Cell {
+        cell,
+        next: mut cursor,
+        ..
+    } = *found
+    else {
+        return Ok((0, 0));
+    };
     let (mut reach, mut bits) = (0, 0);
     slots[slot] = Some(cell);
-    while reach < most && slots.get(slot + reach + 1) == Some(&None) && board.is_free(cell + reach + 1) {
+    while reach < most
+        && slots.get(slot + reach + 1) == Some(&None)
+        && board.is_free(cell + reach + 1)
+    {
         let next = slot + reach + 1;
         slots[next] = Some(cell + reach + 1);
         let Some(more) = guide.check(&board.view(slots), &mut cursor, span(next))? else {
@@ -304,23 +351,37 @@ fn fit(
 ) -> io::Result<Option<(u32, Found)>> {
     let (from, open) = (slots[last].unwrap_or_default(), slot - last - 1);
     slots[slot] = Some(cell);
-    // A mark that began before this slot reads the open ones too. They go on behind the last certain cell, or come up
-    // to this one, or first the one and then the other.
-    let splits = if cursor.at < span(slot).start { 0..=open.min(SPLITS) } else { 0..=0 };
+    // A mark that began before this slot reads the open ones too. They go on behind the last
+    // certain cell, or come up to this one, or first the one and then the other.
+    let splits = if cursor.at < span(slot).start {
+        0..=open.min(SPLITS)
+    } else {
+        0..=0
+    };
     let mut best = None;
     for ahead in splits {
         for n in 1..=open {
-            let other = if n <= ahead { Some(from + n) } else { cell.checked_sub(open + 1 - n) };
+            let other = if n <= ahead {
+                Some(from + n)
+            } else {
+                cell.checked_sub(open + 1 - n)
+            };
             slots[last + n] = other.filter(|cell| board.is_free(*cell));
         }
         let mut next = cursor;
         let mut bits = guide.check(&board.view(slots), &mut next, span(slot))?;
-        if let (Some(bits), Some(padding)) = (&mut bits, padding(guide).filter(|_| slot + 1 == slots.len())) {
+        if let (Some(bits), Some(padding)) = (
+            &mut bits,
+            padding(guide).filter(|_| slot + 1 == slots.len()),
+        ) {
             *bits += zeros(&board.view(slots), padding)?;
         }
         if let Some(bits) = bits.filter(|bits| best.as_ref().is_none_or(|(best, _)| bits > best)) {
             let certain = guide.is_gapless() && next.at > span(slot).start;
-            let before = (last + 1..slot).filter_map(|n| Some((n, slots[n]?))).filter(|_| certain).collect();
+            let before = (last + 1..slot)
+                .filter_map(|n| Some((n, slots[n]?)))
+                .filter(|_| certain)
+                .collect();
             best = Some((bits, Found::Cell { before, cell, next }));
         }
     }
@@ -331,7 +392,9 @@ fn fit(
 /// Evidence in bits that a last slot is filled up with zeros; few zeros prove little.
 fn zeros(view: &View, padding: Range<u64>) -> io::Result<u32> {
     let len = (padding.end - padding.start) as usize;
-    let zero = view.vec(padding.start, len)?.is_some_and(|bytes| bytes.iter().all(|byte| *byte == 0));
+    let zero = view
+        .vec(padding.start, len)?
+        .is_some_and(|bytes| bytes.iter().all(|byte| *byte == 0));
     Ok(if zero { (2 * len).min(40) as u32 } else { 0 })
 }
 
@@ -348,7 +411,9 @@ fn resume(
         .flat_map(|c| c..c + MISSES)
         .collect();
     for slot in after + 1..slots.len() {
-        let Some(cursor) = guide.resume(span(slot).start) else { return Ok(None) };
+        let Some(cursor) = guide.resume(span(slot).start) else {
+            return Ok(None);
+        };
         if board.is_spent() {
             return Ok(None);
         }
@@ -390,7 +455,11 @@ fn prove(board: &Board, video: &Video) -> io::Result<Result<Plan, NotProven>> {
         return Ok(Err(NotProven::Broken));
     }
     let view = board.view(&video.slots);
-    let known = video.slots.iter().rposition(Option::is_some).map_or(0, |slot| slot + 1);
+    let known = video
+        .slots
+        .iter()
+        .rposition(Option::is_some)
+        .map_or(0, |slot| slot + 1);
     let mut len = video.len;
     if known < video.slots.len() {
         // The rest never arrived: ends with the last byte that did.
@@ -402,5 +471,9 @@ fn prove(board: &Board, video: &Video) -> io::Result<Result<Plan, NotProven>> {
 /// The end of what is not zero in a slot.
 fn last_byte(view: &View, slot: Range<u64>) -> io::Result<u64> {
     let bytes = view.vec(slot.start, BLOCK as usize)?.unwrap_or_default();
-    Ok(slot.start + bytes.iter().rposition(|byte| *byte != 0).map_or(0, |n| n as u64 + 1))
+    Ok(slot.start
+        + bytes
+            .iter()
+            .rposition(|byte| *byte != 0)
+            .map_or(0, |n| n as u64 + 1))
 }

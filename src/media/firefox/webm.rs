@@ -1,5 +1,6 @@
-//! The structure of WebM and Matroska as a guide: each element says where the next one begins (RFC 8794), clusters
-//! and blocks bear times that go on, blocks the numbers of tracks that exist (RFC 9559).
+//! The structure of WebM and Matroska as a guide: each element says where the next one begins (RFC
+//! 8794), clusters and blocks bear times that go on, blocks the numbers of tracks that exist (RFC
+//! 9559).
 
 use std::{io, ops::Range};
 
@@ -21,12 +22,20 @@ const VOID: u32 = 0xec;
 const CRC: u32 = 0xbf;
 
 /// Beside clusters in a segment: SeekHead, Info, Tracks, Cues, Chapters, Tags, Attachments.
-const TOP: [u32; 7] = [0x114d_9b74, 0x1549_a966, TRACKS, 0x1c53_bb6b, 0x1043_a770, 0x1254_c367, 0x1941_a469];
+const TOP: [u32; 7] = [
+    0x114d_9b74,
+    0x1549_a966,
+    TRACKS,
+    0x1c53_bb6b,
+    0x1043_a770,
+    0x1254_c367,
+    0x1941_a469,
+];
 /// Beside blocks in a cluster: Position, PrevSize, SilentTracks.
 const IN_CLUSTER: [u32; 3] = [0xa7, 0xab, 0x5854];
 
-/// A step of time that goes on: a cluster and its blocks come at most so much later or earlier than what was before.
-/// In the segment's units, which are milliseconds in all files met.
+/// A step of time that goes on: a cluster and its blocks come at most so much later or earlier than
+/// what was before. In the segment's units, which are milliseconds in all files met.
 const STEP: i64 = 6000;
 
 /// A segment's frame.
@@ -44,15 +53,26 @@ impl Webm {
     pub(super) fn read(board: &Board, head: usize) -> io::Result<Option<Self>> {
         let slots: Vec<_> = board.free_from(head).take(64).map(Some).collect();
         let view = board.view(&slots);
-        let Some(ebml) = Element::read(&view, 0)? else { return Ok(None) };
-        let Some(segment) = Element::read(&view, ebml.end.unwrap_or(0))? else { return Ok(None) };
+        let Some(ebml) = Element::read(&view, 0)? else {
+            return Ok(None);
+        };
+        let Some(segment) = Element::read(&view, ebml.end.unwrap_or(0))? else {
+            return Ok(None);
+        };
         if segment.id != SEGMENT {
             return Ok(None);
         }
-        let mut this = Self { start: segment.body, end: segment.end, tracks: Vec::new() };
+        let mut this = Self {
+            start: segment.body,
+            end: segment.end,
+            tracks: Vec::new(),
+        };
         let mut at = this.start;
-        while let Some(Element { id, body, end: Some(end) }) =
-            Element::read(&view, at)?.filter(|e| e.id != CLUSTER)
+        while let Some(Element {
+            id,
+            body,
+            end: Some(end),
+        }) = Element::read(&view, at)?.filter(|e| e.id != CLUSTER)
         {
             if id == TRACKS {
                 this.read_tracks(&view, body..end)?;
@@ -64,7 +84,9 @@ impl Webm {
 
     fn read_tracks(&mut self, view: &View, tracks: Range<u64>) -> io::Result<()> {
         let mut at = tracks.start;
-        while let Some(element) = Element::read(view, at)?.filter(|element| element.body <= tracks.end) {
+        while let Some(element) =
+            Element::read(view, at)?.filter(|element| element.body <= tracks.end)
+        {
             // Goes into each track, and past all else.
             at = match (element.id, element.end) {
                 (TRACK, _) => element.body,
@@ -80,9 +102,19 @@ impl Webm {
     }
 
     /// What an element in the segment says about the place that it was found at: evidence in bits.
-    fn judge(&self, view: &View, cursor: &mut Cursor, element: &Element, until: u64) -> io::Result<Judged> {
+    fn judge(
+        &self,
+        view: &View,
+        cursor: &mut Cursor,
+        element: &Element,
+        until: u64,
+    ) -> io::Result<Judged> {
         let in_cluster = cursor.at < cursor.end;
-        let limit = if in_cluster { cursor.end } else { self.end.unwrap_or(u64::MAX) };
+        let limit = if in_cluster {
+            cursor.end
+        } else {
+            self.end.unwrap_or(u64::MAX)
+        };
         if element.end.is_some_and(|end| end > limit) {
             return Ok(Judged::Bad);
         }
@@ -93,7 +125,9 @@ impl Webm {
                 if element.body + 10 > until {
                     return Ok(Judged::Beyond);
                 }
-                let Some(time) = cluster_time(view, element.body)? else { return Ok(Judged::Bad) };
+                let Some(time) = cluster_time(view, element.body)? else {
+                    return Ok(Judged::Bad);
+                };
                 if (time - cursor.time).abs() > STEP {
                     return Ok(Judged::Bad);
                 }
@@ -109,9 +143,9 @@ impl Webm {
             TIMESTAMP if in_cluster => Ok(Judged::Good(next, 8)),
             id if in_cluster && IN_CLUSTER.contains(&id) => Ok(Judged::Good(next, 8)),
             // Goes into a group, past what is in it.
-            BLOCK_GROUP if in_cluster && element.end.is_some() => {
-                self.block(view, cursor, element.body, until).map(|judged| judged.then(next))
-            }
+            BLOCK_GROUP if in_cluster && element.end.is_some() => self
+                .block(view, cursor, element.body, until)
+                .map(|judged| judged.then(next)),
             SIMPLE_BLOCK if in_cluster && element.end.is_some() => {
                 let judged = self.block_body(view, cursor, element.body, until)?;
                 Ok(judged.then(next))
@@ -125,21 +159,26 @@ impl Webm {
             return Ok(Judged::Beyond);
         }
         match Element::read(view, at)? {
-            Some(Element { id: GROUPED_BLOCK, body, end: Some(_) }) => {
-                self.block_body(view, cursor, body, until)
-            }
+            Some(Element {
+                id: GROUPED_BLOCK,
+                body,
+                end: Some(_),
+            }) => self.block_body(view, cursor, body, until),
             // Other children may come first; they prove nothing.
             Some(_) => Ok(Judged::Good(0, 0)),
             None => Ok(Judged::Bad),
         }
     }
 
-    /// Track number (one byte for tracks below 128), time relative to the cluster, flags (RFC 9559, 10.1).
+    /// Track number (one byte for tracks below 128), time relative to the cluster, flags (RFC 9559,
+    /// 10.1).
     fn block_body(&self, view: &View, cursor: &Cursor, at: u64, until: u64) -> io::Result<Judged> {
         if at + 4 > until {
             return Ok(Judged::Beyond);
         }
-        let Some([track, high, low, _]) = view.bytes(at)? else { return Ok(Judged::Beyond) };
+        let Some([track, high, low, _]) = view.bytes(at)? else {
+            return Ok(Judged::Beyond);
+        };
         let time = i64::from(i16::from_be_bytes([high, low]));
         // Of two bytes: tracks from 128 on, which hardly a file has.
         let known = match track & 0x80 {
@@ -147,7 +186,11 @@ impl Webm {
             _ => self.tracks.contains(&u64::from(track & 0x7f)),
         };
         let good = known && (-STEP..=STEP * 6).contains(&time) && cursor.time >= -time;
-        Ok(if good { Judged::Good(0, 16) } else { Judged::Bad })
+        Ok(if good {
+            Judged::Good(0, 16)
+        } else {
+            Judged::Bad
+        })
     }
 }
 
@@ -228,15 +271,23 @@ impl Element {
         if id_len > 4 || n <= id_len {
             return Ok(None);
         }
-        let id = bytes[..id_len].iter().fold(0, |id, byte| id << 8 | u32::from(*byte));
+        let id = bytes[..id_len]
+            .iter()
+            .fold(0, |id, byte| id << 8 | u32::from(*byte));
         let len = bytes[id_len].leading_zeros() as usize + 1;
         if len > 8 || n < id_len + len {
             return Ok(None);
         }
-        let size = bytes[id_len..id_len + len].iter().fold(0u64, |size, byte| size << 8 | u64::from(*byte));
+        let size = bytes[id_len..id_len + len]
+            .iter()
+            .fold(0u64, |size, byte| size << 8 | u64::from(*byte));
         let mask = (1u64 << (7 * len)) - 1;
         let body = at + (id_len + len) as u64;
-        let end = if size & mask == mask { None } else { body.checked_add(size & mask) };
+        let end = if size & mask == mask {
+            None
+        } else {
+            body.checked_add(size & mask)
+        };
         Ok(Some(Self { id, body, end }))
     }
 }
@@ -254,7 +305,11 @@ fn cluster_time(view: &View, at: u64) -> io::Result<Option<i64>> {
     let mut at = at;
     for _ in 0..3 {
         match Element::read(view, at)? {
-            Some(Element { id: TIMESTAMP, body, end: Some(end) }) => {
+            Some(Element {
+                id: TIMESTAMP,
+                body,
+                end: Some(end),
+            }) => {
                 return Ok(number(view, body, end)?.and_then(|time| i64::try_from(time).ok()));
             }
             Some(Element { end: Some(end), .. }) => at = end,

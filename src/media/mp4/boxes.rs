@@ -29,12 +29,18 @@ impl Head {
     }
 }
 
-/// The boxes that lie side by side in `range` of `content`. Ends where no box can be: less than a head is left, a size
-/// is smaller than its head, or the type has a control character (every registered type is printable, ©… included).
+/// The boxes that lie side by side in `range` of `content`. Ends where no box can be: less than a
+/// head is left, a size is smaller than its head, or the type has a control character (every
+/// registered type is printable, ©… included).
 ///
-/// A box may claim to reach behind `range`; it is then the last. An error is reading's own, and the last item.
+/// A box may claim to reach behind `range`; it is then the last. An error is reading's own, and the
+/// last item.
 pub fn boxes<'a>(content: &'a dyn Content, range: Range<u64>) -> Boxes<'a> {
-    Boxes { reader: Reader::new(content), at: range.start, end: range.end }
+    Boxes {
+        reader: Reader::new(content),
+        at: range.start,
+        end: range.end,
+    }
 }
 
 /// See [`boxes`].
@@ -49,7 +55,11 @@ impl Iterator for Boxes<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let head = head(&mut self.reader, self.at, self.end);
-        self.at = head.as_ref().ok().and_then(|h| *h).map_or(self.end, |h| h.end);
+        self.at = head
+            .as_ref()
+            .ok()
+            .and_then(|h| *h)
+            .map_or(self.end, |h| h.end);
         match head {
             Ok(head) => head.map(Ok),
             Err(Halt::Io(e)) => Some(Err(e)),
@@ -60,7 +70,10 @@ impl Iterator for Boxes<'_> {
 
 impl std::fmt::Debug for Boxes<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Boxes").field("at", &self.at).field("end", &self.end).finish()
+        f.debug_struct("Boxes")
+            .field("at", &self.at)
+            .field("end", &self.end)
+            .finish()
     }
 }
 
@@ -69,7 +82,9 @@ pub(crate) fn head(reader: &mut Reader, at: u64, end: u64) -> Step<Option<Head>>
     if end.saturating_sub(at) < 8 {
         return Ok(None);
     }
-    let Some([a, b, c, d, kind @ ..]) = reader.array::<8>(at)? else { return Ok(None) };
+    let Some([a, b, c, d, kind @ ..]) = reader.array::<8>(at)? else {
+        return Ok(None);
+    };
     if kind.iter().any(|&k| k < 0x20 || k == 0x7f) {
         return Ok(None);
     }
@@ -89,7 +104,13 @@ pub(crate) fn head(reader: &mut Reader, at: u64, end: u64) -> Step<Option<Head>>
         },
         None => end,
     };
-    Ok(Some(Head { kind, start: at, body: at + header, end: stop, open: size.is_none() }))
+    Ok(Some(Head {
+        kind,
+        start: at,
+        body: at + header,
+        end: stop,
+        open: size.is_none(),
+    }))
 }
 
 /// The boxes inside `parent`, each cut to it.
@@ -115,14 +136,23 @@ mod tests {
 
     fn walk(data: &[u8]) -> Vec<(String, u64, u64)> {
         let name = |h: Head| (String::from_utf8_lossy(&h.kind).into_owned(), h.body, h.end);
-        boxes(&data, 0..data.len() as u64).map(|h| name(h.unwrap())).collect()
+        boxes(&data, 0..data.len() as u64)
+            .map(|h| name(h.unwrap()))
+            .collect()
     }
 
     #[test]
     fn sizes_of_all_kinds() {
         let mut data = b"\0\0\0\x0cfree1234\0\0\0\x01mdat\0\0\0\0\0\0\0\x12ab".to_vec();
         data.extend(b"\0\0\0\0mdatrest");
-        assert_eq!(walk(&data), [("free".into(), 8, 12), ("mdat".into(), 28, 30), ("mdat".into(), 38, 42)]);
+        assert_eq!(
+            walk(&data),
+            [
+                ("free".into(), 8, 12),
+                ("mdat".into(), 28, 30),
+                ("mdat".into(), 38, 42)
+            ]
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Fragments: `moof` with its runs of samples, and `sidx`, the index that promises them (ISO/IEC 14496-12, 8.8 and 8.16).
+//! Fragments: `moof` with its runs of samples, and `sidx`, the index that promises them (ISO/IEC
+//! 14496-12, 8.8 and 8.16).
 
 use std::collections::BTreeMap;
 
@@ -22,7 +23,12 @@ pub(crate) struct Fragments {
 
 impl Fragments {
     /// Adds one `moof`.
-    pub(crate) fn add(&mut self, reader: &mut Reader, moof: &Head, moov: Option<&Moov>) -> Step<()> {
+    pub(crate) fn add(
+        &mut self,
+        reader: &mut Reader,
+        moof: &Head,
+        moov: Option<&Moov>,
+    ) -> Step<()> {
         self.count += 1;
         for head in children(reader, moof.body())? {
             match &head.kind {
@@ -34,20 +40,31 @@ impl Fragments {
         Ok(())
     }
 
-    fn traf(&mut self, reader: &mut Reader, moof: &Head, traf: &Head, moov: Option<&Moov>) -> Step<()> {
+    fn traf(
+        &mut self,
+        reader: &mut Reader,
+        moof: &Head,
+        traf: &Head,
+        moov: Option<&Moov>,
+    ) -> Step<()> {
         let mut defaults = Defaults::default();
         let (mut base, mut data) = (moof.start, None);
         let mut start = None;
         let mut ticks = 0u64;
         for head in children(reader, traf.body())? {
-            let Some(flags) = reader.be32(head.body)? else { break };
+            let Some(flags) = reader.be32(head.body)? else {
+                break;
+            };
             let (version, flags) = (flags >> 24, flags & 0xff_ffff);
             let mut at = head.body + 4;
             match &head.kind {
                 b"tfhd" => {
                     let track = reader.be32(at)?.unwrap_or(0);
                     let known = moov.and_then(|m| m.defaults.iter().find(|d| d.track == track));
-                    defaults = Defaults { track, ..known.copied().unwrap_or_default() };
+                    defaults = Defaults {
+                        track,
+                        ..known.copied().unwrap_or_default()
+                    };
                     at += 4;
                     if flags & 1 != 0 {
                         base = reader.be64(at)?.unwrap_or(base);
@@ -63,7 +80,11 @@ impl Fragments {
                     }
                 }
                 b"tfdt" => {
-                    start = if version == 1 { reader.be64(at)? } else { reader.be32(at)?.map(u64::from) };
+                    start = if version == 1 {
+                        reader.be64(at)?
+                    } else {
+                        reader.be32(at)?.map(u64::from)
+                    };
                 }
                 b"trun" => {
                     let run = trun(reader, at, flags, &defaults)?;
@@ -81,7 +102,10 @@ impl Fragments {
         let known = self.times.get(&defaults.track).copied();
         let start = start.unwrap_or(known.map_or(0, |(_, end)| end));
         let (first, end) = known.unwrap_or((start, start));
-        self.times.insert(defaults.track, (first.min(start), end.max(start.saturating_add(ticks))));
+        self.times.insert(
+            defaults.track,
+            (first.min(start), end.max(start.saturating_add(ticks))),
+        );
         Ok(())
     }
 
@@ -89,8 +113,13 @@ impl Fragments {
     pub(crate) fn seconds(&self, moov: &Moov) -> f64 {
         let length = |(id, &(first, end)): (&u32, &(u64, u64))| {
             let track = moov.tracks.iter().find(|t| t.id == *id)?;
-            // Samples in `moov` come before those in fragments; without them the first fragment is the beginning.
-            let begin = if track.sizes.table.count > 0 { 0 } else { first };
+            // Samples in `moov` come before those in fragments; without them the first fragment is
+            // the beginning.
+            let begin = if track.sizes.table.count > 0 {
+                0
+            } else {
+                first
+            };
             Some(seconds(end - begin, track.timescale))
         };
         self.times.iter().filter_map(length).fold(0.0, f64::max)
@@ -107,7 +136,11 @@ struct Run {
 fn trun(reader: &mut Reader, mut at: u64, flags: u32, defaults: &Defaults) -> Step<Run> {
     let count = reader.be32(at)?.unwrap_or(0);
     at += 4;
-    let mut run = Run { offset: None, bytes: 0, ticks: 0 };
+    let mut run = Run {
+        offset: None,
+        bytes: 0,
+        ticks: 0,
+    };
     if flags & 1 != 0 {
         run.offset = reader.be32(at)?.map(u32::cast_signed);
         at += 4;
@@ -124,10 +157,16 @@ fn trun(reader: &mut Reader, mut at: u64, flags: u32, defaults: &Defaults) -> St
     if has_duration || has_size {
         for i in 0..u64::from(count) {
             let entry = at + i * width;
-            let Some(first) = reader.be32(entry)? else { break };
+            let Some(first) = reader.be32(entry)? else {
+                break;
+            };
             run.ticks += if has_duration { first.into() } else { 0 };
             if has_size {
-                let size = if has_duration { reader.be32(entry + 4)? } else { Some(first) };
+                let size = if has_duration {
+                    reader.be32(entry + 4)?
+                } else {
+                    Some(first)
+                };
                 run.bytes += u64::from(size.unwrap_or(0));
             }
         }
@@ -145,11 +184,15 @@ pub(crate) fn promised_by(reader: &mut Reader, sidx: &Head) -> Step<Option<(u64,
         at += 8;
         reader.be32(at - 4)?.map(u64::from)
     };
-    let (Some(offset), Some(count)) = (offset, reader.be16(at + 2)?) else { return Ok(None) };
+    let (Some(offset), Some(count)) = (offset, reader.be16(at + 2)?) else {
+        return Ok(None);
+    };
     let mut end = sidx.end.saturating_add(offset);
     for i in 0..u64::from(count) {
         // The first bit says that it leads to another index; its size counts all the same.
-        let Some(size) = reader.be32(at + 4 + i * 12)? else { return Ok(None) };
+        let Some(size) = reader.be32(at + 4 + i * 12)? else {
+            return Ok(None);
+        };
         end = end.saturating_add(u64::from(size & 0x7fff_ffff));
     }
     Ok(Some((end, count)))

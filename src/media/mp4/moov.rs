@@ -99,17 +99,24 @@ impl Sizes {
             32 => reader.be32(at)?,
             16 => reader.be16(at)?.map(u32::from),
             8 => reader.u8(at)?.map(u32::from),
-            _ => reader.u8(at)?.map(|b| u32::from(if bit.is_multiple_of(8) { b >> 4 } else { b & 15 })),
+            _ => reader.u8(at)?.map(|b| {
+                u32::from(if bit.is_multiple_of(8) {
+                    b >> 4
+                } else {
+                    b & 15
+                })
+            }),
         })
     }
 }
 
 impl Track {
-    /// Its samples are coded so tightly that a whole block of zeros is none of them (PCM and fixed-size intra codecs pad).
+    /// Its samples are coded so tightly that a whole block of zeros is none of them (PCM and
+    /// fixed-size intra codecs pad).
     pub(crate) fn is_dense(&self) -> bool {
         const DENSE: [&[u8; 4]; 17] = [
-            b"avc1", b"avc3", b"hvc1", b"hev1", b"dvh1", b"dvhe", b"vp08", b"vp09", b"av01", b"mp4v",
-            b"s263", b"mp4a", b".mp3", b"Opus", b"fLaC", b"ac-3", b"ec-3",
+            b"avc1", b"avc3", b"hvc1", b"hev1", b"dvh1", b"dvhe", b"vp08", b"vp09", b"av01",
+            b"mp4v", b"s263", b"mp4a", b".mp3", b"Opus", b"fLaC", b"ac-3", b"ec-3",
         ];
         DENSE.contains(&&self.codec)
     }
@@ -122,10 +129,12 @@ impl Track {
     /// Video, but no cover picture or chapter images.
     pub(crate) fn is_video(&self) -> bool {
         let still = matches!(&self.codec, b"jpeg" | b"png " | b"mjpa" | b"mjpg");
-        &self.handler == b"vide" && !(still && f64::from(self.sizes.table.count) <= self.seconds().max(1.0))
+        &self.handler == b"vide"
+            && !(still && f64::from(self.sizes.table.count) <= self.seconds().max(1.0))
     }
 
-    /// Calls `each` with every chunk's extent, its first sample's length, and its number. Stops where a table is cut.
+    /// Calls `each` with every chunk's extent, its first sample's length, and its number. Stops
+    /// where a table is cut.
     ///
     /// Returns the sum of all extents.
     pub(crate) fn chunks(
@@ -140,19 +149,31 @@ impl Track {
         for chunk in 0..self.offsets.count {
             while next_run.is_some_and(|first| first <= chunk.saturating_add(1)) {
                 let at = self.runs.at + u64::from(run) * 12;
-                let Some(count) = (run < self.runs.count).then(|| runs.be32(at + 4)).transpose()?.flatten()
+                let Some(count) = (run < self.runs.count)
+                    .then(|| runs.be32(at + 4))
+                    .transpose()?
+                    .flatten()
                 else {
                     next_run = None;
                     break;
                 };
                 per_chunk = count;
                 run += 1;
-                next_run = if run < self.runs.count { runs.be32(at + 12)? } else { None };
+                next_run = if run < self.runs.count {
+                    runs.be32(at + 12)?
+                } else {
+                    None
+                };
             }
             let at = self.offsets.at + u64::from(chunk) * self.offsets.width;
-            let offset =
-                if self.offsets.width == 8 { offsets.be64(at)? } else { offsets.be32(at)?.map(u64::from) };
-            let (Some(offset), Some(first)) = (offset, self.sizes.get(&mut sizes, sample)?) else { break };
+            let offset = if self.offsets.width == 8 {
+                offsets.be64(at)?
+            } else {
+                offsets.be32(at)?.map(u64::from)
+            };
+            let (Some(offset), Some(first)) = (offset, self.sizes.get(&mut sizes, sample)?) else {
+                break;
+            };
             let n = per_chunk.min(self.sizes.table.count - sample);
             let mut length = 0u64;
             if self.sizes.constant != 0 {
@@ -160,7 +181,9 @@ impl Track {
             } else {
                 for i in sample..sample + n {
                     // The count may promise more than there is.
-                    let Some(size) = self.sizes.get(&mut sizes, i)? else { break };
+                    let Some(size) = self.sizes.get(&mut sizes, i)? else {
+                        break;
+                    };
                     length += u64::from(size);
                 }
             }
@@ -183,7 +206,10 @@ impl Track {
                 Some(size) => sum += u64::from(size),
                 // Cut here: the rest will be like the first part.
                 None => {
-                    return Ok((sum as f64 / f64::from(i.max(1)) * f64::from(self.sizes.table.count)) as u64);
+                    return Ok(
+                        (sum as f64 / f64::from(i.max(1)) * f64::from(self.sizes.table.count))
+                            as u64,
+                    );
                 }
             }
         }
@@ -234,8 +260,14 @@ fn is_encrypted(codec: &[u8; 4]) -> bool {
 fn media_time(reader: &mut Reader, head: &Head) -> Step<(u32, u64)> {
     let at = head.body;
     Ok(match reader.u8(at)? {
-        Some(1) => (reader.be32(at + 20)?.unwrap_or(0), reader.be64(at + 24)?.unwrap_or(0)),
-        _ => (reader.be32(at + 12)?.unwrap_or(0), reader.be32(at + 16)?.unwrap_or(0).into()),
+        Some(1) => (
+            reader.be32(at + 20)?.unwrap_or(0),
+            reader.be64(at + 24)?.unwrap_or(0),
+        ),
+        _ => (
+            reader.be32(at + 12)?.unwrap_or(0),
+            reader.be32(at + 16)?.unwrap_or(0).into(),
+        ),
     })
 }
 
@@ -259,12 +291,17 @@ fn mvex(reader: &mut Reader, head: &Head, found: &mut Moov) -> Step<()> {
 
 fn trak(reader: &mut Reader, head: &Head) -> Step<Track> {
     let inside = children(reader, head.body())?;
-    let mut track = Track { broken: !fills(reader, &inside, head)?, ..Track::default() };
+    let mut track = Track {
+        broken: !fills(reader, &inside, head)?,
+        ..Track::default()
+    };
     for head in inside {
         match &head.kind {
             b"tkhd" => {
                 let wide = reader.u8(head.body)? == Some(1);
-                track.id = reader.be32(head.body + if wide { 20 } else { 12 })?.unwrap_or(0);
+                track.id = reader
+                    .be32(head.body + if wide { 20 } else { 12 })?
+                    .unwrap_or(0);
             }
             b"mdia" => mdia(reader, &head, &mut track)?,
             _ => {}
@@ -273,7 +310,8 @@ fn trak(reader: &mut Reader, head: &Head) -> Step<Track> {
     Ok(track)
 }
 
-/// Whether the children reach to the end of their parent; a few zeros may end the list, as in QuickTime.
+/// Whether the children reach to the end of their parent; a few zeros may end the list, as in
+/// QuickTime.
 fn fills(reader: &mut Reader, inside: &[Head], parent: &Head) -> Step<bool> {
     let end = inside.last().map_or(parent.body, |last| last.end);
     let parent = parent.end.min(reader.len());
@@ -290,10 +328,14 @@ fn mdia(reader: &mut Reader, mdia: &Head, track: &mut Track) -> Step<()> {
             let at = head.body;
             match (&parent.kind, &head.kind) {
                 (b"mdia", b"minf") | (b"minf", b"dinf" | b"stbl") => parents.push(head),
-                (b"mdia", b"mdhd") => (track.timescale, track.duration) = media_time(reader, &head)?,
+                (b"mdia", b"mdhd") => {
+                    (track.timescale, track.duration) = media_time(reader, &head)?
+                }
                 (b"mdia", b"hdlr") => track.handler = reader.array(at + 8)?.unwrap_or_default(),
                 // One reference; bit 0 of its flags: the samples are in this very file (8.7.2).
-                (b"dinf", b"dref") => track.elsewhere = reader.u8(at + 19)?.is_some_and(|f| f & 1 == 0),
+                (b"dinf", b"dref") => {
+                    track.elsewhere = reader.u8(at + 19)?.is_some_and(|f| f & 1 == 0)
+                }
                 (b"stbl", b"stsd") => stsd(reader, &head, track)?,
                 (b"stbl", b"stsc") => track.runs = table(reader, at + 4, 12)?,
                 (b"stbl", b"stts") => track.times = table(reader, at + 4, 8)?,
@@ -302,12 +344,20 @@ fn mdia(reader: &mut Reader, mdia: &Head, track: &mut Track) -> Step<()> {
                 (b"stbl", b"stsz") => {
                     let constant = reader.be32(at + 4)?.unwrap_or(0);
                     let table = table(reader, at + 8, if constant == 0 { 4 } else { 0 })?;
-                    track.sizes = Sizes { constant, bits: 32, table };
+                    track.sizes = Sizes {
+                        constant,
+                        bits: 32,
+                        table,
+                    };
                 }
                 (b"stbl", b"stz2") => {
                     let bits = u64::from(reader.u8(at + 7)?.unwrap_or(8));
                     let table = table(reader, at + 8, bits.div_ceil(8))?;
-                    track.sizes = Sizes { constant: 0, bits, table };
+                    track.sizes = Sizes {
+                        constant: 0,
+                        bits,
+                        table,
+                    };
                 }
                 _ => {}
             }
@@ -318,7 +368,11 @@ fn mdia(reader: &mut Reader, mdia: &Head, track: &mut Track) -> Step<()> {
 
 /// A count at `at`, and the entries behind it.
 fn table(reader: &mut Reader, at: u64, width: u64) -> Step<Table> {
-    Ok(Table { at: at + 4, count: reader.be32(at)?.unwrap_or(0), width })
+    Ok(Table {
+        at: at + 4,
+        count: reader.be32(at)?.unwrap_or(0),
+        width,
+    })
 }
 
 fn stsd(reader: &mut Reader, head: &Head, track: &mut Track) -> Step<()> {

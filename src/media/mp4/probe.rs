@@ -1,4 +1,5 @@
-//! Do the bytes at a sample's place look like a sample? Finds files whose bytes arrived in another order.
+//! Do the bytes at a sample's place look like a sample? Finds files whose bytes arrived in another
+//! order.
 
 use std::ops::Range;
 
@@ -7,7 +8,9 @@ use crate::media::reader::{Reader, Step};
 
 /// Whether `sample` can be one of `track`. True for codecs that can't be told by a few bytes.
 pub(crate) fn plausible(reader: &mut Reader, track: &Track, sample: Range<u64>) -> Step<bool> {
-    let Some(first) = reader.u8(sample.start)? else { return Ok(true) };
+    let Some(first) = reader.u8(sample.start)? else {
+        return Ok(true);
+    };
     Ok(match (&track.codec, track.nal_length) {
         (_, Some(length)) => nal_units(reader, sample, length)?,
         // VP9 bitstream, 6.2: frame_marker is 2.
@@ -32,10 +35,17 @@ fn nal_units(reader: &mut Reader, sample: Range<u64>, length: u8) -> Step<bool> 
         }
         let field = u64::from(length);
         let Some(bytes) = reader.array::<5>(at)?.filter(|_| left > field) else {
-            // Less than a length and a byte: zeros that pad, or nonsense. At the very end of the file, too.
-            return Ok(i > 0 && reader.bytes(at, left.min(5) as usize)?.iter().all(|&b| b == 0));
+            // Less than a length and a byte: zeros that pad, or nonsense. At the very end of the
+            // file, too.
+            return Ok(i > 0
+                && reader
+                    .bytes(at, left.min(5) as usize)?
+                    .iter()
+                    .all(|&b| b == 0));
         };
-        let size = bytes[..usize::from(length)].iter().fold(0u64, |n, &b| n << 8 | u64::from(b));
+        let size = bytes[..usize::from(length)]
+            .iter()
+            .fold(0u64, |n, &b| n << 8 | u64::from(b));
         if size == 0 {
             // Padding up to the end, as some cameras write it.
             return Ok(i > 0);

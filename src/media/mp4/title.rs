@@ -1,4 +1,5 @@
-//! The title that a film carries: iTunes' `ilst`, QuickTime's `udta/©nam` and `meta/keys`, 3GPP's `titl`.
+//! The title that a film carries: iTunes' `ilst`, QuickTime's `udta/©nam` and `meta/keys`, 3GPP's
+//! `titl`.
 
 use super::boxes::{Head, children};
 use crate::media::{
@@ -31,15 +32,19 @@ pub(crate) fn find(reader: &mut Reader, parent: &Head) -> Step<Option<String>> {
 }
 
 fn meta(reader: &mut Reader, meta: &Head) -> Step<Option<String>> {
-    // ISO's `meta` has version and flags, QuickTime's has none: then its first child's type stands at 4.
-    let plain =
-        reader.array::<4>(meta.body + 4)?.is_some_and(|kind| matches!(&kind, b"hdlr" | b"keys" | b"ilst"));
+    // ISO's `meta` has version and flags, QuickTime's has none: then its first child's type stands
+    // at 4.
+    let plain = reader
+        .array::<4>(meta.body + 4)?
+        .is_some_and(|kind| matches!(&kind, b"hdlr" | b"keys" | b"ilst"));
     let inside = children(reader, meta.body + if plain { 0 } else { 4 }..meta.end)?;
     let key = match inside.iter().find(|h| &h.kind == b"keys") {
         Some(keys) => title_key(reader, keys)?,
         None => None,
     };
-    let Some(ilst) = inside.iter().find(|h| &h.kind == b"ilst") else { return Ok(None) };
+    let Some(ilst) = inside.iter().find(|h| &h.kind == b"ilst") else {
+        return Ok(None);
+    };
     let mut at = ilst.body;
     // Items of `keys` are numbered, not named: their types are no text, so they are walked by hand.
     while let Some([a, b, c, d, kind @ ..]) = reader.array::<8>(at)? {
@@ -51,7 +56,9 @@ fn meta(reader: &mut Reader, meta: &Head) -> Step<Option<String>> {
             let data = children(reader, at + 8..end)?;
             if let Some(data) = data.iter().find(|h| &h.kind == b"data") {
                 // Type and locale come before the text.
-                return Ok(text::utf8(reader.bytes(data.body + 8, length(data.body + 8, data.end))?));
+                return Ok(text::utf8(
+                    reader.bytes(data.body + 8, length(data.body + 8, data.end))?,
+                ));
             }
         }
         at = end;
@@ -66,8 +73,13 @@ fn title_key(reader: &mut Reader, keys: &Head) -> Step<Option<u32>> {
     let count = reader.be32(keys.body + 4)?.unwrap_or(0).min(MOST);
     let mut at = keys.body + 8;
     for i in 1..=count {
-        let Some(size) = reader.be32(at)?.filter(|&s| s >= 8) else { break };
-        if matches!(reader.bytes(at + 8, (size - 8) as usize)?, b"com.apple.quicktime.title" | b"title") {
+        let Some(size) = reader.be32(at)?.filter(|&s| s >= 8) else {
+            break;
+        };
+        if matches!(
+            reader.bytes(at + 8, (size - 8) as usize)?,
+            b"com.apple.quicktime.title" | b"title"
+        ) {
             return Ok(Some(i));
         }
         at += u64::from(size);

@@ -28,7 +28,10 @@ struct Browser {
 
 impl Browser {
     fn new() -> Self {
-        let limits = Limits { min_size: 100, min_duration: Duration::from_secs(10) };
+        let limits = Limits {
+            min_size: 100,
+            min_duration: Duration::from_secs(10),
+        };
         Self {
             collector: Collector::new(limits),
             start: Instant::now(),
@@ -47,9 +50,18 @@ impl Browser {
 
     /// An entry is closed. Returns whether it stays held.
     fn entry(&mut self, id: Id, source: &str, file: Vec<u8>) -> bool {
-        let format = if firefox::is_entry(Path::new(source)) { Source::Firefox } else { Source::Chromium };
-        let held =
-            Held { id, source: Path::new(source), format, grip: Grip::Bytes(file.into()), spool: None };
+        let format = if firefox::is_entry(Path::new(source)) {
+            Source::Firefox
+        } else {
+            Source::Chromium
+        };
+        let held = Held {
+            id,
+            source: Path::new(source),
+            format,
+            grip: Grip::Bytes(file.into()),
+            spool: None,
+        };
         let keep = self.collector.entry(&held, self.now());
         self.held.retain(|known| *known != id);
         if keep {
@@ -62,7 +74,11 @@ impl Browser {
         self.count += 1;
         let key = format!("1/0/_dk_{site} {site} {url}");
         let head = format!("HTTP/1.1 200 OK\nContent-Length: {}\n{head}", body.len());
-        self.entry(self.count, &format!("{FOLDER}/{:016x}_0", self.count), answer_file(&key, &head, body, 0))
+        self.entry(
+            self.count,
+            &format!("{FOLDER}/{:016x}_0", self.count),
+            answer_file(&key, &head, body, 0),
+        )
     }
 
     fn get(&mut self, url: &str, body: &[u8]) -> bool {
@@ -100,7 +116,10 @@ fn ts(n: u8) -> Vec<u8> {
 }
 
 fn list(segments: std::ops::Range<u32>, tail: &str) -> Vec<u8> {
-    let head = format!("#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXT-X-MEDIA-SEQUENCE:{}\n", segments.start);
+    let head = format!(
+        "#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXT-X-MEDIA-SEQUENCE:{}\n",
+        segments.start
+    );
     (segments.fold(head, |text, n| text + &format!("#EXTINF:6,\nseg{n}.ts\n")) + tail).into_bytes()
 }
 
@@ -110,10 +129,16 @@ const END: &str = "#EXT-X-ENDLIST\n";
 fn what_is_not_media_is_let_go_at_once() {
     let mut b = Browser::new();
     for (url, body) in [
-        ("https://site.example/", &b"<!doctype html><title>x</title>"[..]),
+        (
+            "https://site.example/",
+            &b"<!doctype html><title>x</title>"[..],
+        ),
         ("https://site.example/a.png", b"\x89PNG\r\n\x1a\n0000"),
         ("https://site.example/a.js", b"function f() {}"),
-        ("https://site.example/tiny.mp4", b"\0\0\0\x10ftypisom\0\0\0\0\0\0\0\x08mdat"),
+        (
+            "https://site.example/tiny.mp4",
+            b"\0\0\0\x10ftypisom\0\0\0\0\0\0\0\x08mdat",
+        ),
         ("https://site.example/nothing", b""),
     ] {
         assert!(!b.get(url, body), "{url}");
@@ -155,7 +180,11 @@ fn a_pause_makes_an_incomplete_one_that_the_whole_replaces() {
     b.wait(1);
     assert_eq!(b.videos, [(1, false, 50, None)]);
     b.wait(20 * 60);
-    assert_eq!(b.held.len(), 3, "they wait for the rest, with their playlist");
+    assert_eq!(
+        b.held.len(),
+        3,
+        "they wait for the rest, with their playlist"
+    );
     b.get("https://cdn.example/v/seg2.ts", &ts(2));
     b.wait(60);
     assert_eq!(b.videos[1..], [(2, false, 75, Some(1))]);
@@ -194,12 +223,18 @@ fn encrypted_and_short_streams_are_dropped_with_the_reason() {
     let mut b = Browser::new();
     let key = "#EXT-X-KEY:METHOD=AES-128,URI=\"k\"\n#EXTINF:6,\nseg0.ts\n#EXT-X-ENDLIST\n";
     b.get("https://cdn.example/v/list.m3u8", &list(0..0, key));
-    assert!(!b.get("https://cdn.example/v/seg0.ts", &[0x93; 400]), "it looks like nothing");
+    assert!(
+        !b.get("https://cdn.example/v/seg0.ts", &[0x93; 400]),
+        "it looks like nothing"
+    );
     b.get("https://ads.example/ad.m3u8", &list(0..1, END));
     b.get("https://ads.example/seg0.ts", &ts(0));
     b.wait(60);
     b.dropped.sort();
-    assert_eq!(b.dropped, ["6 s long only", "encrypted (AES-128): left alone"]);
+    assert_eq!(
+        b.dropped,
+        ["6 s long only", "encrypted (AES-128): left alone"]
+    );
     assert_eq!(b.held.len(), 2, "playlists, since more may come of them");
     b.wait(600);
     assert_eq!((b.held.len(), b.videos.len()), (0, 0));
@@ -227,7 +262,12 @@ fn nothing_of_another_site_or_profile_fills_a_gap() {
         b.get(&format!("https://cdn.example/v/seg{n}.ts"), &ts(n));
     }
     b.get("https://evil.example/v/seg2.ts", &ts(2));
-    b.get_as("https://other.example", "https://cdn.example/v/seg3.ts", "", &ts(3));
+    b.get_as(
+        "https://other.example",
+        "https://cdn.example/v/seg3.ts",
+        "",
+        &ts(3),
+    );
     b.wait(61);
     assert_eq!(b.videos, [(1, false, 50, None)]);
 }
@@ -236,7 +276,10 @@ fn nothing_of_another_site_or_profile_fills_a_gap() {
 fn two_tabs_are_two_videos() {
     let mut b = Browser::new();
     for v in ["v", "w"] {
-        b.get(&format!("https://cdn.example/{v}/list.m3u8"), &list(0..2, END));
+        b.get(
+            &format!("https://cdn.example/{v}/list.m3u8"),
+            &list(0..2, END),
+        );
     }
     for n in 0..2 {
         for v in ["v", "w"] {
@@ -244,7 +287,10 @@ fn two_tabs_are_two_videos() {
         }
     }
     b.wait(2);
-    assert_eq!(b.videos.iter().map(|v| v.1).collect::<Vec<_>>(), [true, true]);
+    assert_eq!(
+        b.videos.iter().map(|v| v.1).collect::<Vec<_>>(),
+        [true, true]
+    );
     assert_eq!(b.held.len(), 0);
 }
 
@@ -272,14 +318,22 @@ fn a_file_of_its_own() {
     film.extend(b"mdat");
     film.resize(film.len() + 248, 7);
     assert!(b.get("https://site.example/film.mp4", &film));
-    assert!(b.collector.exact(&film[..64], Some(film.len() as u64)).is_some());
+    assert!(
+        b.collector
+            .exact(&film[..64], Some(film.len() as u64))
+            .is_some()
+    );
     assert!(b.collector.exact(&film[..64], Some(5)).is_none());
     b.wait(1);
     assert_eq!(b.videos, [(1, true, 100, None)]);
     // Half of another: Content-Length tells.
     let key = format!("1/0/_dk_{SITE} {SITE} https://site.example/half.mp4");
     let head = format!("HTTP/1.1 200 OK\nContent-Length: {}\n", film.len() * 2);
-    b.entry(500, &format!("{FOLDER}/00000000000000bb_0"), answer_file(&key, &head, &film, 0));
+    b.entry(
+        500,
+        &format!("{FOLDER}/00000000000000bb_0"),
+        answer_file(&key, &head, &film, 0),
+    );
     b.wait(60);
     assert_eq!(b.videos[1..], [(2, false, 50, None)]);
 }
@@ -290,13 +344,20 @@ fn a_file_in_ranges() {
     let mut film = b"\0\0\0\x10ftypisom\0\0\0\0\0\0\0\x08moov\0\0\x01\0mdat".to_vec();
     film.resize(280, 7);
     let key = format!("1/0/_dk_{SITE} {SITE} https://site.example/film.mp4");
-    let (answer, ranges) = (format!("{FOLDER}/00000000000000cc_0"), format!("{FOLDER}/00000000000000cc_s"));
+    let (answer, ranges) = (
+        format!("{FOLDER}/00000000000000cc_0"),
+        format!("{FOLDER}/00000000000000cc_s"),
+    );
     let stub = "HTTP/1.1 206 x\nContent-Type: video/mp4\nContent-Range: bytes 0-99/280\n";
     assert!(b.entry(1, &ranges, sparse_file(&key, &[(0, &film[..100])])));
     assert!(b.entry(2, &answer, answer_file(&key, stub, b"", 0)));
     b.wait(2);
     assert_eq!(b.videos.len(), 0);
-    assert!(b.entry(1, &ranges, sparse_file(&key, &[(0, &film[..100]), (100, &film[100..])])));
+    assert!(b.entry(
+        1,
+        &ranges,
+        sparse_file(&key, &[(0, &film[..100]), (100, &film[100..])])
+    ));
     b.wait(1);
     assert_eq!(b.videos, [(1, true, 100, None)]);
     assert_eq!(b.held.len(), 0);
@@ -306,12 +367,24 @@ fn a_file_in_ranges() {
 fn ranges_of_no_media_are_let_go() {
     let mut b = Browser::new();
     let key = format!("1/0/_dk_{SITE} {SITE} https://site.example/paper.pdf");
-    assert!(!b.entry(1, &format!("{FOLDER}/00000000000000dd_s"), sparse_file(&key, &[(0, b"%PDF-1.7")])));
+    assert!(!b.entry(
+        1,
+        &format!("{FOLDER}/00000000000000dd_s"),
+        sparse_file(&key, &[(0, b"%PDF-1.7")])
+    ));
     let stub = "HTTP/1.1 206 x\nContent-Type: application/pdf\nContent-Range: bytes 0-7/80\n";
-    assert!(!b.entry(2, &format!("{FOLDER}/00000000000000dd_0"), answer_file(&key, stub, b"", 0)));
+    assert!(!b.entry(
+        2,
+        &format!("{FOLDER}/00000000000000dd_0"),
+        answer_file(&key, stub, b"", 0)
+    ));
     // Only the middle, and no headers: nothing can be said, and nothing is kept for long.
     let key = format!("1/0/_dk_{SITE} {SITE} https://site.example/unknown");
-    assert!(b.entry(3, &format!("{FOLDER}/00000000000000ee_s"), sparse_file(&key, &[(50, b"?")])));
+    assert!(b.entry(
+        3,
+        &format!("{FOLDER}/00000000000000ee_s"),
+        sparse_file(&key, &[(50, b"?")])
+    ));
     b.wait(600);
     assert_eq!(b.held.len(), 0);
     assert_eq!(b.collector.deadline(), None);
@@ -340,7 +413,12 @@ fn a_compressed_playlist_is_read_and_a_compressed_page_is_not() {
     let mut b = Browser::new();
     let coding = "Content-Encoding: gzip\n";
     assert!(!b.get_as(SITE, "https://site.example/", coding, &gzip(b"<html>")));
-    b.get_as(SITE, "https://cdn.example/list.m3u8", coding, &gzip(&list(0..2, END)));
+    b.get_as(
+        SITE,
+        "https://cdn.example/list.m3u8",
+        coding,
+        &gzip(&list(0..2, END)),
+    );
     for n in 0..2 {
         b.get(&format!("https://cdn.example/seg{n}.ts"), &ts(n));
     }

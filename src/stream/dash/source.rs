@@ -1,4 +1,5 @@
-//! Where the segments of one representation are: templates, time lines, lists, and single files with an index.
+//! Where the segments of one representation are: templates, time lines, lists, and single files
+//! with an index.
 
 use std::{ops::Range, time::Duration};
 
@@ -24,9 +25,13 @@ pub(super) struct Source<'a> {
 type Tick = (u64, u64, u64);
 
 impl Source<'_> {
-    /// The elements `name` from the outermost level to the innermost: inner ones inherit and override.
+    /// The elements `name` from the outermost level to the innermost: inner ones inherit and
+    /// override.
     fn inherited(&self, name: &str) -> Vec<&Node> {
-        self.levels.iter().filter_map(|level| level.child(name)).collect()
+        self.levels
+            .iter()
+            .filter_map(|level| level.child(name))
+            .collect()
     }
 
     pub(super) fn slots(&self, resolver: &mut Resolver) -> Result<Vec<Slot>, Error> {
@@ -42,7 +47,9 @@ impl Source<'_> {
     }
 
     fn template(&self, nodes: &[&Node], resolver: &mut Resolver) -> Result<Vec<Slot>, Error> {
-        let Some(media) = attribute(nodes, "media") else { return Ok(Vec::new()) };
+        let Some(media) = attribute(nodes, "media") else {
+            return Ok(Vec::new());
+        };
         let ticks = self.ticks(nodes, None)?;
         let init = match attribute(nodes, "initialization") {
             Some(template) => self.init(&self.fill(template, (0, 0, 0)), None, resolver)?,
@@ -70,14 +77,22 @@ impl Source<'_> {
         for (segment, tick) in segments.into_iter().zip(ticks) {
             let url = resolver.join(self.base, segment.attribute("media").unwrap_or_default())?;
             let range = segment.attribute("mediaRange").and_then(byte_range);
-            slots.push(self.slot(url.map(|url| Ref { url, range }), &init, tick, nodes, resolver)?);
+            slots.push(self.slot(
+                url.map(|url| Ref { url, range }),
+                &init,
+                tick,
+                nodes,
+                resolver,
+            )?);
         }
         Ok(slots)
     }
 
     /// One file, with an index that says where its segments are; without the index, one slot.
     fn single(&self, nodes: &[&Node], resolver: &mut Resolver) -> Result<Vec<Slot>, Error> {
-        let Some(url) = resolver.join(self.base, "")? else { return Ok(Vec::new()) };
+        let Some(url) = resolver.join(self.base, "")? else {
+            return Ok(Vec::new());
+        };
         let whole = Slot {
             of: Ref::whole(url.clone()),
             parts: Vec::new(),
@@ -86,12 +101,22 @@ impl Source<'_> {
             duration: self.scope.length.unwrap_or_default(),
             discontinuity: self.scope.number,
         };
-        let Some(index) = attribute(nodes, "indexRange").and_then(byte_range) else { return Ok(vec![whole]) };
+        let Some(index) = attribute(nodes, "indexRange").and_then(byte_range) else {
+            return Ok(vec![whole]);
+        };
         let init = self.initialization(nodes, resolver)?;
-        let init = init.unwrap_or_else(|| Ref { url: url.clone(), range: Some(0..index.start) });
-        let piece = self.pieces.get(&Ref { url: url.clone(), range: Some(index.clone()) });
+        let init = init.unwrap_or_else(|| Ref {
+            url: url.clone(),
+            range: Some(0..index.start),
+        });
+        let piece = self.pieces.get(&Ref {
+            url: url.clone(),
+            range: Some(index.clone()),
+        });
         let open = piece.and_then(|p| p.body.open().ok());
-        let listed = open.and_then(|body| fmp4::sidx(&body, index).ok()).unwrap_or_default();
+        let listed = open
+            .and_then(|body| fmp4::sidx(&body, index).ok())
+            .unwrap_or_default();
         if listed.is_empty() {
             return Ok(vec![whole]);
         }
@@ -99,7 +124,10 @@ impl Source<'_> {
         let mut start = self.scope.start;
         for segment in listed {
             resolver.charge(url.len() + init.url.len())?;
-            let of = Ref { url: url.clone(), range: Some(segment.bytes) };
+            let of = Ref {
+                url: url.clone(),
+                range: Some(segment.bytes),
+            };
             let duration = Duration::from_nanos(segment.duration);
             slots.push(Slot {
                 of,
@@ -114,10 +142,20 @@ impl Source<'_> {
         Ok(slots)
     }
 
-    fn initialization(&self, nodes: &[&Node], resolver: &mut Resolver) -> Result<Option<Ref>, Error> {
-        let Some(init) = nodes.iter().rev().find_map(|n| n.child("Initialization")) else { return Ok(None) };
+    fn initialization(
+        &self,
+        nodes: &[&Node],
+        resolver: &mut Resolver,
+    ) -> Result<Option<Ref>, Error> {
+        let Some(init) = nodes.iter().rev().find_map(|n| n.child("Initialization")) else {
+            return Ok(None);
+        };
         let range = init.attribute("range").and_then(byte_range);
-        self.init(init.attribute("sourceURL").unwrap_or_default(), range, resolver)
+        self.init(
+            init.attribute("sourceURL").unwrap_or_default(),
+            range,
+            resolver,
+        )
     }
 
     fn init(
@@ -141,12 +179,17 @@ impl Source<'_> {
             resolver.charge(init.url.len())?;
         }
         let scale = scale(nodes);
-        let offset = attribute(nodes, "presentationTimeOffset").and_then(|v| v.parse().ok()).unwrap_or(0);
+        let offset = attribute(nodes, "presentationTimeOffset")
+            .and_then(|v| v.parse().ok())
+            .unwrap_or(0);
         Ok(Slot {
             of: of.unwrap_or_else(|| Ref::whole("")),
             parts: Vec::new(),
             init: init.clone(),
-            start: self.scope.start.saturating_add(time_of(time.saturating_sub(offset), scale)),
+            start: self
+                .scope
+                .start
+                .saturating_add(time_of(time.saturating_sub(offset), scale)),
             duration: time_of(length, scale),
             discontinuity: self.scope.number,
         })
@@ -154,25 +197,37 @@ impl Source<'_> {
 
     /// The segments' times: from a time line, or all of one length.
     fn ticks(&self, nodes: &[&Node], count: Option<usize>) -> Result<Vec<Tick>, Error> {
-        let first: u64 = attribute(nodes, "startNumber").and_then(|v| v.parse().ok()).unwrap_or(1);
+        let first: u64 = attribute(nodes, "startNumber")
+            .and_then(|v| v.parse().ok())
+            .unwrap_or(1);
         let end = self.scope.length.map(|length| {
-            let offset = attribute(nodes, "presentationTimeOffset").and_then(|v| v.parse().ok()).unwrap_or(0);
+            let offset = attribute(nodes, "presentationTimeOffset")
+                .and_then(|v| v.parse().ok())
+                .unwrap_or(0);
             (length.as_nanos() * u128::from(scale(nodes)) / NANOS).saturating_add(offset)
         });
         if let Some(line) = nodes.iter().rev().find_map(|n| n.child("SegmentTimeline")) {
             return timeline(line, first, end);
         }
-        let Some(length) =
-            attribute(nodes, "duration").and_then(|v| v.parse::<u64>().ok()).filter(|&d| d > 0)
+        let Some(length) = attribute(nodes, "duration")
+            .and_then(|v| v.parse::<u64>().ok())
+            .filter(|&d| d > 0)
         else {
             // A list without lengths: one segment for all of the period.
             let all = end.and_then(|e| u64::try_from(e).ok()).unwrap_or(0);
             return Ok((0..count.unwrap_or(1) as u64)
-                .map(|i| (first + i, if i == 0 { 0 } else { all }, if i == 0 { all } else { 0 }))
+                .map(|i| {
+                    (
+                        first + i,
+                        if i == 0 { 0 } else { all },
+                        if i == 0 { all } else { 0 },
+                    )
+                })
                 .collect());
         };
-        let offset: u64 =
-            attribute(nodes, "presentationTimeOffset").and_then(|v| v.parse().ok()).unwrap_or(0);
+        let offset: u64 = attribute(nodes, "presentationTimeOffset")
+            .and_then(|v| v.parse().ok())
+            .unwrap_or(0);
         let count = match (count, self.scope.length) {
             (Some(count), _) => count as u128,
             (None, Some(_)) if self.live => return Err(Error::Clock),
@@ -189,10 +244,14 @@ impl Source<'_> {
         let time = |i: u64| offset.saturating_add(i.saturating_mul(length));
         let rest = |i: u64| {
             end.map_or(length, |end| {
-                u64::try_from(end.saturating_sub(time(i).into())).unwrap_or(length).min(length)
+                u64::try_from(end.saturating_sub(time(i).into()))
+                    .unwrap_or(length)
+                    .min(length)
             })
         };
-        Ok((0..count as u64).map(|i| (first.saturating_add(i), time(i), rest(i))).collect())
+        Ok((0..count as u64)
+            .map(|i| (first.saturating_add(i), time(i), rest(i)))
+            .collect())
     }
 
     /// A template with its identifiers filled in (5.3.9.4.4).
@@ -202,14 +261,18 @@ impl Source<'_> {
         let mut parts = template.split('$');
         out.push_str(parts.next().unwrap_or_default());
         while let Some(name) = parts.next() {
-            let (name, width) = name
-                .split_once("%0")
-                .map_or((name, 1), |(n, w)| (n, w.trim_end_matches('d').parse().unwrap_or(1)));
+            let (name, width) = name.split_once("%0").map_or((name, 1), |(n, w)| {
+                (n, w.trim_end_matches('d').parse().unwrap_or(1))
+            });
             let width = usize::min(width, 20);
             match name {
                 "" => out.push('$'),
-                "RepresentationID" => out.push_str(representation.attribute("id").unwrap_or_default()),
-                "Bandwidth" => out.push_str(representation.attribute("bandwidth").unwrap_or_default()),
+                "RepresentationID" => {
+                    out.push_str(representation.attribute("id").unwrap_or_default())
+                }
+                "Bandwidth" => {
+                    out.push_str(representation.attribute("bandwidth").unwrap_or_default())
+                }
                 "Number" => out.push_str(&format!("{number:0width$}")),
                 "Time" => out.push_str(&format!("{time:0width$}")),
                 _ => {}
@@ -226,10 +289,14 @@ fn attribute<'a>(nodes: &[&'a Node], name: &str) -> Option<&'a str> {
 }
 
 fn scale(nodes: &[&Node]) -> u64 {
-    attribute(nodes, "timescale").and_then(|v| v.parse().ok()).filter(|&s| s > 0).unwrap_or(1)
+    attribute(nodes, "timescale")
+        .and_then(|v| v.parse().ok())
+        .filter(|&s| s > 0)
+        .unwrap_or(1)
 }
 
-/// `S` elements: each repeats `r` times more, to the next one or the end of the period if `r` is negative.
+/// `S` elements: each repeats `r` times more, to the next one or the end of the period if `r` is
+/// negative.
 fn timeline(line: &Node, first: u64, end: Option<u128>) -> Result<Vec<Tick>, Error> {
     let mut ticks: Vec<Tick> = Vec::new();
     let entries: Vec<&Node> = line.all("S").collect();
@@ -242,10 +309,15 @@ fn timeline(line: &Node, first: u64, end: Option<u128>) -> Result<Vec<Tick>, Err
         let times = if repeat >= 0 {
             repeat as u128 + 1
         } else {
-            let next = entries.get(i + 1).and_then(|e| e.number::<u64>("t")).map(u128::from);
+            let next = entries
+                .get(i + 1)
+                .and_then(|e| e.number::<u64>("t"))
+                .map(u128::from);
             let until = next.or(end).unwrap_or(0).saturating_sub(time.into());
             // A remainder that is rounding is no segment.
-            until.saturating_sub(u128::from(length / 1000)).div_ceil(u128::from(length.max(1)))
+            until
+                .saturating_sub(u128::from(length / 1000))
+                .div_ceil(u128::from(length.max(1)))
         };
         if times + ticks.len() as u128 > MAX_SEGMENTS as u128 {
             return Err(Error::TooLarge);
@@ -262,7 +334,11 @@ fn timeline(line: &Node, first: u64, end: Option<u128>) -> Result<Vec<Tick>, Err
 fn time_of(ticks: u64, scale: u64) -> Duration {
     let nanos = u128::from(ticks) * NANOS / u128::from(scale);
     // Nothing is longer than three centuries.
-    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX / 2).min(u64::MAX / 2))
+    Duration::from_nanos(
+        u64::try_from(nanos)
+            .unwrap_or(u64::MAX / 2)
+            .min(u64::MAX / 2),
+    )
 }
 
 fn byte_range(text: &str) -> Option<Range<u64>> {

@@ -15,8 +15,9 @@ impl Pieces for All {
 }
 
 fn mpd(attributes: &str, inner: &str) -> Result<Assembly, Error> {
-    let text =
-        format!("<?xml version='1.0'?><MPD xmlns='urn:mpeg:dash:schema:mpd:2011' {attributes}>{inner}</MPD>");
+    let text = format!(
+        "<?xml version='1.0'?><MPD xmlns='urn:mpeg:dash:schema:mpd:2011' {attributes}>{inner}</MPD>"
+    );
     assembly(text.as_bytes(), URL, &All(None))
 }
 
@@ -37,7 +38,13 @@ fn slots(assembly: &Assembly) -> Vec<(&str, u128, u128)> {
     let name = |s: &'_ Slot| s.of.url.trim_start_matches("https://a.example/v/").len();
     slots
         .iter()
-        .map(|s| (&s.of.url[s.of.url.len() - name(s)..], s.start.as_millis(), s.duration.as_millis()))
+        .map(|s| {
+            (
+                &s.of.url[s.of.url.len() - name(s)..],
+                s.start.as_millis(),
+                s.duration.as_millis(),
+            )
+        })
         .collect()
 }
 
@@ -47,7 +54,11 @@ fn templates() {
     let cases: [(&str, Listed<'_>); 6] = [
         (
             "<SegmentTemplate timescale='10' duration='80' media='$RepresentationID$/$Number%03d$.m4s' startNumber='7'/>",
-            &[("v1/007.m4s", 0, 8000), ("v1/008.m4s", 8000, 8000), ("v1/009.m4s", 16_000, 4000)],
+            &[
+                ("v1/007.m4s", 0, 8000),
+                ("v1/008.m4s", 8000, 8000),
+                ("v1/009.m4s", 16_000, 4000),
+            ],
         ),
         (
             "<SegmentTemplate timescale='10' media='$Time$$$$Bandwidth$'><SegmentTimeline><S t='0' d='100' r='1'/></SegmentTimeline></SegmentTemplate>",
@@ -74,8 +85,13 @@ fn templates() {
 
 #[test]
 fn rounding_makes_no_further_segment() {
-    let found = one("<SegmentTemplate timescale='1000' duration='4999' media='$Number$'/>").unwrap();
-    assert_eq!(slots(&found).len(), 4, "20 s are four segments of 4.999 s and nothing");
+    let found =
+        one("<SegmentTemplate timescale='1000' duration='4999' media='$Number$'/>").unwrap();
+    assert_eq!(
+        slots(&found).len(),
+        4,
+        "20 s are four segments of 4.999 s and nothing"
+    );
 }
 
 #[test]
@@ -85,7 +101,10 @@ fn addresses_are_inherited() {
         <Representation id='a'><BaseURL>r/</BaseURL><SegmentTemplate media='m?x=1&amp;y=2'/></Representation></AdaptationSet></Period>").unwrap();
     let slot = &found.tracks[0].variants[0].slots[0];
     assert_eq!(slot.of.url, "https://cdn.example/x/p/r/m?x=1&y=2");
-    assert_eq!(slot.init.as_ref().unwrap().url, "https://cdn.example/x/p/r/i");
+    assert_eq!(
+        slot.init.as_ref().unwrap().url,
+        "https://cdn.example/x/p/r/i"
+    );
     assert_eq!(slot.duration, Duration::from_secs(4));
 }
 
@@ -97,10 +116,17 @@ fn periods_follow_each_other() {
          <SegmentTemplate duration='5' media='{id}-$Number$'/></Representation></AdaptationSet></Period>"
         )
     };
-    let found = mpd("", &(period("a", "duration='PT10S'") + &period("b", "duration='PT0M5.0S'"))).unwrap();
+    let found = mpd(
+        "",
+        &(period("a", "duration='PT10S'") + &period("b", "duration='PT0M5.0S'")),
+    )
+    .unwrap();
     assert_eq!(found.tracks.len(), 1);
-    let all: Vec<_> =
-        found.tracks[0].variants[0].slots.iter().map(|s| (s.start.as_secs(), s.discontinuity)).collect();
+    let all: Vec<_> = found.tracks[0].variants[0]
+        .slots
+        .iter()
+        .map(|s| (s.start.as_secs(), s.discontinuity))
+        .collect();
     assert_eq!(all, [(0, 0), (5, 0), (10, 1)]);
 }
 
@@ -111,8 +137,14 @@ fn what_is_left_out_and_what_is_left_alone() {
             "<AdaptationSet {attributes}>{inner}<Representation id='1'><SegmentTemplate duration='5' media='$Number$'/></Representation></AdaptationSet>"
         )
     };
-    let tracks = |sets: &str| mpd("mediaPresentationDuration='PT10S'", &format!("<Period>{sets}</Period>"));
-    let trick = "<EssentialProperty schemeIdUri='http://dashif.org/guidelines/trickmode' value='1'/>";
+    let tracks = |sets: &str| {
+        mpd(
+            "mediaPresentationDuration='PT10S'",
+            &format!("<Period>{sets}</Period>"),
+        )
+    };
+    let trick =
+        "<EssentialProperty schemeIdUri='http://dashif.org/guidelines/trickmode' value='1'/>";
     let all = [
         set("", "mimeType='video/mp4'"),
         set(trick, "mimeType='video/mp4'"),
@@ -123,11 +155,21 @@ fn what_is_left_out_and_what_is_left_alone() {
     ];
     let found = tracks(&all.concat()).unwrap();
     assert_eq!(
-        found.tracks.iter().map(|t| t.language.as_deref()).collect::<Vec<_>>(),
+        found
+            .tracks
+            .iter()
+            .map(|t| t.language.as_deref())
+            .collect::<Vec<_>>(),
         [None, Some("de"), Some("en")]
     );
     let drm = "<ContentProtection schemeIdUri='urn:mpeg:dash:mp4protection:2011' value='cenc'/>";
-    assert_eq!(tracks(&set(drm, "contentType='video'")).unwrap().protected.as_deref(), Some("DRM"));
+    assert_eq!(
+        tracks(&set(drm, "contentType='video'"))
+            .unwrap()
+            .protected
+            .as_deref(),
+        Some("DRM")
+    );
     assert_eq!(tracks(&all[2]), Err(Error::Empty));
 }
 
@@ -145,9 +187,19 @@ fn a_live_manifest_slides() {
     unite(&mut live, version(1004, "dynamic"));
     unite(&mut live, version(1016, "static"));
     from_zero(&mut live);
-    let starts: Vec<_> = slots(&live).iter().map(|s| (s.0.to_owned(), s.1 / 1000)).collect();
-    let want =
-        [("1000", 0), ("1004", 4), ("1008", 8), ("1012", 12), ("1016", 16), ("1020", 20), ("1024", 24)];
+    let starts: Vec<_> = slots(&live)
+        .iter()
+        .map(|s| (s.0.to_owned(), s.1 / 1000))
+        .collect();
+    let want = [
+        ("1000", 0),
+        ("1004", 4),
+        ("1008", 8),
+        ("1012", 12),
+        ("1016", 16),
+        ("1020", 20),
+        ("1024", 24),
+    ];
     assert_eq!(starts, want.map(|(n, s)| (n.to_owned(), s)));
     assert!(live.ended);
     let clock = "<Period><AdaptationSet mimeType='video/mp4'><Representation id='1'><SegmentTemplate duration='4' media='$Number$'/></Representation></AdaptationSet></Period>";
@@ -179,7 +231,9 @@ fn hostile() {
     ];
     for case in cases {
         let Ok(found) = one(case) else { continue };
-        let urls = found.refs().filter(|r| !r.url.is_empty() && !r.url.starts_with("https://a.example/"));
+        let urls = found
+            .refs()
+            .filter(|r| !r.url.is_empty() && !r.url.starts_with("https://a.example/"));
         assert_eq!(urls.count(), 0, "{case}");
         assert!(found.duration() < Duration::from_secs(1 << 40));
     }
@@ -187,16 +241,35 @@ fn hostile() {
         one("<SegmentTemplate media='$Number$' duration='1' timescale='1000000'/>"),
         Err(Error::TooLarge)
     );
-    let long =
-        format!("<SegmentTemplate media='{}$Number$' duration='1' timescale='1000'/>", "x".repeat(5000));
+    let long = format!(
+        "<SegmentTemplate media='{}$Number$' duration='1' timescale='1000'/>",
+        "x".repeat(5000)
+    );
     assert_eq!(one(&long), Err(Error::TooLarge));
-    assert_eq!(assembly(&vec![b' '; MAX_TEXT + 1], URL, &All(None)), Err(Error::TooLarge));
-    for text in ["", "<MPD", "<html/>", "<!DOCTYPE MPD [<!ENTITY x 'y'>]><MPD>&x;</MPD>"] {
-        assert_eq!(assembly(text.as_bytes(), URL, &All(None)), Err(Error::NotDash), "{text}");
+    assert_eq!(
+        assembly(&vec![b' '; MAX_TEXT + 1], URL, &All(None)),
+        Err(Error::TooLarge)
+    );
+    for text in [
+        "",
+        "<MPD",
+        "<html/>",
+        "<!DOCTYPE MPD [<!ENTITY x 'y'>]><MPD>&x;</MPD>",
+    ] {
+        assert_eq!(
+            assembly(text.as_bytes(), URL, &All(None)),
+            Err(Error::NotDash),
+            "{text}"
+        );
     }
-    let sets =
-        format!("<AdaptationSet mimeType='video/mp4'>{}</AdaptationSet>", "<Representation/>".repeat(5000));
-    assert_eq!(mpd("", &format!("<Period>{sets}</Period>")), Err(Error::TooLarge));
+    let sets = format!(
+        "<AdaptationSet mimeType='video/mp4'>{}</AdaptationSet>",
+        "<Representation/>".repeat(5000)
+    );
+    assert_eq!(
+        mpd("", &format!("<Period>{sets}</Period>")),
+        Err(Error::TooLarge)
+    );
 }
 
 #[test]

@@ -1,14 +1,17 @@
 //! Headers of fragmented MP4 rewritten, so that tracks of several files share one.
 
-use super::{BASE_IS_MOOF, Change, HAS_BASE, Rewritten, Source, Tfhd, be32, be64, boxes, header, payload};
+use super::{
+    BASE_IS_MOOF, Change, HAS_BASE, Rewritten, Source, Tfhd, be32, be64, boxes, header, payload,
+};
 
 /// `ftyp` of what is joined.
 const FTYP: &[u8] = b"\0\0\0\x1cftypiso5\0\0\x02\0iso5iso6mp41";
 
-/// Rewrites the beginning of a fragment, which is a `moof` and at least the header of the `mdat` behind it: another
-/// sequence number, and for each track whatever `change` says. It begins at `at` of its file: data at absolute offsets
-/// (`base-data-offset`, ISO/IEC 14496-12, 8.8.7) is counted from the `moof` from now on. `None` if it isn't one that can
-/// be rewritten: a track that `change` doesn't know, data elsewhere.
+/// Rewrites the beginning of a fragment, which is a `moof` and at least the header of the `mdat`
+/// behind it: another sequence number, and for each track whatever `change` says. It begins at `at`
+/// of its file: data at absolute offsets (`base-data-offset`, ISO/IEC 14496-12, 8.8.7) is counted
+/// from the `moof` from now on. `None` if it isn't one that can be rewritten: a track that `change`
+/// doesn't know, data elsewhere.
 pub(crate) fn rewrite(
     fragment: &[u8],
     at: u64,
@@ -24,7 +27,12 @@ pub(crate) fn rewrite(
         }
     }
     inserts.sort();
-    let mut edit = Edit { at, growth: 0, inserts: &inserts, change };
+    let mut edit = Edit {
+        at,
+        growth: 0,
+        inserts: &inserts,
+        change,
+    };
     let mut head = Vec::with_capacity(end + 64);
     // Twice: how much longer it gets decides where the data is.
     for _ in 0..2 {
@@ -51,7 +59,9 @@ pub(crate) fn rewrite(
     if longer > 0 {
         let (kind, size, len) = header(&fragment[end..], u64::MAX >> 1)?;
         let data = end as u64 + size;
-        let inside = inserts.iter().all(|(at, _)| (data..end as u64 + len).contains(at));
+        let inside = inserts
+            .iter()
+            .all(|(at, _)| (data..end as u64 + len).contains(at));
         if &kind != b"mdat" || size != 8 || !inside {
             return None;
         }
@@ -59,14 +69,24 @@ pub(crate) fn rewrite(
         head.extend_from_slice(b"mdat");
         from = data as usize;
     }
-    Some(Rewritten { head, from: from as u64, inserts })
+    Some(Rewritten {
+        head,
+        from: from as u64,
+        inserts,
+    })
 }
 
 /// Where a track's prefix goes: before its first sample.
-fn insert(traf: &[u8], moof: u64, change: &dyn Fn(u32) -> Option<Change>) -> Option<Option<(u64, Vec<u8>)>> {
+fn insert(
+    traf: &[u8],
+    moof: u64,
+    change: &dyn Fn(u32) -> Option<Change>,
+) -> Option<Option<(u64, Vec<u8>)>> {
     let tfhd = Tfhd::parse(payload(traf, &[b"tfhd"])?)?;
     let prefix = change(tfhd.track)?.prefix;
-    let Some(trun) = payload(traf, &[b"trun"]).filter(|_| !prefix.is_empty()) else { return Some(None) };
+    let Some(trun) = payload(traf, &[b"trun"]).filter(|_| !prefix.is_empty()) else {
+        return Some(None);
+    };
     // The run must say where it begins, and how long its first sample is.
     let flags = be32(trun, 0)?;
     let at = u64::try_from(i64::from(be32(trun, 8)? as i32) + tfhd.from(moof)?).ok()?;
@@ -96,13 +116,21 @@ impl Edit<'_> {
             match &kind {
                 b"tfhd" => {
                     let absolute = old.flags & HAS_BASE > 0;
-                    let flags = if absolute { old.flags & !HAS_BASE | BASE_IS_MOOF } else { old.flags };
+                    let flags = if absolute {
+                        old.flags & !HAS_BASE | BASE_IS_MOOF
+                    } else {
+                        old.flags
+                    };
                     out.extend_from_slice(&flags.to_be_bytes());
                     out.extend_from_slice(&change.id.to_be_bytes());
                     out.extend_from_slice(body.get(if absolute { 16 } else { 8 }..)?);
                 }
                 b"tfdt" if change.shift != 0 => {
-                    let time = if *body.first()? == 1 { be64(body, 4)? } else { be32(body, 4)?.into() };
+                    let time = if *body.first()? == 1 {
+                        be64(body, 4)?
+                    } else {
+                        be32(body, 4)?.into()
+                    };
                     out.extend_from_slice(&[1, 0, 0, 0]);
                     out.extend_from_slice(&time.saturating_add_signed(change.shift).to_be_bytes());
                 }
@@ -111,7 +139,12 @@ impl Edit<'_> {
                     if first_run && old.flags & HAS_BASE > 0 && be32(body, 0)? & 1 == 0 {
                         return None;
                     }
-                    self.trun(out, body, from, if first_run { change.prefix.len() } else { 0 })?;
+                    self.trun(
+                        out,
+                        body,
+                        from,
+                        if first_run { change.prefix.len() } else { 0 },
+                    )?;
                     first_run = false;
                 }
                 _ => out.extend_from_slice(body),
@@ -121,7 +154,8 @@ impl Edit<'_> {
         close(out, start)
     }
 
-    /// A run whose data counts from `from` behind the old `moof`'s start, and whose first sample gets longer by `prefix`.
+    /// A run whose data counts from `from` behind the old `moof`'s start, and whose first sample
+    /// gets longer by `prefix`.
     fn trun(&self, out: &mut Vec<u8>, trun: &[u8], from: i64, prefix: usize) -> Option<()> {
         let flags = be32(trun, 0)?;
         let start = out.len();
@@ -129,16 +163,23 @@ impl Edit<'_> {
         let mut first = 8;
         if flags & 1 > 0 {
             let old = i64::from(be32(trun, 8)? as i32) + from;
-            // What is inserted before its data moves it; what is inserted at its very start belongs to it.
-            let moved = self.inserts.iter().filter(|(at, _)| (*at as i64) < old).map(|(_, b)| b.len() as i64);
+            // What is inserted before its data moves it; what is inserted at its very start belongs
+            // to it.
+            let moved = self
+                .inserts
+                .iter()
+                .filter(|(at, _)| (*at as i64) < old)
+                .map(|(_, b)| b.len() as i64);
             let new = i32::try_from(old + self.growth + moved.sum::<i64>()).ok()?;
-            out.get_mut(start + 8..start + 12)?.copy_from_slice(&new.to_be_bytes());
+            out.get_mut(start + 8..start + 12)?
+                .copy_from_slice(&new.to_be_bytes());
             first += 4;
         }
         if prefix > 0 {
             first += if flags & 4 > 0 { 4 } else { 0 } + if flags & 0x100 > 0 { 4 } else { 0 };
             let size = be32(trun, first)?.checked_add(prefix as u32)?;
-            out.get_mut(start + first..start + first + 4)?.copy_from_slice(&size.to_be_bytes());
+            out.get_mut(start + first..start + first + 4)?
+                .copy_from_slice(&size.to_be_bytes());
         }
         Some(())
     }
@@ -154,7 +195,8 @@ fn open(out: &mut Vec<u8>, kind: &[u8; 4]) -> usize {
 
 fn close(out: &mut [u8], start: usize) -> Option<()> {
     let len = u32::try_from(out.len() - start).ok()?;
-    out.get_mut(start..start + 4)?.copy_from_slice(&len.to_be_bytes());
+    out.get_mut(start..start + 4)?
+        .copy_from_slice(&len.to_be_bytes());
     Some(())
 }
 
@@ -185,7 +227,9 @@ pub(crate) fn joined_init(sources: &[Source<'_>], duration: u64) -> Option<Vec<u
     put(&mut out, b"mehd", &mehd)?;
     for (id, source) in (1_u32..).zip(sources) {
         let trex = source.init.trex(source.init.tracks.get(source.track)?.id);
-        let mut trex = trex.filter(|t| t.len() >= 24).map_or_else(|| no_trex().to_vec(), <[u8]>::to_vec);
+        let mut trex = trex
+            .filter(|t| t.len() >= 24)
+            .map_or_else(|| no_trex().to_vec(), <[u8]>::to_vec);
         trex[4..8].copy_from_slice(&id.to_be_bytes());
         put(&mut out, b"trex", &trex)?;
     }
@@ -234,7 +278,11 @@ fn rescale_edits(elst: &mut [u8], from: u32, to: u32) -> Option<()> {
     let wide = *elst.first()? == 1;
     let (width, entry) = if wide { (8, 20) } else { (4, 12) };
     for edit in elst.get_mut(8..)?.chunks_exact_mut(entry) {
-        let old = if wide { be64(edit, 0)? } else { be32(edit, 0)?.into() };
+        let old = if wide {
+            be64(edit, 0)?
+        } else {
+            be32(edit, 0)?.into()
+        };
         let new = u128::from(old) * u128::from(to) / u128::from(from.max(1));
         let new = u64::try_from(new).ok()?.to_be_bytes();
         edit[..width].copy_from_slice(&new[8 - width..]);
@@ -252,9 +300,15 @@ mod tests {
         out
     }
 
-    /// A fragment that lies at 5000 of its file, with its data's place told as `tfhd` and `trun` say.
+    /// A fragment that lies at 5000 of its file, with its data's place told as `tfhd` and `trun`
+    /// say.
     fn fragment(tfhd: &[u8], offset: i32) -> Vec<u8> {
-        let trun = [&[0, 0, 2, 1, 0, 0, 0, 1][..], &offset.to_be_bytes(), &4_u32.to_be_bytes()].concat();
+        let trun = [
+            &[0, 0, 2, 1, 0, 0, 0, 1][..],
+            &offset.to_be_bytes(),
+            &4_u32.to_be_bytes(),
+        ]
+        .concat();
         let traf = [atom(b"tfhd", tfhd), atom(b"trun", &trun)].concat();
         let moof = [atom(b"mfhd", &[0; 8]), atom(b"traf", &traf)].concat();
         [atom(b"moof", &moof), atom(b"mdat", b"data")].concat()
@@ -262,9 +316,15 @@ mod tests {
 
     #[test]
     fn data_is_counted_from_the_fragment() {
-        let change = |id| (id == 1).then(|| Change { id: 7, ..Change::default() });
+        let change = |id| {
+            (id == 1).then(|| Change {
+                id: 7,
+                ..Change::default()
+            })
+        };
         let relative = [&[0, 2, 0, 0][..], &1_u32.to_be_bytes()].concat();
-        let absolute = |base: u64| [&[0, 0, 0, 1][..], &1_u32.to_be_bytes(), &base.to_be_bytes()].concat();
+        let absolute =
+            |base: u64| [&[0, 0, 0, 1][..], &1_u32.to_be_bytes(), &base.to_be_bytes()].concat();
         let len = |tfhd: &[u8]| fragment(tfhd, 0).len() as i32 - 4;
         let cases = [
             (relative.clone(), len(&relative)),
@@ -286,6 +346,9 @@ mod tests {
                     .collect::<Vec<_>>()
             );
         }
-        assert_eq!(rewrite(&fragment(&absolute(u64::MAX), 0), 5000, 3, &change), None);
+        assert_eq!(
+            rewrite(&fragment(&absolute(u64::MAX), 0), 5000, 3, &change),
+            None
+        );
     }
 }

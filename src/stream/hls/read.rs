@@ -1,8 +1,8 @@
 //! Reads a playlist, line by line.
 //!
-//! Not with `m3u8-rs` 6, which was tried: a comma in a segment's title gives it segments that don't exist, a byte that
-//! is not UTF-8 ends the list without an error, and a key whose attributes are not quoted as they should be
-//! disappears, so that an encrypted stream looks clear.
+//! Not with `m3u8-rs` 6, which was tried: a comma in a segment's title gives it segments that don't
+//! exist, a byte that is not UTF-8 ends the list without an error, and a key whose attributes are
+//! not quoted as they should be disappears, so that an encrypted stream looks clear.
 
 use std::{borrow::Cow, collections::HashMap, ops::Range, time::Duration};
 
@@ -23,13 +23,16 @@ const MAX_VARIABLES: usize = 64;
 /// The longest line with its variables filled in, in bytes.
 const MAX_LINE: usize = 64 << 10;
 
-/// Reads a playlist that came from `url`. Time and memory are bounded by the text's length, and memory by a
-/// few tens of megabytes however long it is.
+/// Reads a playlist that came from `url`. Time and memory are bounded by the text's length, and
+/// memory by a few tens of megabytes however long it is.
 ///
 /// # Errors
 /// [`Error`], for what can't be used at all. Tags that are unknown or wrong are passed over.
 pub fn parse(text: &[u8], url: &str) -> Result<Playlist, Error> {
-    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text).trim_ascii_start();
+    let text = text
+        .strip_prefix(b"\xef\xbb\xbf")
+        .unwrap_or(text)
+        .trim_ascii_start();
     if !text.starts_with(b"#EXTM3U") {
         return Err(Error::NotHls);
     }
@@ -73,8 +76,14 @@ impl<'a> Reader<'a> {
         Self {
             base,
             resolver: Resolver::default(),
-            master: Master { url: base.to_string(), ..Master::default() },
-            media: Media { url: base.to_string(), ..Media::default() },
+            master: Master {
+                url: base.to_string(),
+                ..Master::default()
+            },
+            media: Media {
+                url: base.to_string(),
+                ..Media::default()
+            },
             sequence: 0,
             stream: None,
             is_master: false,
@@ -113,11 +122,15 @@ impl<'a> Reader<'a> {
             "#EXT-X-I-FRAMES-ONLY" => self.key_frames = true,
             "#EXT-X-TARGETDURATION" => self.media.target = seconds(value),
             "#EXT-X-MEDIA-SEQUENCE" => self.sequence = value.trim().parse().unwrap_or(0),
-            "#EXT-X-DISCONTINUITY-SEQUENCE" => self.discontinuity = value.trim().parse().unwrap_or(0),
+            "#EXT-X-DISCONTINUITY-SEQUENCE" => {
+                self.discontinuity = value.trim().parse().unwrap_or(0)
+            }
             "#EXT-X-DEFINE" => self.define(&attributes(value)),
             "#EXT-X-SKIP" => self.skip(&attributes(value)),
             "#EXT-X-KEY" => self.media.protected = self.media.protected.take().or(method(value)),
-            "#EXT-X-SESSION-KEY" => self.master.protected = self.master.protected.take().or(method(value)),
+            "#EXT-X-SESSION-KEY" => {
+                self.master.protected = self.master.protected.take().or(method(value))
+            }
             "#EXT-X-PART" => self.part(&attributes(value))?,
             "#EXT-X-MAP" => self.map(&attributes(value))?,
             "#EXT-X-STREAM-INF" => self.stream = Some(stream(&attributes(value))),
@@ -172,37 +185,52 @@ impl<'a> Reader<'a> {
         if self.part_count > MAX_SEGMENTS {
             return Err(Error::TooLarge);
         }
-        let (Some(uri), Some(duration)) = (attributes.get("URI"), attributes.get("DURATION")) else {
+        let (Some(uri), Some(duration)) = (attributes.get("URI"), attributes.get("DURATION"))
+        else {
             return Ok(());
         };
         let range = attributes.get("BYTERANGE").and_then(|v| byte_range(v));
-        let of = self.resolve(uri)?.and_then(|url| place(url, range, &mut self.last_part));
+        let of = self
+            .resolve(uri)?
+            .and_then(|url| place(url, range, &mut self.last_part));
         let of = of.filter(|_| attributes.get("GAP").is_none_or(|gap| *gap != "YES"));
-        self.parts.push(Part { of: of.unwrap_or_else(|| Ref::whole("")), duration: seconds(duration) });
+        self.parts.push(Part {
+            of: of.unwrap_or_else(|| Ref::whole("")),
+            duration: seconds(duration),
+        });
         Ok(())
     }
 
     fn map(&mut self, attributes: &Attributes<'_>) -> Result<(), Error> {
-        let Some(uri) = attributes.get("URI") else { return Ok(()) };
+        let Some(uri) = attributes.get("URI") else {
+            return Ok(());
+        };
         let range = attributes.get("BYTERANGE").and_then(|v| byte_range(v));
         self.map = match (self.resolve(uri)?, range) {
             (Some(url), None) => Some(Ref { url, range: None }),
-            (Some(url), Some((len, offset))) => {
-                to_range(len, offset.unwrap_or(0)).map(|r| Ref { url, range: Some(r) })
-            }
+            (Some(url), Some((len, offset))) => to_range(len, offset.unwrap_or(0)).map(|r| Ref {
+                url,
+                range: Some(r),
+            }),
             (None, _) => None,
         };
         Ok(())
     }
 
-    /// A variable, told here or in the playlist's own address. One that a master playlist tells (`IMPORT`) stays
-    /// unknown: its segments are then found by their times, as without a playlist.
+    /// A variable, told here or in the playlist's own address. One that a master playlist tells
+    /// (`IMPORT`) stays unknown: its segments are then found by their times, as without a playlist.
     fn define(&mut self, attributes: &Attributes<'_>) {
         let (name, value) = match (attributes.get("NAME"), attributes.get("QUERYPARAM")) {
             (Some(name), _) => (*name, attributes.get("VALUE").map(|v| (*v).to_owned())),
             (None, Some(name)) => {
                 let of_name = |(key, _): &(Cow<'_, str>, _)| key == name;
-                (*name, self.base.query_pairs().find(of_name).map(|(_, value)| value.into_owned()))
+                (
+                    *name,
+                    self.base
+                        .query_pairs()
+                        .find(of_name)
+                        .map(|(_, value)| value.into_owned()),
+                )
             }
             (None, None) => return,
         };
@@ -215,7 +243,10 @@ impl<'a> Reader<'a> {
 
     /// A delta update leaves out segments that an earlier version had.
     fn skip(&mut self, attributes: &Attributes<'_>) {
-        let n = attributes.get("SKIPPED-SEGMENTS").and_then(|v| v.parse().ok()).unwrap_or(0);
+        let n = attributes
+            .get("SKIPPED-SEGMENTS")
+            .and_then(|v| v.parse().ok())
+            .unwrap_or(0);
         self.sequence = self.sequence.saturating_add(n);
     }
 
@@ -239,17 +270,30 @@ impl<'a> Reader<'a> {
         if self.master.renditions.len() >= MAX_STREAMS {
             return Err(Error::TooLarge);
         }
-        let Some(uri) = attributes.get("URI") else { return Ok(()) };
+        let Some(uri) = attributes.get("URI") else {
+            return Ok(());
+        };
         if let Some(url) = self.resolve(uri)? {
             let language = attributes.get("LANGUAGE").map(|v| v.to_string());
-            let name = attributes.get("NAME").map(|v| v.to_string()).unwrap_or_default();
-            self.master.renditions.push(Rendition { kind, name, language, url });
+            let name = attributes
+                .get("NAME")
+                .map(|v| v.to_string())
+                .unwrap_or_default();
+            self.master.renditions.push(Rendition {
+                kind,
+                name,
+                language,
+                url,
+            });
         }
         Ok(())
     }
 
     fn session_data(&mut self, attributes: &Attributes<'_>) {
-        if attributes.get("DATA-ID").is_some_and(|id| &**id == "com.apple.hls.title") {
+        if attributes
+            .get("DATA-ID")
+            .is_some_and(|id| &**id == "com.apple.hls.title")
+        {
             self.master.title = attributes.get("VALUE").map(|v| v.to_string());
         }
     }
@@ -258,7 +302,10 @@ impl<'a> Reader<'a> {
         if !self.parts.is_empty() && !self.is_master && self.media.segments.len() < MAX_SEGMENTS {
             self.list(
                 None,
-                self.parts.iter().map(|p| p.duration).fold(Duration::ZERO, Duration::saturating_add),
+                self.parts
+                    .iter()
+                    .map(|p| p.duration)
+                    .fold(Duration::ZERO, Duration::saturating_add),
             )?;
         }
         if self.is_master {
@@ -283,7 +330,9 @@ fn filled<'l>(line: &'l str, variables: &HashMap<String, String>) -> Result<Cow<
     let (mut out, mut rest) = (String::with_capacity(line.len()), line);
     while let Some((before, after)) = rest.split_once("{$") {
         out.push_str(before);
-        let known = after.split_once('}').and_then(|(name, after)| Some((variables.get(name)?, after)));
+        let known = after
+            .split_once('}')
+            .and_then(|(name, after)| Some((variables.get(name)?, after)));
         rest = match known {
             Some((value, after)) => {
                 out.push_str(value);
@@ -311,7 +360,9 @@ fn attributes(list: &str) -> Attributes<'_> {
     while let Some((name, value)) = rest.split_once('=') {
         let (value, after) = match value.strip_prefix('"') {
             Some(quoted) => quoted.split_once('"').unwrap_or((quoted, "")),
-            None => value.split_once(',').map_or((value, ""), |(v, after)| (v, after)),
+            None => value
+                .split_once(',')
+                .map_or((value, ""), |(v, after)| (v, after)),
         };
         found.insert(name.trim_start_matches(',').trim(), value.trim());
         rest = after;
@@ -320,20 +371,31 @@ fn attributes(list: &str) -> Attributes<'_> {
 }
 
 fn stream(attributes: &Attributes<'_>) -> Stream {
-    let height =
-        attributes.get("RESOLUTION").and_then(|v| v.split_once('x')).and_then(|(_, h)| h.parse().ok());
+    let height = attributes
+        .get("RESOLUTION")
+        .and_then(|v| v.split_once('x'))
+        .and_then(|(_, h)| h.parse().ok());
     let sound = |codec: &str| {
-        ["mp4a", "ac-3", "ec-3", "opus", "Opus", "fLaC", "alac"].iter().any(|s| codec.trim().starts_with(s))
+        ["mp4a", "ac-3", "ec-3", "opus", "Opus", "fLaC", "alac"]
+            .iter()
+            .any(|s| codec.trim().starts_with(s))
     };
     Stream {
         url: String::new(),
-        bandwidth: attributes.get("BANDWIDTH").and_then(|v| v.parse().ok()).unwrap_or(0),
+        bandwidth: attributes
+            .get("BANDWIDTH")
+            .and_then(|v| v.parse().ok())
+            .unwrap_or(0),
         height,
-        audio_only: height.is_none() && attributes.get("CODECS").is_some_and(|c| c.split(',').all(sound)),
+        audio_only: height.is_none()
+            && attributes
+                .get("CODECS")
+                .is_some_and(|c| c.split(',').all(sound)),
     }
 }
 
-/// The method of a key, unless it is `NONE`. A key whose method can't be read is a key all the same.
+/// The method of a key, unless it is `NONE`. A key whose method can't be read is a key all the
+/// same.
 fn method(value: &str) -> Option<String> {
     let attributes = attributes(value);
     match attributes.get("METHOD").map(|m| m.trim_matches('"')) {
@@ -344,20 +406,37 @@ fn method(value: &str) -> Option<String> {
 }
 
 fn seconds(text: &str) -> Duration {
-    let value = text.trim().parse::<f64>().ok().filter(|v| v.is_finite()).unwrap_or(0.0);
+    let value = text
+        .trim()
+        .parse::<f64>()
+        .ok()
+        .filter(|v| v.is_finite())
+        .unwrap_or(0.0);
     Duration::try_from_secs_f64(value.clamp(0.0, LONGEST_SEGMENT)).unwrap_or_default()
 }
 
-/// A byte range without an offset begins where the last one of the same address ended (RFC 8216, 4.3.2.2).
-fn place(url: String, range: Option<(u64, Option<u64>)>, last: &mut Option<(String, u64)>) -> Option<Ref> {
+/// A byte range without an offset begins where the last one of the same address ended (RFC 8216,
+/// 4.3.2.2).
+fn place(
+    url: String,
+    range: Option<(u64, Option<u64>)>,
+    last: &mut Option<(String, u64)>,
+) -> Option<Ref> {
     let Some((len, offset)) = range else {
         *last = None;
         return Some(Ref { url, range: None });
     };
-    let offset = offset.or_else(|| last.as_ref().filter(|(u, _)| *u == url).map(|(_, end)| *end));
+    let offset = offset.or_else(|| {
+        last.as_ref()
+            .filter(|(u, _)| *u == url)
+            .map(|(_, end)| *end)
+    });
     let range = to_range(len, offset.unwrap_or(0))?;
     *last = Some((url.clone(), range.end));
-    Some(Ref { url, range: Some(range) })
+    Some(Ref {
+        url,
+        range: Some(range),
+    })
 }
 
 /// `length[@offset]`.
@@ -371,5 +450,8 @@ fn byte_range(text: &str) -> Option<(u64, Option<u64>)> {
 
 /// Offsets beyond what a file can have are no ranges.
 fn to_range(len: u64, offset: u64) -> Option<Range<u64>> {
-    offset.checked_add(len).filter(|&end| end <= i64::MAX as u64 && len > 0).map(|end| offset..end)
+    offset
+        .checked_add(len)
+        .filter(|&end| end <= i64::MAX as u64 && len > 0)
+        .map(|end| offset..end)
 }

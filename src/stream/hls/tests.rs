@@ -22,8 +22,13 @@ fn master(lines: &str) -> Master {
 
 /// Number, address and range of each segment.
 fn listed(media: &Media) -> Vec<(u64, String, Option<Range<u64>>)> {
-    let named = media.segments.iter().filter_map(|(n, s)| Some((*n, s.of.clone()?)));
-    named.map(|(n, of)| (n, of.url.rsplit('/').next().unwrap().into(), of.range)).collect()
+    let named = media
+        .segments
+        .iter()
+        .filter_map(|(n, s)| Some((*n, s.of.clone()?)));
+    named
+        .map(|(n, of)| (n, of.url.rsplit('/').next().unwrap().into(), of.range))
+        .collect()
 }
 
 fn names(media: &Media) -> Vec<String> {
@@ -37,24 +42,52 @@ fn what_is_no_playlist() {
         (b"<html>", URL, Error::NotHls),
         (b"#EXTM3U", URL, Error::Empty),
         (b"#EXTM3U\n#EXT-X-ENDLIST\n", URL, Error::Empty),
-        (b"#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\n", URL, Error::Empty),
-        (b"#EXTM3U\n#EXT-X-I-FRAMES-ONLY\n#EXTINF:1,\na.ts\n", URL, Error::KeyFrames),
-        (b"#EXTM3U\n#EXTINF:1,\na.ts\n", "file:///etc/list.m3u8", Error::Address),
+        (
+            b"#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\n",
+            URL,
+            Error::Empty,
+        ),
+        (
+            b"#EXTM3U\n#EXT-X-I-FRAMES-ONLY\n#EXTINF:1,\na.ts\n",
+            URL,
+            Error::KeyFrames,
+        ),
+        (
+            b"#EXTM3U\n#EXTINF:1,\na.ts\n",
+            "file:///etc/list.m3u8",
+            Error::Address,
+        ),
         (b"#EXTM3U\n#EXTINF:1,\na.ts\n", "no address", Error::Address),
     ];
     for (text, url, want) in cases {
-        assert_eq!(parse(text, url), Err(want), "{}", String::from_utf8_lossy(text));
+        assert_eq!(
+            parse(text, url),
+            Err(want),
+            "{}",
+            String::from_utf8_lossy(text)
+        );
     }
 }
 
 #[test]
 fn what_other_readers_stumble_over() {
-    assert_eq!(names(&media("#EXTINF:6,Title, with commas\na.ts\n#EXTINF:6,\nb.ts\n")), ["a.ts", "b.ts"]);
+    assert_eq!(
+        names(&media(
+            "#EXTINF:6,Title, with commas\na.ts\n#EXTINF:6,\nb.ts\n"
+        )),
+        ["a.ts", "b.ts"]
+    );
     let bytes =
         b"\xef\xbb\xbf#EXTM3U\r\n#EXTINF:6,\xff\r\na.ts\r\n\r\n#EXTINF:6\r\n\xff.ts\r\n#EXTINF:6,\r\nc.ts";
-    let Ok(Playlist::Media(found)) = parse(bytes, URL) else { panic!() };
+    let Ok(Playlist::Media(found)) = parse(bytes, URL) else {
+        panic!()
+    };
     assert_eq!(names(&found), ["a.ts", "%EF%BF%BD.ts", "c.ts"]);
-    assert_eq!(names(&media("a.ts\n#comment\nb.ts\n")), ["a.ts", "b.ts"], "without EXTINF");
+    assert_eq!(
+        names(&media("a.ts\n#comment\nb.ts\n")),
+        ["a.ts", "b.ts"],
+        "without EXTINF"
+    );
 }
 
 #[test]
@@ -63,11 +96,28 @@ fn variables_are_filled_in() {
                 #EXT-X-DEFINE:IMPORT=\"from\"\n#EXT-X-MAP:URI=\"{$host}/init.mp4\"\n#EXTINF:6,\n{$host}/a.mp4?t={$token}\n\
                 #EXTINF:6,\n{$from}{$b.ts\n";
     let found = media(list);
-    let urls: Vec<_> = found.segments.values().filter_map(|s| Some(s.of.clone()?.url)).collect();
-    assert_eq!(urls, ["https://cdn.example/a.mp4?t=1", "https://a.example/v/%7B$from%7D%7B$b.ts"]);
-    assert_eq!(found.segments[&0].init.as_ref().unwrap().url, "https://cdn.example/init.mp4");
-    let bomb = "#EXT-X-DEFINE:NAME=\"a\",VALUE=\"".to_owned() + &"x".repeat(60_000) + "\"\n{$a}{$a}{$a}\n";
-    assert_eq!(parse(format!("#EXTM3U\n{bomb}").as_bytes(), URL), Err(Error::TooLarge));
+    let urls: Vec<_> = found
+        .segments
+        .values()
+        .filter_map(|s| Some(s.of.clone()?.url))
+        .collect();
+    assert_eq!(
+        urls,
+        [
+            "https://cdn.example/a.mp4?t=1",
+            "https://a.example/v/%7B$from%7D%7B$b.ts"
+        ]
+    );
+    assert_eq!(
+        found.segments[&0].init.as_ref().unwrap().url,
+        "https://cdn.example/init.mp4"
+    );
+    let bomb =
+        "#EXT-X-DEFINE:NAME=\"a\",VALUE=\"".to_owned() + &"x".repeat(60_000) + "\"\n{$a}{$a}{$a}\n";
+    assert_eq!(
+        parse(format!("#EXTM3U\n{bomb}").as_bytes(), URL),
+        Err(Error::TooLarge)
+    );
 }
 
 #[test]
@@ -105,10 +155,21 @@ fn byte_ranges() {
          #EXT-X-BYTERANGE:10\nb\nb\n",
     );
     let ranges: Vec<_> = listed(&found).into_iter().map(|(_, _, r)| r).collect();
-    let want = [Some(range(0)), Some(range(1)), Some(range(5)), Some(range(6)), Some(range(0)), None];
+    let want = [
+        Some(range(0)),
+        Some(range(1)),
+        Some(range(5)),
+        Some(range(6)),
+        Some(range(0)),
+        None,
+    ];
     assert_eq!(ranges, want);
     for wrong in ["18446744073709551615@1", "1@9223372036854775807", "0@5"] {
-        assert_eq!(listed(&media(&format!("#EXT-X-BYTERANGE:{wrong}\na\nb\n"))).len(), 1, "{wrong}");
+        assert_eq!(
+            listed(&media(&format!("#EXT-X-BYTERANGE:{wrong}\na\nb\n"))).len(),
+            1,
+            "{wrong}"
+        );
     }
 }
 
@@ -117,11 +178,28 @@ fn initialisation_segments_hold_until_the_next() {
     let found = media(
         "#EXT-X-MAP:URI=\"i,1.mp4\",BYTERANGE=\"20@5\"\na\nb\n#EXT-X-DISCONTINUITY\n#EXT-X-MAP:URI=\"i2\"\nc\n",
     );
-    let inits: Vec<_> = found.segments.values().map(|s| s.init.clone().unwrap()).collect();
-    assert_eq!(inits[0], Ref { url: "https://a.example/v/i,1.mp4".into(), range: Some(5..25) });
+    let inits: Vec<_> = found
+        .segments
+        .values()
+        .map(|s| s.init.clone().unwrap())
+        .collect();
+    assert_eq!(
+        inits[0],
+        Ref {
+            url: "https://a.example/v/i,1.mp4".into(),
+            range: Some(5..25)
+        }
+    );
     assert_eq!(inits[1], inits[0]);
     assert_eq!(inits[2], Ref::whole("https://a.example/v/i2"));
-    assert_eq!(found.segments.values().map(|s| s.discontinuity).collect::<Vec<_>>(), [0, 0, 1]);
+    assert_eq!(
+        found
+            .segments
+            .values()
+            .map(|s| s.discontinuity)
+            .collect::<Vec<_>>(),
+        [0, 0, 1]
+    );
 }
 
 #[test]
@@ -130,7 +208,10 @@ fn a_key_is_seen_however_it_is_written() {
         ("METHOD=AES-128,URI=\"k\"", Some("AES-128")),
         ("METHOD=AES-128,URI=k", Some("AES-128")),
         ("METHOD=\"SAMPLE-AES\",URI=\"k\"", Some("SAMPLE-AES")),
-        ("URI=\"skd://x,METHOD=NONE\",METHOD=SAMPLE-AES-CTR", Some("SAMPLE-AES-CTR")),
+        (
+            "URI=\"skd://x,METHOD=NONE\",METHOD=SAMPLE-AES-CTR",
+            Some("SAMPLE-AES-CTR"),
+        ),
         ("garbage", Some("an unknown method")),
         ("", Some("an unknown method")),
         ("METHOD=NONE", None),
@@ -139,7 +220,11 @@ fn a_key_is_seen_however_it_is_written() {
         let found = media(&format!("#EXT-X-KEY:{attributes}\na.ts\n"));
         assert_eq!(found.protected.as_deref(), want, "{attributes}");
     }
-    assert!(media("a\n#EXT-X-KEY:METHOD=AES-128\nb\n#EXT-X-KEY:METHOD=NONE\nc\n").protected.is_some());
+    assert!(
+        media("a\n#EXT-X-KEY:METHOD=AES-128\nb\n#EXT-X-KEY:METHOD=NONE\nc\n")
+            .protected
+            .is_some()
+    );
     assert!(
         master("#EXT-X-SESSION-KEY:METHOD=SAMPLE-AES\n#EXT-X-STREAM-INF:BANDWIDTH=1\nv\n")
             .protected
@@ -163,11 +248,20 @@ fn a_master_playlist() {
     assert_eq!(found.title.as_deref(), Some("A film"));
     let media: Vec<Media> = found
         .playlists()
-        .map(|url| Media { url: url.into(), ended: true, ..media("#EXTINF:4,\na.ts\n") })
+        .map(|url| Media {
+            url: url.into(),
+            ended: true,
+            ..media("#EXTINF:4,\na.ts\n")
+        })
         .collect();
-    let assembly = found.assembly(|url| media.iter().find(|m| m.url == url)).unwrap();
-    let shape: Vec<_> =
-        assembly.tracks.iter().map(|t| (t.kind, t.language.as_deref(), t.variants.len())).collect();
+    let assembly = found
+        .assembly(|url| media.iter().find(|m| m.url == url))
+        .unwrap();
+    let shape: Vec<_> = assembly
+        .tracks
+        .iter()
+        .map(|t| (t.kind, t.language.as_deref(), t.variants.len()))
+        .collect();
     assert_eq!(
         shape,
         [
@@ -177,7 +271,11 @@ fn a_master_playlist() {
         ],
         "sound only is no quality of pictures, and no playlist is its own variant"
     );
-    assert_eq!(assembly.tracks[0].variants[0].height, Some(720), "the best first");
+    assert_eq!(
+        assembly.tracks[0].variants[0].height,
+        Some(720),
+        "the best first"
+    );
     assert!(assembly.ended);
     assert_eq!(found.assembly(|_| None), None);
 }
@@ -185,10 +283,10 @@ fn a_master_playlist() {
 #[test]
 fn windows_of_a_live_stream() {
     let window = |from: u64, to: u64| {
-        let lines = (from..to)
-            .fold(format!("#EXT-X-TARGETDURATION:4\n#EXT-X-MEDIA-SEQUENCE:{from}\n"), |t, n| {
-                t + &format!("#EXTINF:4,\ns{n}.ts?t={from}\n")
-            });
+        let lines = (from..to).fold(
+            format!("#EXT-X-TARGETDURATION:4\n#EXT-X-MEDIA-SEQUENCE:{from}\n"),
+            |t, n| t + &format!("#EXTINF:4,\ns{n}.ts?t={from}\n"),
+        );
         media(&lines)
     };
     let mut live = window(5, 8);
@@ -196,11 +294,16 @@ fn windows_of_a_live_stream() {
     assert!(live.unite(&window(12, 13)));
     let slots = &live.assembly().tracks[0].variants[0].slots;
     let starts: Vec<_> = slots.iter().map(|s| s.start.as_secs()).collect();
-    assert_eq!(starts, [0, 4, 8, 12, 16, 20, 28], "two segments that no window had are one gap");
+    assert_eq!(
+        starts,
+        [0, 4, 8, 12, 16, 20, 28],
+        "two segments that no window had are one gap"
+    );
     assert_eq!(slots[5].of, Ref::whole(""));
     let other = media("#EXT-X-MEDIA-SEQUENCE:6\nother.ts\n");
     assert!(!live.unite(&other), "another stream at the same address");
-    let skipped = media("#EXT-X-MEDIA-SEQUENCE:5\n#EXT-X-SKIP:SKIPPED-SEGMENTS=3\n#EXTINF:4,\ns8.ts\n");
+    let skipped =
+        media("#EXT-X-MEDIA-SEQUENCE:5\n#EXT-X-SKIP:SKIPPED-SEGMENTS=3\n#EXTINF:4,\ns8.ts\n");
     assert!(live.unite(&skipped));
     let gap = media("#EXT-X-GAP\n#EXTINF:4,\na\n#EXTINF:4,\nb\n");
     assert_eq!(names(&gap), ["b"]);
@@ -214,7 +317,11 @@ fn in_parts(media: &Media) -> Vec<(u64, String)> {
     };
     let told = |s: &Segment| {
         let parts: Vec<_> = s.parts.iter().map(|p| name(&p.of)).collect();
-        format!("{} = {}", s.of.as_ref().map_or_else(|| "?".into(), name), parts.join(" + "))
+        format!(
+            "{} = {}",
+            s.of.as_ref().map_or_else(|| "?".into(), name),
+            parts.join(" + ")
+        )
     };
     media.segments.iter().map(|(n, s)| (*n, told(s))).collect()
 }
@@ -223,41 +330,102 @@ fn in_parts(media: &Media) -> Vec<(u64, String)> {
 fn parts_of_a_live_stream() {
     let part = |name: &str| format!("#EXT-X-PART:DURATION=1,URI=\"{name}\"\n");
     let segment = |name: &str| format!("#EXTINF:2,\n{name}\n");
-    let mut live = media(&[segment("0"), part("1a"), part("1b"), segment("1"), part("2a")].concat());
-    assert_eq!(in_parts(&live), [(0, "0 = ".into()), (1, "1 = 1a + 1b".into()), (2, "? = 2a".into())]);
-    let later = [segment("1"), part("2a"), part("2b"), segment("2"), part("3a")].concat();
-    assert!(live.unite(&media(&format!("#EXT-X-MEDIA-SEQUENCE:1\n{later}"))));
-    let last = [segment("2"), segment("3")].concat();
-    assert!(live.unite(&media(&format!("#EXT-X-MEDIA-SEQUENCE:2\n{last}#EXT-X-ENDLIST\n"))));
+    let mut live = media(
+        &[
+            segment("0"),
+            part("1a"),
+            part("1b"),
+            segment("1"),
+            part("2a"),
+        ]
+        .concat(),
+    );
     assert_eq!(
         in_parts(&live),
-        [(0, "0 = ".into()), (1, "1 = 1a + 1b".into()), (2, "2 = 2a + 2b".into()), (3, "3 = 3a".into())]
+        [
+            (0, "0 = ".into()),
+            (1, "1 = 1a + 1b".into()),
+            (2, "? = 2a".into())
+        ]
+    );
+    let later = [
+        segment("1"),
+        part("2a"),
+        part("2b"),
+        segment("2"),
+        part("3a"),
+    ]
+    .concat();
+    assert!(live.unite(&media(&format!("#EXT-X-MEDIA-SEQUENCE:1\n{later}"))));
+    let last = [segment("2"), segment("3")].concat();
+    assert!(live.unite(&media(&format!(
+        "#EXT-X-MEDIA-SEQUENCE:2\n{last}#EXT-X-ENDLIST\n"
+    ))));
+    assert_eq!(
+        in_parts(&live),
+        [
+            (0, "0 = ".into()),
+            (1, "1 = 1a + 1b".into()),
+            (2, "2 = 2a + 2b".into()),
+            (3, "3 = 3a".into())
+        ]
     );
     let slots = &live.assembly().tracks[0].variants[0].slots;
-    assert_eq!(slots.iter().map(|s| s.start.as_secs()).collect::<Vec<_>>(), [0, 2, 4, 6]);
+    assert_eq!(
+        slots.iter().map(|s| s.start.as_secs()).collect::<Vec<_>>(),
+        [0, 2, 4, 6]
+    );
     // Ranges go on where the part before ended; what can't be loaded has its place.
     let odd = "#EXT-X-PART:DURATION=1,URI=\"a\",BYTERANGE=\"10@0\"\n\
                #EXT-X-PART:DURATION=1,URI=\"a\",BYTERANGE=5\n#EXT-X-PART:DURATION=1,URI=\"b\",GAP=YES\n\
                #EXT-X-PART:DURATION=1,URI=\"data:,\"\n#EXT-X-PART:DURATION=1\n";
-    assert_eq!(in_parts(&media(odd)), [(0, "? = a[0..10] + a[10..15] +  + ".into())]);
+    assert_eq!(
+        in_parts(&media(odd)),
+        [(0, "? = a[0..10] + a[10..15] +  + ".into())]
+    );
     let many = "#EXT-X-PART:DURATION=1,URI=\"a\"\n".repeat(100_000);
-    assert_eq!(parse(format!("#EXTM3U\n{many}").as_bytes(), URL), Err(Error::TooLarge));
+    assert_eq!(
+        parse(format!("#EXTM3U\n{many}").as_bytes(), URL),
+        Err(Error::TooLarge)
+    );
 }
 
 #[test]
 fn hostile() {
     let many = |n: usize| "#EXTINF:1,\na\n".repeat(n);
-    assert_eq!(parse(format!("#EXTM3U\n{}", many(100_000)).as_bytes(), URL), Err(Error::TooLarge));
+    assert_eq!(
+        parse(format!("#EXTM3U\n{}", many(100_000)).as_bytes(), URL),
+        Err(Error::TooLarge)
+    );
     let streams = "#EXT-X-STREAM-INF:BANDWIDTH=1\na\n".repeat(100_000);
-    assert_eq!(parse(format!("#EXTM3U\n{streams}").as_bytes(), URL), Err(Error::TooLarge));
-    let long = format!("#EXTM3U\n#EXT-X-MAP:URI=\"{}\"\n{}", "x".repeat(60_000), many(40_000));
-    assert_eq!(parse(long.as_bytes(), URL), Err(Error::TooLarge), "one long address for each segment");
+    assert_eq!(
+        parse(format!("#EXTM3U\n{streams}").as_bytes(), URL),
+        Err(Error::TooLarge)
+    );
+    let long = format!(
+        "#EXTM3U\n#EXT-X-MAP:URI=\"{}\"\n{}",
+        "x".repeat(60_000),
+        many(40_000)
+    );
+    assert_eq!(
+        parse(long.as_bytes(), URL),
+        Err(Error::TooLarge),
+        "one long address for each segment"
+    );
     // Each of these took another reader quadratic time.
-    for line in ["#EXT-X-KEY:\n", "#EXT-X-MEDIA:=\n", "#EXT-X-MEDIA:A=\"\n", "#EXT-X-MAP:,,,,\n"] {
+    for line in [
+        "#EXT-X-KEY:\n",
+        "#EXT-X-MEDIA:=\n",
+        "#EXT-X-MEDIA:A=\"\n",
+        "#EXT-X-MAP:,,,,\n",
+    ] {
         let _ = parse(format!("#EXTM3U\n{}", line.repeat(100_000)).as_bytes(), URL);
     }
     let far = media("#EXT-X-MEDIA-SEQUENCE:18446744073709551615\na\nb\n");
-    assert_eq!(far.assembly().tracks[0].variants[0].slots.len(), far.segments.len());
+    assert_eq!(
+        far.assembly().tracks[0].variants[0].slots.len(),
+        far.segments.len()
+    );
     let mut near = media("#EXT-X-TARGETDURATION:3600\na\n");
     assert!(near.unite(&far));
     assert!(near.assembly().duration() < Duration::from_secs(1 << 40));

@@ -1,5 +1,5 @@
-//! Fragmented MP4: as it is where one track of one quality is all there is; otherwise one `moov` for all tracks,
-//! and fragments by decode time.
+//! Fragmented MP4: as it is where one track of one quality is all there is; otherwise one `moov`
+//! for all tracks, and fragments by decode time.
 
 use std::collections::HashMap;
 
@@ -27,8 +27,14 @@ impl Planner<'_> {
             TrackKind::Audio => Container::M4a,
             _ => Container::Mp4,
         };
-        let one_init = media[0].picks.iter().all(|p| p.init == media[0].picks[0].init);
-        let one_stretch = media[0].picks.iter().all(|p| p.discontinuity == media[0].picks[0].discontinuity);
+        let one_init = media[0]
+            .picks
+            .iter()
+            .all(|p| p.init == media[0].picks[0].init);
+        let one_stretch = media[0]
+            .picks
+            .iter()
+            .all(|p| p.discontinuity == media[0].picks[0].discontinuity);
         let simple = media.len() == 1 && one_init && one_stretch;
         if simple && (media[0].picks.len() == 1 || !self.must_change(&inits, media[0])?) {
             return Ok(self.verbatim(media[0], container));
@@ -37,15 +43,22 @@ impl Planner<'_> {
         Ok(container)
     }
 
-    /// Whether the fragments of a live stream count from somewhere in the past, or those of several files from the start
-    /// of their file.
+    /// Whether the fragments of a live stream count from somewhere in the past, or those of several
+    /// files from the start of their file.
     fn must_change(&self, inits: &Inits, track: &Chosen) -> Result<bool, Error> {
         let pick = &track.picks[0];
-        let Some((index, _)) = inits.of(pick) else { return Ok(false) };
+        let Some((index, _)) = inits.of(pick) else {
+            return Ok(false);
+        };
         let open = self.open(pick.of.body)?;
         let fragments = fmp4::fragments(&open, pick.of.range.clone()).map_err(Error::Read)?;
         let one = track.picks.iter().all(|p| p.of.body == pick.of.body);
-        if !one && fragments.iter().flat_map(|f| &f.trafs).any(|traf| traf.absolute) {
+        if !one
+            && fragments
+                .iter()
+                .flat_map(|f| &f.trafs)
+                .any(|traf| traf.absolute)
+        {
             return Ok(true);
         }
         let start = first_time(&fragments, inits.get(index));
@@ -62,11 +75,16 @@ impl Planner<'_> {
             let mixed = track.picks.iter().any(|p| p.init != track.picks[0].init);
             for pick in &track.picks {
                 let Some((init, own)) = inits.of(pick) else {
-                    return Err(Error::Unknown("a fragmented MP4 without its initialisation segment"));
+                    return Err(Error::Unknown(
+                        "a fragmented MP4 without its initialisation segment",
+                    ));
                 };
                 let open = self.open(pick.of.body)?;
-                let from =
-                    if own { inits.end_of(init).max(pick.of.range.start) } else { pick.of.range.start };
+                let from = if own {
+                    inits.end_of(init).max(pick.of.range.start)
+                } else {
+                    pick.of.range.start
+                };
                 let found = fmp4::fragments(&open, from..pick.of.range.end).map_err(Error::Read)?;
                 let stamp = first_time(&found, inits.get(init));
                 let shift = stamp.map_or(0, |stamp| clock.shift(pick, stamp as i128));
@@ -91,13 +109,22 @@ impl Planner<'_> {
         }
         fragments.sort_by_key(|f| (f.start, f.recipe));
         fragments.dedup_by_key(|f| (f.start, f.recipe));
-        let end = fragments.iter().map(|f| f.end).max().ok_or(Error::Nothing)?;
+        let end = fragments
+            .iter()
+            .map(|f| f.end)
+            .max()
+            .ok_or(Error::Nothing)?;
         let declared = outputs.iter().map(|o| o.declared);
-        let sources: Vec<Source<'_>> =
-            declared.map(|(i, track)| Source { init: inits.get(i), track }).collect();
+        let sources: Vec<Source<'_>> = declared
+            .map(|(i, track)| Source {
+                init: inits.get(i),
+                track,
+            })
+            .collect();
         let head = fmp4::joined_init(&sources, u64::try_from(end).unwrap_or(0));
-        self.steps
-            .push(Step::Bytes(head.ok_or(Error::Unknown("its initialisation segments can't be joined"))?));
+        self.steps.push(Step::Bytes(head.ok_or(Error::Unknown(
+            "its initialisation segments can't be joined",
+        ))?));
         self.steps.extend(fragments.into_iter().map(|f| f.step));
         Ok(())
     }
@@ -128,7 +155,9 @@ impl Inits {
             return Ok(());
         }
         let open = choice.bodies[place.body].open().map_err(Error::Read)?;
-        let Some(init) = fmp4::init(&open, place.range.clone()).map_err(Error::Read)? else { return Ok(()) };
+        let Some(init) = fmp4::init(&open, place.range.clone()).map_err(Error::Read)? else {
+            return Ok(());
+        };
         if init.protected() {
             return Err(Error::Protected);
         }
@@ -162,9 +191,10 @@ struct Output {
     declared: (usize, usize),
 }
 
-/// How the tracks of `init` become tracks of the file, which gets new ones where it has none for them. Where a track's
-/// `mixed` variants decode differently, each fragment brings its parameter sets along: a second sample entry
-/// is what the format has for it, but neither ffmpeg nor Chromium plays one.
+/// How the tracks of `init` become tracks of the file, which gets new ones where it has none for
+/// them. Where a track's `mixed` variants decode differently, each fragment brings its parameter
+/// sets along: a second sample entry is what the format has for it, but neither ffmpeg nor Chromium
+/// plays one.
 fn recipe(
     outputs: &mut Vec<Output>,
     (lane, mixed): (usize, bool),
@@ -175,12 +205,20 @@ fn recipe(
     let mut recipe = Vec::new();
     let tracks = &inits.get(init).tracks;
     for (index, track) in tracks.iter().enumerate() {
-        let nth = tracks[..index].iter().filter(|t| t.handler == track.handler).count();
+        let nth = tracks[..index]
+            .iter()
+            .filter(|t| t.handler == track.handler)
+            .count();
         let same = |o: &Output| o.lane == lane && o.handler == track.handler && o.nth == nth;
         let output = match outputs.iter().position(same) {
             Some(found) => found,
             None => {
-                outputs.push(Output { lane, handler: track.handler, nth, declared: (init, index) });
+                outputs.push(Output {
+                    lane,
+                    handler: track.handler,
+                    nth,
+                    declared: (init, index),
+                });
                 outputs.len() - 1
             }
         };
@@ -212,7 +250,13 @@ struct Timed {
 }
 
 impl Timed {
-    fn new(fragment: &fmp4::Fragment, init: &Init, shift: i128, body: usize, recipe: u32) -> Option<Self> {
+    fn new(
+        fragment: &fmp4::Fragment,
+        init: &Init,
+        shift: i128,
+        body: usize,
+        recipe: u32,
+    ) -> Option<Self> {
         let times = fragment.trafs.iter().filter_map(|traf| {
             let track = init.tracks.iter().find(|t| t.id == traf.track)?;
             let duration = match traf.duration {
@@ -223,8 +267,17 @@ impl Timed {
             Some((start, start + nanos(duration, track.timescale) as i128))
         });
         let (start, end) = times.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))?;
-        let step =
-            Step::Fragment { body: body as u32, recipe, moof: fragment.moof.clone(), end: fragment.end };
-        Some(Self { start, end, recipe, step })
+        let step = Step::Fragment {
+            body: body as u32,
+            recipe,
+            moof: fragment.moof.clone(),
+            end: fragment.end,
+        };
+        Some(Self {
+            start,
+            end,
+            recipe,
+            step,
+        })
     }
 }

@@ -23,13 +23,23 @@ impl Plan {
     /// # Errors
     /// [`Error::Read`] when a piece is gone or cut short meanwhile, [`Error::Write`].
     pub fn write(&self, out: &File) -> Result<u64, Error> {
-        let mut writer = Writer { out, opened: None, written: 0, block: Vec::new() };
+        let mut writer = Writer {
+            out,
+            opened: None,
+            written: 0,
+            block: Vec::new(),
+        };
         let mut sequence = 0_u32;
         for step in &self.steps {
             match step {
                 Step::Bytes(bytes) => writer.bytes(bytes)?,
                 Step::Copy(place) => writer.copy(&self.bodies, place.body, place.range.clone())?,
-                Step::Fragment { body, recipe, moof, end } => {
+                Step::Fragment {
+                    body,
+                    recipe,
+                    moof,
+                    end,
+                } => {
                     sequence = sequence.wrapping_add(1);
                     let recipe = &self.recipes[*recipe as usize];
                     writer.fragment(
@@ -59,7 +69,10 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     /// What `write` writes; what is small goes through a buffer, what is large doesn't.
-    fn through(&mut self, write: impl FnOnce(&mut dyn Write) -> io::Result<u64>) -> Result<(), Error> {
+    fn through(
+        &mut self,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<u64>,
+    ) -> Result<(), Error> {
         let mut buffered = io::BufWriter::with_capacity(SMALL, self.out);
         let n = write(&mut buffered).and_then(|n| buffered.flush().map(|()| n));
         self.written += n.map_err(Error::Write)?;
@@ -94,9 +107,16 @@ impl Writer<'_> {
         let mut old = vec![0; (data - range.start) as usize + 16];
         let n = open.read_at(range.start, &mut old).map_err(Error::Read)?;
         self.opened = Some((body, open));
-        let change = |id| recipe.iter().find(|(old, _)| *old == id).map(|(_, change)| change.clone());
+        let change = |id| {
+            recipe
+                .iter()
+                .find(|(old, _)| *old == id)
+                .map(|(_, change)| change.clone())
+        };
         let new = fmp4::rewrite(&old[..n], range.start, sequence, &change);
-        let new = new.ok_or(Error::Unknown("its fragments are of a kind that can't be joined"))?;
+        let new = new.ok_or(Error::Unknown(
+            "its fragments are of a kind that can't be joined",
+        ))?;
         self.bytes(&new.head)?;
         let mut from = range.start + new.from;
         for (at, bytes) in &new.inserts {
@@ -116,7 +136,11 @@ impl Writer<'_> {
                 None => 0,
             };
             // Bytes in memory, or a file system that can't: through a block.
-            let n = if n > 0 { n } else { self.through_memory(&open, at..range.end)? };
+            let n = if n > 0 {
+                n
+            } else {
+                self.through_memory(&open, at..range.end)?
+            };
             at += n;
             self.written += n;
         }
@@ -126,8 +150,12 @@ impl Writer<'_> {
 
     fn through_memory(&mut self, open: &OpenBody, range: Range<u64>) -> Result<u64, Error> {
         self.block.resize(BLOCK, 0);
-        let want = usize::try_from(range.end - range.start).unwrap_or(BLOCK).min(BLOCK);
-        let n = open.read_at(range.start, &mut self.block[..want]).map_err(Error::Read)?;
+        let want = usize::try_from(range.end - range.start)
+            .unwrap_or(BLOCK)
+            .min(BLOCK);
+        let n = open
+            .read_at(range.start, &mut self.block[..want])
+            .map_err(Error::Read)?;
         if n == 0 {
             return Err(Error::Read(io::ErrorKind::UnexpectedEof.into()));
         }
@@ -141,12 +169,19 @@ impl Writer<'_> {
 fn copy_range(from: &File, range: Range<u64>, to: &File) -> Result<u64, Error> {
     use rustix::io::Errno;
     let mut at = range.start;
-    let len = usize::try_from(range.end - range.start).unwrap_or(usize::MAX).min(1 << 30);
+    let len = usize::try_from(range.end - range.start)
+        .unwrap_or(usize::MAX)
+        .min(1 << 30);
     match rustix::fs::copy_file_range(from, Some(&mut at), to, None, len) {
         Ok(n) => Ok(n as u64),
-        Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM | Errno::INTR) => {
-            Ok(0)
-        }
+        Err(
+            Errno::XDEV
+            | Errno::INVAL
+            | Errno::NOSYS
+            | Errno::OPNOTSUPP
+            | Errno::PERM
+            | Errno::INTR,
+        ) => Ok(0),
         Err(e) => Err(Error::Write(e.into())),
     }
 }

@@ -21,7 +21,12 @@ pub(crate) fn chromium(data: &[u8]) {
         let _ = entry.piece(&Grip::Bytes(data.into()));
     }
     if let Ok(sparse) = stream::chromium::sparse(data) {
-        assert!(sparse.ranges.iter().all(|r| r.at + r.len <= data.len() as u64));
+        assert!(
+            sparse
+                .ranges
+                .iter()
+                .all(|r| r.at + r.len <= data.len() as u64)
+        );
     }
 }
 
@@ -45,13 +50,18 @@ pub(crate) fn decode(data: &[u8]) {
 
 /// Any bytes as entries of a cache, all the way to the plan of a video.
 ///
-/// The input is cut at each 0xff byte: the first byte of a part is a status and a coding, up to the next newline the
-/// address, the rest is the body.
+/// The input is cut at each 0xff byte: the first byte of a part is a status and a coding, up to the
+/// next newline the address, the rest is the body.
 pub(crate) fn collect(data: &[u8]) {
-    let mut collector = Collector::new(Limits { min_size: 0, min_duration: Duration::ZERO });
+    let mut collector = Collector::new(Limits {
+        min_size: 0,
+        min_duration: Duration::ZERO,
+    });
     let now = Instant::now();
     for (id, part) in data.split(|b| *b == 0xff).enumerate().take(64) {
-        let Some((kind, part)) = part.split_first() else { continue };
+        let Some((kind, part)) = part.split_first() else {
+            continue;
+        };
         let cut = part.iter().position(|b| *b == b'\n').unwrap_or(part.len());
         let (url, body) = (String::from_utf8_lossy(&part[..cut]), &part[cut..]);
         let body = body.strip_prefix(b"\n").unwrap_or(body);
@@ -59,7 +69,16 @@ pub(crate) fn collect(data: &[u8]) {
         let file = entry(&format!(":http://a/{url}"), coding, body);
         let source = Path::new("/c/0123456789ABCDEF0123456789ABCDEF01234567");
         let grip = Grip::Bytes(file.into());
-        collector.entry(&Held { id: id as u64, source, format: Source::Firefox, grip, spool: None }, now);
+        collector.entry(
+            &Held {
+                id: id as u64,
+                source,
+                format: Source::Firefox,
+                grip,
+                spool: None,
+            },
+            now,
+        );
     }
     for outcome in collector.finish(now) {
         if let Outcome::Video(video) = outcome {

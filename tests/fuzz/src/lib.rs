@@ -1,4 +1,5 @@
-//! What each target does with foreign bytes. A normal test does the same with what fuzzing kept: see `tests/media`.
+//! What each target does with foreign bytes. A normal test does the same with what fuzzing kept:
+//! see `tests/media`.
 #![allow(unreachable_pub, reason = "the test has it as a module")]
 
 mod caches;
@@ -76,7 +77,8 @@ impl Content for Sparse<'_> {
     }
 }
 
-/// Judges `bytes` behind (in place of their beginning) `magic`, which leads to one parser, with holes and without.
+/// Judges `bytes` behind (in place of their beginning) `magic`, which leads to one parser, with
+/// holes and without.
 fn judge(magic: &[u8], bytes: &[u8]) {
     let mut bytes = bytes.to_vec();
     bytes.resize(bytes.len().max(magic.len()), 0);

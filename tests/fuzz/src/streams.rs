@@ -16,7 +16,10 @@ pub(crate) fn hls(bytes: &[u8]) {
     match parse(&text, "https://a.example/v/list.m3u8") {
         Ok(Playlist::Media(mut media)) => {
             let again = media.clone();
-            assert!(media.unite(&again), "a playlist is the same stream as itself");
+            assert!(
+                media.unite(&again),
+                "a playlist is the same stream as itself"
+            );
             assert_eq!(media.assembly(), again.assembly());
         }
         Ok(Playlist::Master(master)) => drop(master.assembly(|_| None)),
@@ -36,7 +39,11 @@ impl Pieces for Nothing {
 pub(crate) fn mpd(bytes: &[u8]) {
     let text = [b"<MPD mediaPresentationDuration='PT60S'>", bytes, b"</MPD>"].concat();
     if let Ok(mut assembly) = dash::assembly(&text, "https://a.example/v/manifest.mpd", &Nothing) {
-        assert!(assembly.refs().all(|r| r.url.is_empty() || r.url.starts_with("http")));
+        assert!(
+            assembly
+                .refs()
+                .all(|r| r.url.is_empty() || r.url.starts_with("http"))
+        );
         let again = assembly.clone();
         dash::unite(&mut assembly, again);
         dash::from_zero(&mut assembly);
@@ -87,19 +94,52 @@ pub(crate) fn join(bytes: &[u8]) {
     let track = |kind, slots| Track {
         kind,
         language: None,
-        variants: vec![Variant { bandwidth: 0, height: None, slots }],
+        variants: vec![Variant {
+            bandwidth: 0,
+            height: None,
+            slots,
+        }],
     };
-    let media = all.0.iter().skip(usize::from(with_init)).enumerate().map(slot);
+    let media = all
+        .0
+        .iter()
+        .skip(usize::from(with_init))
+        .enumerate()
+        .map(slot);
     let (video, audio): (Vec<_>, Vec<_>) = media.partition(|s| s.discontinuity != 1);
-    let tracks = vec![track(TrackKind::Video, video), track(TrackKind::Audio, audio)];
-    let told = Assembly { url: String::new(), tracks, ended: true, protected: None, title: None };
-    let probes: Vec<_> = all.0.iter().filter_map(|p| Some((p, order::probe(p).ok()??))).collect();
-    let guessed = order::assemblies(&probes.iter().map(|(p, probe)| (*p, probe)).collect::<Vec<_>>());
+    let tracks = vec![
+        track(TrackKind::Video, video),
+        track(TrackKind::Audio, audio),
+    ];
+    let told = Assembly {
+        url: String::new(),
+        tracks,
+        ended: true,
+        protected: None,
+        title: None,
+    };
+    let probes: Vec<_> = all
+        .0
+        .iter()
+        .filter_map(|p| Some((p, order::probe(p).ok()??)))
+        .collect();
+    let guessed = order::assemblies(
+        &probes
+            .iter()
+            .map(|(p, probe)| (*p, probe))
+            .collect::<Vec<_>>(),
+    );
     for assembly in guessed.iter().chain([&told]) {
-        let Ok(plan) = stream::join::plan(&choose(assembly, &all, Duration::ZERO)) else { continue };
+        let Ok(plan) = stream::join::plan(&choose(assembly, &all, Duration::ZERO)) else {
+            continue;
+        };
         let out = tempfile::tempfile().expect("a temporary file");
         if let Ok(len) = plan.write(&out) {
-            assert!(len < 4 * bytes.len() as u64 + 65_536, "{len} bytes out of {}", bytes.len());
+            assert!(
+                len < 4 * bytes.len() as u64 + 65_536,
+                "{len} bytes out of {}",
+                bytes.len()
+            );
         }
     }
 }
