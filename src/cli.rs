@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::config::{
-    Overrides,
-    units::{SPAN_FORM, Span},
+use crate::{
+    config::{
+        Overrides,
+        units::{SPAN_FORM, Span},
+    },
+    terminal::Output,
 };
-use crate::terminal::Output;
 
 /// Exit status: done.
 pub const DONE: u8 = 0;

@@ -336,7 +336,7 @@ fn stop(quick: bool, table: &mut Table) -> Result<()> {
         "SIGTERM → exit, with tray",
         "≤ 100 ms",
         worst <= 100.0,
-        { format!("median {median:.0} ms, worst {worst:.0} ms") },
+        format!("median {median:.0} ms, worst {worst:.0} ms"),
     );
     Ok(())
 }

@@ -100,7 +100,7 @@ pub(crate) fn latency(run: &mut Run, table: &mut Table) -> Result<()> {
                     "create → second link exists",
                     "≤ 1.15 × bare C loop",
                     ratio <= 1.15,
-                    { format!("{ratio:.2} × (bare C loop: {detail})") },
+                    format!("{ratio:.2} × (bare C loop: {detail})"),
                 );
             }
             name => {

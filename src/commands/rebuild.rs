@@ -8,7 +8,7 @@ use crate::{
     config::Settings,
     event::Event,
     pipeline::{self, Store},
-    stream::video::{Video, What},
+    stream::collect::video::{Video, What},
     text,
 };
 

@@ -13,7 +13,7 @@ use crate::{
     library::{name::Fields, place::Placed},
     media::{Container, Content, Kind, Report, Verdict},
     rule::{Rule, Source},
-    stream::video::{Making, VideoId},
+    stream::collect::video::{Making, VideoId},
 };
 
 /// Which video of which source: what was saved under it before is replaced, not saved again.

@@ -50,7 +50,7 @@ use crate::{
         thumbnail::Thumbnails,
     },
     rule::{Rule, Source},
-    stream::{collect::Collector, video::Video},
+    stream::collect::{Collector, video::Video},
     title::Titles,
 };
 

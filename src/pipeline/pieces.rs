@@ -23,8 +23,10 @@ use crate::{
     rule::{Rule, Source},
     stream::{
         Grip,
-        collect::{Held, Limits, Outcome},
-        video::{Making, Video},
+        collect::{
+            Held, Limits, Outcome,
+            video::{Making, Video},
+        },
     },
 };
 

@@ -11,7 +11,7 @@ use crate::{
     config::Settings,
     event::Event,
     library::place,
-    stream::{
+    stream::collect::{
         rebuild::{self, Found},
         video::Video,
     },

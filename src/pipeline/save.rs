@@ -29,7 +29,7 @@ use crate::{
         room, upkeep,
     },
     media::{Content, Kind},
-    stream::video::WriteError,
+    stream::collect::video::WriteError,
     title::{Choice, Wanted},
 };
 

@@ -6,35 +6,21 @@
 //!
 //! A playlist becomes an [`Assembly`]: which bytes of which address fill which stretch of time. The
 //! writer takes an assembly and [`Pieces`] and knows nothing of caches, files in them, or browsers.
+//!
+//! | room | what it is about |
+//! |---|---|
+//! | [`cache`] | what a file of a browser's disk cache is: both formats, ranges, decoding |
+//! | [`playlist`] | HLS and DASH, and order where no playlist was stored |
+//! | [`collect`] | what is held, by site; when a video is due |
+//! | [`join`] | the choice among qualities, and the writing of one file |
 
 use std::{ops::Range, sync::Arc, time::Duration};
 
-mod address;
-mod adts;
-pub mod assemble;
 pub mod body;
-pub mod choose;
-pub mod chromium;
-pub mod classify;
-mod clock;
+pub mod cache;
 pub mod collect;
-pub mod dash;
-pub mod decode;
-pub mod entry;
-pub mod firefox;
-mod fmp4;
-pub mod hls;
 pub mod join;
-pub mod order;
-mod ranges;
-pub mod rebuild;
-mod room;
-pub mod shelf;
-mod ts;
-pub mod video;
-mod webm;
-mod webvtt;
-mod xml;
+pub mod playlist;
 
 pub use body::{Body, Grip, OpenBody, Opened};
 

@@ -10,11 +10,11 @@ use std::{fs, path::Path, time::Duration};
 
 use fisga::stream::{
     Assembly, Document, Ref, Slot, Track, TrackKind, Variant,
-    assemble::assemble,
-    choose::{Choice, choose},
-    dash, hls,
-    join::{self, Plan},
-    order,
+    join::{
+        self, Plan,
+        choose::{Choice, choose},
+    },
+    playlist::{assemble::assemble, dash, hls, order},
 };
 use inputs::{Site, media};
 use play::decode;

@@ -12,16 +12,18 @@ use std::{
 
 use rustix::fs::{AtFlags, statat};
 
-use super::super::{
-    Notice,
-    inode::{Inode, born, inode},
-    keeper, lease,
-    rescue::{self, Answer, Caught, Folders, Request, Wanted},
-    settle::Writers,
-    staging::{Origin, Staged, Staging},
-    watch::{Node, Target},
+use super::{
+    super::{
+        Notice,
+        inode::{Inode, born, inode},
+        keeper, lease,
+        rescue::{self, Answer, Caught, Folders, Request, Wanted},
+        settle::Writers,
+        staging::{Origin, Staged, Staging},
+        watch::{Node, Target},
+    },
+    Core, Pending,
 };
-use super::{Core, Pending};
 use crate::{
     event::How,
     rule::{Rule, Source},

@@ -10,16 +10,18 @@ use std::{
 
 use inotify::EventMask;
 
-use super::super::{
-    Notice,
-    hold::{Hold, HoldId, Producer},
-    inode::inode,
-    lease,
-    rescue::Request,
-    settle::{Look, Settle, Step, Writers},
-    staging::{Origin, Staged},
+use super::{
+    super::{
+        Notice,
+        hold::{Hold, HoldId, Producer},
+        inode::inode,
+        lease,
+        rescue::Request,
+        settle::{Look, Settle, Step, Writers},
+        staging::{Origin, Staged},
+    },
+    Core, SANDBOXES, Tracked, manner,
 };
-use super::{Core, SANDBOXES, Tracked, manner};
 use crate::{
     event::How,
     rule::{Rule, Source},

@@ -1,11 +1,9 @@
 use std::time::{Duration, Instant};
 
-use super::{
-    super::{
-        chromium::tests::{answer_file, sparse_file},
-        firefox,
-    },
-    *,
+use super::*;
+use crate::stream::cache::{
+    chromium::tests::{answer_file, sparse_file},
+    firefox,
 };
 
 const FOLDER: &str = "/cache/Default/Cache/Cache_Data";

@@ -3,16 +3,13 @@
 
 use std::collections::HashMap;
 
-use super::{Error, Planner, Recipe, Step};
-use crate::{
-    media::Container,
-    stream::{
-        TrackKind,
-        choose::{Choice, Chosen, Pick, Place},
-        clock::{Clock, LATE},
-        fmp4::{self, Change, Init, Source},
-    },
+use super::{
+    Error, Planner, Recipe, Step,
+    choose::{Choice, Chosen, Pick, Place},
+    clock::{Clock, LATE},
+    fmp4::{self, Change, Init, Source},
 };
+use crate::{media::Container, stream::TrackKind};
 
 /// Fragments of one video: 24 hours of half-second ones, sound and pictures.
 const MAX_FRAGMENTS: usize = 400_000;

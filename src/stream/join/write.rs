@@ -6,10 +6,10 @@ use std::{
     ops::Range,
 };
 
-use super::{Error, Plan, Recipe, Step};
+use super::{Error, Plan, Recipe, Step, fmp4, ts, webm};
 use crate::{
     media::Content,
-    stream::{Body, OpenBody, fmp4, ts, webm},
+    stream::{Body, OpenBody},
 };
 
 /// What goes through memory goes in blocks of this size.

@@ -9,18 +9,18 @@ use fisga::{
     rule::Source,
     stream::{
         self, Grip,
+        cache::decode::{MAX, head},
         collect::{Collector, Held, Limits, Outcome},
-        decode::{MAX, head},
     },
 };
 
 /// Any bytes as a file of Chromium's cache: nothing outside the file.
 pub(crate) fn chromium(data: &[u8]) {
-    if let Ok(entry) = stream::chromium::answer(data) {
+    if let Ok(entry) = stream::cache::chromium::answer(data) {
         assert!(entry.body.start <= entry.body.end && entry.body.end <= data.len() as u64);
         let _ = entry.piece(&Grip::Bytes(data.into()));
     }
-    if let Ok(sparse) = stream::chromium::sparse(data) {
+    if let Ok(sparse) = stream::cache::chromium::sparse(data) {
         assert!(
             sparse
                 .ranges
@@ -32,7 +32,7 @@ pub(crate) fn chromium(data: &[u8]) {
 
 /// Any bytes as an entry of Firefox's cache: nothing outside the file.
 pub(crate) fn firefox(data: &[u8]) {
-    if let Ok(entry) = stream::firefox::answer(data) {
+    if let Ok(entry) = stream::cache::firefox::answer(data) {
         assert!(entry.body.end <= data.len() as u64);
         let _ = entry.piece(&Grip::Bytes(data.into()));
     }
@@ -41,7 +41,7 @@ pub(crate) fn firefox(data: &[u8]) {
 /// Any bytes as a compressed playlist: never more than the limit.
 pub(crate) fn decode(data: &[u8]) {
     for coding in ["gzip", "deflate", "br", "zstd"] {
-        if let Ok(all) = stream::decode::decode(coding, data) {
+        if let Ok(all) = stream::cache::decode::decode(coding, data) {
             assert!(all.len() as u64 <= MAX);
         }
         assert!(head(coding, data, 400).len() <= 400);

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use fisga::stream::{
     self, Assembly, Body, Piece, Pieces, Ref, Slot, Track, TrackKind, Variant,
-    choose::choose,
-    dash,
-    hls::{Playlist, parse},
-    order,
+    join::choose::choose,
+    playlist::{
+        dash,
+        hls::{Playlist, parse},
+        order,
+    },
 };
 
 /// Any bytes as an HLS playlist.

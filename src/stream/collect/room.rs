@@ -8,14 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
+use super::shelf::{Id, Kept, Shelf};
+use crate::stream::{
     Assembly, Body, Document,
-    address::without_query,
-    assemble,
-    choose::{self, Choice},
-    classify::Class,
-    order,
-    shelf::{Id, Kept, Shelf},
+    cache::classify::Class,
+    join::choose::{self, Choice},
+    playlist::{address::without_query, assemble, order},
 };
 
 /// So long after the last piece a whole video is given out: subtitles and a better quality may yet

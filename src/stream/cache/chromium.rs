@@ -284,7 +284,8 @@ fn u32_at(b: &[u8], at: usize) -> u32 {
 pub(crate) mod tests {
     use proptest::prelude::*;
 
-    use super::{super::Grip, *};
+    use super::*;
+    use crate::stream::Grip;
 
     /// A `_0` file as Chromium writes it.
     pub(crate) fn answer_file(key: &str, headers: &str, body: &[u8], flags: u32) -> Vec<u8> {

@@ -7,8 +7,10 @@ use std::{
     ops::Range,
 };
 
-use super::{Body, OpenBody};
-use crate::media::Content;
+use crate::{
+    media::Content,
+    stream::{Body, OpenBody},
+};
 
 const EBML: u32 = 0x1a45_dfa3;
 const SEGMENT: u32 = 0x1853_8067;

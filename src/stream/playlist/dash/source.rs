@@ -6,7 +6,11 @@ use std::{ops::Range, time::Duration};
 use url::Url;
 
 use super::{Error, NANOS, Scope};
-use crate::stream::{Pieces, Ref, Slot, address::Resolver, fmp4, xml::Node};
+use crate::stream::{
+    Pieces, Ref, Slot,
+    join::fmp4,
+    playlist::{address::Resolver, xml::Node},
+};
 
 /// Segments of one representation: a day of two-second ones.
 pub(super) const MAX_SEGMENTS: usize = 50_000;

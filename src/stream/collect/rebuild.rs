@@ -6,13 +6,14 @@ use std::{
     time::{Instant, SystemTime},
 };
 
-use super::{
-    Grip, chromium,
-    collect::{Collector, Held, Limits, Outcome},
-    firefox,
-    video::Video,
+use super::{Collector, Held, Limits, Outcome, video::Video};
+use crate::{
+    rule::Source,
+    stream::{
+        Grip,
+        cache::{chromium, firefox},
+    },
 };
-use crate::rule::Source;
 
 /// Folders below the given one that are looked into: a browser's folder has its caches four levels
 /// down.

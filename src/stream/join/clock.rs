@@ -76,7 +76,8 @@ impl Clock {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::choose::Place, *};
+    use super::super::choose::Place;
+    use super::*;
 
     const S: i128 = 1_000_000_000;
 

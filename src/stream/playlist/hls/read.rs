@@ -11,7 +11,7 @@ use url::Url;
 use super::{Error, MAX_SEGMENTS, Master, Media, Playlist, Rendition, Segment, Stream};
 use crate::stream::{
     Part, Ref, TrackKind,
-    address::{self, Resolver},
+    playlist::address::{self, Resolver},
 };
 
 /// Variants and renditions in one multivariant playlist.

@@ -140,7 +140,8 @@ fn split(key: &str) -> Option<(String, &str)> {
 pub(crate) mod tests {
     use proptest::prelude::*;
 
-    use super::{super::Grip, *};
+    use super::*;
+    use crate::stream::Grip;
 
     /// An entry as Firefox writes it.
     pub(crate) fn entry_file(key: &str, headers: &str, body: &[u8]) -> Vec<u8> {

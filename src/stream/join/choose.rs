@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use super::{Assembly, Body, Piece, Pieces, Ref, Slot, Track, TrackKind, Variant, address, fmp4};
+use super::fmp4;
+use crate::stream::{
+    Assembly, Body, Piece, Pieces, Ref, Slot, Track, TrackKind, Variant, playlist::address,
+};
 
 /// Segments of two variants that overlap by less fill slots next to each other.
 const OVERLAP: Duration = Duration::from_millis(120);

@@ -5,6 +5,11 @@
 //! read of an entry but its head and tail until a playlist, or its own first bytes, show that it is
 //! media; all else is let go at once.
 
+pub mod rebuild;
+mod room;
+pub mod shelf;
+pub mod video;
+
 use std::{
     collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},
@@ -12,20 +17,27 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
-    Body, Grip, Piece,
-    address::without_directives,
-    chromium::{self, Part},
-    classify::{Class, classify, text},
-    decode,
-    entry::{Entry, Malformed},
-    firefox,
-    ranges::Ranges,
+use self::{
     room::{FORGET, Finding, Made, Room},
     shelf::{Id, Kept},
     video::{Video, VideoId, What, site, title},
 };
-use crate::{media::Content, rule::Source};
+use crate::{
+    media::Content,
+    rule::Source,
+    stream::{
+        Body, Grip, Piece,
+        cache::{
+            chromium::{self, Part},
+            classify::{Class, classify, text},
+            decode,
+            entry::{Entry, Malformed},
+            firefox,
+            ranges::Ranges,
+        },
+        playlist::address::without_directives,
+    },
+};
 
 /// Most pieces that are held at a time: eight films of two hours in four-second segments.
 const MAX_PIECES: usize = 16_384;

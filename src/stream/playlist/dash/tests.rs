@@ -1,7 +1,5 @@
-use super::{
-    super::{Piece, Ref},
-    *,
-};
+use super::*;
+use crate::stream::{Piece, Ref};
 
 const URL: &str = "https://a.example/v/manifest.mpd?token=1";
 

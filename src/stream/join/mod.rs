@@ -11,19 +11,27 @@
 //! | WebM with sound of its own, or several variants | blocks by time in new clusters |
 //! | WebVTT | one file beside it |
 
+pub(super) mod adts;
+pub mod choose;
+mod clock;
+pub(super) mod fmp4;
 mod fragmented;
+pub(super) mod ts;
+mod webm;
+mod webvtt;
 mod write;
 
 use std::{collections::HashMap, io, ops::Range};
 
-use super::{
-    Body, OpenBody, TrackKind, adts,
+use self::{
     choose::{Choice, Chosen, Pick, Place},
     clock::Clock,
     fmp4::Change,
-    ts, webm, webvtt,
 };
-use crate::media::{Container, Content};
+use crate::{
+    media::{Container, Content},
+    stream::{Body, OpenBody, TrackKind},
+};
 
 /// Why no file can be written.
 #[derive(Debug, thiserror::Error)]

@@ -7,8 +7,11 @@ use std::{
     ops::Range,
 };
 
-use super::{Body, OpenBody, adts};
-use crate::media::Content;
+use super::adts;
+use crate::{
+    media::Content,
+    stream::{Body, OpenBody},
+};
 
 /// Bytes of a packet.
 pub(crate) const PACKET: usize = 188;

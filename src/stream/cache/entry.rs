@@ -3,8 +3,10 @@
 
 use std::{io, ops::Range};
 
-use super::{Body, Grip, Piece};
-use crate::media::Content;
+use crate::{
+    media::Content,
+    stream::{Body, Grip, Piece},
+};
 
 /// The largest key that is read, in bytes. Addresses are shorter by far.
 pub(crate) const MAX_KEY: u32 = 64 << 10;

@@ -3,11 +3,11 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{
-    Assembly, Document, Pieces,
     address::without_query,
     dash,
     hls::{self, Master, Media, Playlist},
 };
+use crate::stream::{Assembly, Document, Pieces};
 
 /// The videos that `documents`, playlists of one room, tell of: each outermost playlist's. Versions
 /// of a live playlist are united. What can't be used is left out.

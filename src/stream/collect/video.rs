@@ -9,12 +9,16 @@ use std::{
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-use super::{
-    Body, TrackKind,
-    choose::{Choice, Missing},
-    join,
+use crate::{
+    media::{self, Content, Kind, Report, Verdict},
+    stream::{
+        Body, TrackKind,
+        join::{
+            self,
+            choose::{Choice, Missing},
+        },
+    },
 };
-use crate::media::{self, Content, Kind, Report, Verdict};
 
 /// Tells the videos of one run apart.
 pub type VideoId = u64;

@@ -10,7 +10,11 @@ use std::{
     time::Duration,
 };
 
-use super::{Assembly, Piece, Ref, Slot, Track, TrackKind, Variant, address, adts, fmp4, ts};
+use super::address;
+use crate::stream::{
+    Assembly, Piece, Ref, Slot, Track, TrackKind, Variant,
+    join::{adts, fmp4, ts},
+};
 
 /// Time between two segments that is no gap.
 const SLACK: Duration = Duration::from_millis(500);

@@ -16,11 +16,13 @@ use std::{
 };
 
 use super::{
-    Body, Grip, Piece,
     chromium::{self, Sparse, Stretch},
     entry::{Entry, Malformed},
 };
-use crate::media::Content;
+use crate::{
+    media::Content,
+    stream::{Body, Grip, Piece},
+};
 
 /// What is known of one such address.
 #[derive(Debug, Default)]
@@ -224,8 +226,8 @@ impl<C: Content> Read for Reader<'_, C> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::chromium::tests::{answer_file, sparse_file};
     use super::*;
-    use crate::stream::chromium::tests::{answer_file, sparse_file};
 
     const KEY: &str = "1/0/_dk_http://t http://t http://cdn/v.mp4";
 

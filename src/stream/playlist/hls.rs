@@ -7,10 +7,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 pub use read::parse;
 
-use super::{
-    Assembly, Part, Ref, Slot, Track, TrackKind, Variant,
-    address::{self, TooLong},
-};
+use super::address::{self, TooLong};
+use crate::stream::{Assembly, Part, Ref, Slot, Track, TrackKind, Variant};
 
 /// Segments in one playlist: a day of two-second ones.
 const MAX_SEGMENTS: usize = 50_000;

@@ -12,10 +12,10 @@ use source::Source;
 use url::Url;
 
 use super::{
-    Assembly, Pieces, Slot, Track, TrackKind, Variant,
     address::{self, Resolver, TooLong},
     xml::{self, Node},
 };
+use crate::stream::{Assembly, Pieces, Slot, Track, TrackKind, Variant};
 
 /// The longest manifest that is read. A day of a live stream's time line has 2 MB.
 const MAX_TEXT: usize = 16 << 20;

@@ -6,11 +6,13 @@ use std::{
     time::Instant,
 };
 
-use super::{
+use crate::stream::{
     Piece, Pieces, Ref,
-    address::without_query,
-    classify::Class,
-    order::{Probe, probe},
+    cache::classify::Class,
+    playlist::{
+        address::without_query,
+        order::{Probe, probe},
+    },
 };
 
 /// Tells the held files of one run apart; the caller's numbers.
@@ -138,7 +140,8 @@ impl Pieces for Shelf {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::Body, *};
+    use super::*;
+    use crate::stream::Body;
 
     fn piece(url: &str, body: &[u8]) -> Arc<Kept> {
         let piece = Piece {

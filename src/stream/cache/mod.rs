@@ -1,0 +1,9 @@
+//! What a file of a browser's disk cache is: the answer of a server, whole or in ranges, perhaps
+//! compressed, in the format of Chromium or of Firefox.
+
+pub mod chromium;
+pub mod classify;
+pub mod decode;
+pub mod entry;
+pub mod firefox;
+pub(super) mod ranges;
