@@ -6,11 +6,9 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::{
-    config::{
-        Overrides,
-        units::{SPAN_FORM, Span},
-    },
+    config::Overrides,
     terminal::Output,
+    units::{SPAN_FORM, Span},
 };
 
 /// Exit status: done.

@@ -8,10 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{
-    Incomplete, Private, Problem, Sources,
-    units::{Size, Span},
-};
+use super::{Incomplete, Private, Problem, Sources};
+use crate::units::{self, Size, Span};
 
 /// How messages call the file's outermost object.
 pub(super) const TOP: &str = "top level";
@@ -149,9 +147,9 @@ pub(super) fn allowed(key: &str) -> &'static str {
         "folders" => "a list of absolute folders, at least one",
         "files" if list_item => "a glob over file names: * ? [abc] {this,that}",
         "files" => "a list of globs over file names, at least one",
-        "min_size" | "min_free" => super::units::SIZE_FORM,
+        "min_size" | "min_free" => units::SIZE_FORM,
         "max_library" => r#"null, or a size such as "50 GiB" or a number of bytes"#,
-        "min_duration" => super::units::SPAN_FORM,
+        "min_duration" => units::SPAN_FORM,
         "incomplete" => r#""keep" or "drop""#,
         "private" => r#""skip" or "keep""#,
         "incomplete_days" => "a whole number of days from 0 to 4294967295",

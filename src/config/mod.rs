@@ -26,7 +26,6 @@ mod edit;
 mod error;
 mod file;
 mod rules;
-pub mod units;
 
 pub use edit::{set, write_default};
 pub use error::{ConfigError, Problem};

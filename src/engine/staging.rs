@@ -28,7 +28,7 @@ use rustix::{
     io::Errno,
 };
 
-use crate::media::Content;
+use crate::content::Content;
 
 /// What every staging folder's name begins with; no rule looks into such folders.
 pub const PREFIX: &str = ".fisga-";

@@ -10,7 +10,7 @@ use std::{
 use rustix::io::Errno;
 
 use super::place::Work;
-use crate::media::Content;
+use crate::content::Content;
 
 /// Bytes between two looks at the stop flag.
 const STEP: u64 = 8 << 20;

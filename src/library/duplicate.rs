@@ -22,7 +22,7 @@ use super::{
     place::FileId,
     shelf::{self, Video},
 };
-use crate::media::Content;
+use crate::content::Content;
 
 /// Bytes of a beginning. All containers say here how long the video is, or have its first frames.
 const HEAD: u64 = 64 << 10;

@@ -43,7 +43,7 @@ use super::{
     name::Name,
     shelf,
 };
-use crate::config::units::Size;
+use crate::units::Size;
 
 /// A held file that is to be placed.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use super::{
     shelf::{self, Video},
     trash,
 };
-use crate::config::units::Size;
+use crate::units::Size;
 
 /// Moves the oldest files that were never opened to the trash, until `need` more bytes fit into a
 /// library of `max`. Each sentence for the user goes to `tell`, before what it tells is done. See

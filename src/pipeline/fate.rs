@@ -1,8 +1,9 @@
 //! Pure: what becomes of a settled file, from what is in it and what the user wants.
 
 use crate::{
-    config::{Incomplete, Private, Settings, units::Size},
+    config::{Incomplete, Private, Settings},
     media::{Kind, Report, Verdict},
+    units::Size,
 };
 
 /// What becomes of a settled file.

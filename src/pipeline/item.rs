@@ -8,10 +8,11 @@ use std::{
 use chrono::{DateTime, Local};
 
 use crate::{
+    content::Content,
     engine::{Hold, HoldId, Producer, settle::Stamp},
     event::{How, Saved, display},
     library::{name::Fields, place::Placed},
-    media::{Container, Content, Kind, Report, Verdict},
+    media::{Container, Kind, Report, Verdict},
     rule::{Rule, Source},
     stream::collect::video::{Making, VideoId},
 };

@@ -7,10 +7,11 @@ use super::{
     item::{Became, Item, Key, Substance},
 };
 use crate::{
+    content::Content,
     engine::{Hold, lease},
     event::Event,
     library::place,
-    media::{self, Content, Report, Verdict, firefox},
+    media::{self, Report, Verdict, firefox},
     stream::OpenBody,
 };
 

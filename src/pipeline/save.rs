@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     config::Settings,
+    content::Content,
     engine::{Hold, Inode, lease, settle::Writers},
     event::{Event, display},
     library::{
@@ -28,7 +29,7 @@ use crate::{
         place::{self, FileId, Held, Placed, Staged, Work as Copying},
         room, upkeep,
     },
-    media::{Content, Kind},
+    media::Kind,
     stream::collect::video::WriteError,
     title::{Choice, Wanted},
 };

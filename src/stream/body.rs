@@ -12,7 +12,7 @@ use std::{
 
 use rustix::fs::{Mode, OFlags};
 
-use crate::media::Content;
+use crate::content::Content;
 
 /// How to come to the bytes of a file.
 #[derive(Clone, Debug)]

@@ -14,9 +14,12 @@ use many::Random;
 use std::{collections::HashSet, fs, path::Path, process::Command};
 
 use common::media;
-use fisga::media::{
-    Content, Verdict,
-    firefox::{self, NotProven},
+use fisga::{
+    content::Content,
+    media::{
+        Verdict,
+        firefox::{self, NotProven},
+    },
 };
 
 const BLOCK: usize = 32 << 10;

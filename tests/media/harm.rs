@@ -5,7 +5,10 @@ use std::{
     process::Command, sync::Mutex,
 };
 
-use fisga::media::{Container, Content, Report, Verdict, inspect};
+use fisga::{
+    content::Content,
+    media::{Container, Report, Verdict, inspect},
+};
 use rustix::fs::FallocateFlags;
 
 use crate::corpus::{Good, each};

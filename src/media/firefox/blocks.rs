@@ -3,7 +3,7 @@
 use std::{cell::Cell, io, ops::Range};
 
 use super::NotProven;
-use crate::media::Content;
+use crate::content::Content;
 
 /// Size of a block, in bytes (`MediaCacheStream::BLOCK_SIZE`).
 pub(super) const BLOCK: u64 = 32 << 10;

@@ -2,9 +2,9 @@
 
 use std::{io, ops::Range};
 
-use crate::media::{
-    Content,
-    reader::{Halt, Reader, Step},
+use crate::{
+    content::Content,
+    media::reader::{Halt, Reader, Step},
 };
 
 /// The head of one box.

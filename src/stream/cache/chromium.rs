@@ -16,7 +16,7 @@
 use std::path::Path;
 
 use super::entry::{Entry, Headers, MAX_HEAD, MAX_KEY, Malformed, read, read_vec};
-use crate::media::Content;
+use crate::content::Content;
 
 const HEADER_MAGIC: u64 = 0xfcfb_6d1b_a772_5c30;
 const END_MAGIC: u64 = 0xf4fa_6f45_970d_41d8;

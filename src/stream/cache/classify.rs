@@ -1,7 +1,7 @@
 //! What a stored answer is, by its first bytes: what is not media or a playlist is let go and
 //! nothing more of it read.
 
-use crate::media::Content;
+use crate::content::Content;
 
 /// What an answer is to a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

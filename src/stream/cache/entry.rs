@@ -4,7 +4,7 @@
 use std::{io, ops::Range};
 
 use crate::{
-    media::Content,
+    content::Content,
     stream::{Body, Grip, Piece},
 };
 

@@ -21,7 +21,7 @@
 use std::path::Path;
 
 use super::entry::{Entry, Headers, MAX_HEAD, MAX_KEY, Malformed, read, read_vec};
-use crate::media::Content;
+use crate::content::Content;
 
 /// Bytes of body that one hash covers.
 const CHUNK: u64 = 256 << 10;

@@ -20,7 +20,7 @@ use super::{
     entry::{Entry, Malformed},
 };
 use crate::{
-    media::Content,
+    content::Content,
     stream::{Body, Grip, Piece},
 };
 

@@ -23,7 +23,7 @@ use self::{
     video::{Video, VideoId, What, site, title},
 };
 use crate::{
-    media::Content,
+    content::Content,
     rule::Source,
     stream::{
         Body, Grip, Piece,

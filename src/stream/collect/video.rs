@@ -10,7 +10,8 @@ use percent_encoding::percent_decode_str;
 use url::Url;
 
 use crate::{
-    media::{self, Content, Kind, Report, Verdict},
+    content::Content,
+    media::{self, Kind, Report, Verdict},
     stream::{
         Body, TrackKind,
         join::{

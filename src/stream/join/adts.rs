@@ -4,7 +4,7 @@
 use std::{collections::VecDeque, io, ops::Range};
 
 use super::ts::{self, PACKET, Packet};
-use crate::{media::Content, stream::OpenBody};
+use crate::{content::Content, stream::OpenBody};
 
 /// The private frame that carries the time (RFC 8216, 3.4).
 const OWNER: &[u8] = b"com.apple.streaming.transportStreamTimestamp\0";

@@ -7,7 +7,7 @@ use std::{io, ops::Range};
 
 pub(crate) use write::{joined_init, rewrite};
 
-use crate::media::Content;
+use crate::content::Content;
 
 /// The largest `moov` or `moof` that is read into memory. An hour in one fragment has 3 MB.
 const MAX_HEADER: u64 = 16 << 20;

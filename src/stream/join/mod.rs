@@ -29,7 +29,8 @@ use self::{
     fmp4::Change,
 };
 use crate::{
-    media::{Container, Content},
+    content::Content,
+    media::Container,
     stream::{Body, OpenBody, TrackKind},
 };
 

@@ -9,7 +9,7 @@ use std::{
 
 use super::adts;
 use crate::{
-    media::Content,
+    content::Content,
     stream::{Body, OpenBody},
 };
 

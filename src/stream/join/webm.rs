@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    media::Content,
+    content::Content,
     stream::{Body, OpenBody},
 };
 

@@ -8,7 +8,7 @@ use std::{
 
 use super::{Error, Plan, Recipe, Step, fmp4, ts, webm};
 use crate::{
-    media::Content,
+    content::Content,
     stream::{Body, OpenBody},
 };
 

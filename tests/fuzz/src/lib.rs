@@ -7,7 +7,10 @@ mod streams;
 
 use std::{io, ops::Range};
 
-use fisga::media::{Content, Verdict, inspect};
+use fisga::{
+    content::Content,
+    media::{Verdict, inspect},
+};
 
 /// What a target does.
 pub type Target = fn(&[u8]);
