@@ -28,10 +28,12 @@ pub mod doctor;
 pub mod engine;
 pub mod environment;
 pub mod event;
+pub mod inode;
 pub mod library;
 pub mod media;
 mod memory;
 pub mod pipeline;
+mod process;
 #[cfg(feature = "tray")]
 pub mod resident;
 pub mod rule;

@@ -26,12 +26,15 @@ use std::{
 };
 
 use common::namespace::{in_namespace, mount, mount_again};
-use fisga::library::{
-    Means,
-    history::{Entry, History, Outcome},
-    name::Name,
-    place::{self, Error, FileId, Held, Placed, Staged, Work},
-    trash, upkeep,
+use fisga::{
+    inode::Inode,
+    library::{
+        Means,
+        history::{Entry, History, Outcome},
+        name::Name,
+        place::{self, Error, Held, Placed, Staged, Work},
+        trash, upkeep,
+    },
 };
 use tempfile::TempDir;
 
@@ -149,7 +152,7 @@ fn an_inode_that_is_ours_alone_is_linked() {
         assert_eq!(placed.path, library.join("A film.mp4"));
         assert_eq!((placed.means, placed.bytes), (Means::Link, 7));
         let metadata = fs::metadata(&placed.path).unwrap();
-        assert_eq!(FileId::of(&hold.file).unwrap(), placed.id);
+        assert_eq!(Inode::of(&hold.file).unwrap(), placed.id);
         assert_eq!(
             metadata.nlink(),
             2,
@@ -252,7 +255,7 @@ fn anything_else_is_copied() {
             );
             assert_eq!(fs::read(&placed.path).unwrap(), expected, "{what}");
             assert_eq!(fs::metadata(&placed.path).unwrap().nlink(), 1, "{what}");
-            assert_ne!(placed.id, FileId::of(&hold.file).unwrap(), "{what}");
+            assert_ne!(placed.id, Inode::of(&hold.file).unwrap(), "{what}");
             let after = (
                 names(staging.path()),
                 hold.file.metadata().unwrap().ctime_nsec(),

@@ -12,8 +12,8 @@ use std::{
 
 use rustix::io::Errno;
 
-use super::{inode::Inode, staging::Staged};
-use crate::{event::How, rule::Rule, title::Family};
+use super::staging::Staged;
+use crate::{event::How, inode::Inode, rule::Rule, title::Family};
 
 /// Tells holds of one run apart.
 pub type HoldId = u64;

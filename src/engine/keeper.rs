@@ -38,8 +38,8 @@ use signal_hook::consts::{SIGTERM, SIGUSR1};
 
 use super::{
     hold::HoldId,
-    inode::fd_path,
     lease,
+    open::fd_path,
     settle::{Manner, Settle, Step},
     staging::Staging,
 };

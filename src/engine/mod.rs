@@ -6,9 +6,9 @@
 //! and gives [`Command`]s.
 
 pub mod hold;
-mod inode;
 pub mod keeper;
 pub mod lease;
+mod open;
 mod priority;
 pub mod processes;
 mod program;
@@ -31,7 +31,6 @@ use std::{
 };
 
 pub use hold::{Hold, HoldId, Producer};
-pub use inode::Inode;
 use rustix::event::{EventfdFlags, eventfd};
 pub use watch::{Trip, Unwatched};
 

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::keeper;
+use crate::process::ProcessStat;
 
 /// Folders that programs share: two in there need not belong together.
 const SHARED: [&str; 5] = ["/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin"];
@@ -53,17 +54,9 @@ fn climb(pid: u32, read: impl Fn(u32) -> Option<Process>) -> String {
 }
 
 fn read(pid: u32) -> Option<Process> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may hold anything (proc_pid_stat(5)).
-    let (before, after) = stat.rsplit_once(')')?;
-    let (_, comm) = before.split_once('(')?;
-    let parent = after.split_ascii_whitespace().nth(1)?.parse().ok()?;
+    let ProcessStat { comm, parent, .. } = ProcessStat::of(pid)?;
     let exe = std::fs::read_link(format!("/proc/{pid}/exe")).ok();
-    Some(Process {
-        parent,
-        comm: comm.into(),
-        exe,
-    })
+    Some(Process { parent, comm, exe })
 }
 
 #[cfg(test)]

@@ -25,17 +25,18 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, CWD, Mode, OFlags, openat, statat},
+    fs::{AtFlags, CWD, Mode, OFlags, fstat, openat, statat},
     io::Errno,
 };
 
 use super::{
     hold::Producer,
-    inode::{Inode, born, inode, open_magic},
-    keeper, priority,
+    keeper,
+    open::{born, open_magic},
+    priority,
     processes::{self, Processes, each_descriptor, in_other_namespace, is_ours, split},
 };
-use crate::title::Family;
+use crate::{inode::Inode, title::Family};
 
 /// How many processes that were caught before are looked at first.
 const REMEMBERED: usize = 32;
@@ -454,7 +455,7 @@ impl<A: Fn(Answer)> Scanner<A> {
                 let Ok(dir) = openat(CWD, &root, flags, Mode::empty()) else {
                     continue;
                 };
-                if inode(&dir).is_ok_and(|inode| seen.insert(inode)) {
+                if fstat(&dir).is_ok_and(|stat| seen.insert(Inode::from(&stat))) {
                     (self.answer)(Answer::Sandbox { dir, root });
                 }
             }

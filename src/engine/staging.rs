@@ -127,7 +127,7 @@ impl Staging {
     pub fn link_open(&self, file: &File, staged: &OsStr) -> rustix::io::Result<()> {
         linkat(
             CWD,
-            super::inode::fd_path(file),
+            super::open::fd_path(file),
             &self.dir,
             staged,
             AtFlags::SYMLINK_FOLLOW,
@@ -160,7 +160,7 @@ impl Staging {
     pub fn read(&self, staged: &OsStr) -> rustix::io::Result<File> {
         // Nobody else can put another file in its place: what was looked at is what is opened.
         let stat = statat(&self.dir, staged, AtFlags::SYMLINK_NOFOLLOW)?;
-        if !super::inode::is_own_regular(&stat) {
+        if !super::open::is_own_regular(&stat) {
             return Err(Errno::PERM);
         }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;

@@ -18,8 +18,9 @@ use rustix::{
 use super::{
     copy::Means,
     name::Name,
-    place::{Error, FileId, Folder, Placed, by_descriptor, unopened},
+    place::{Error, Folder, Placed, by_descriptor, unopened},
 };
+use crate::inode::Inode;
 
 /// What our temporary names begin with; no producer's rule matches it.
 const PREFIX: &str = "place-";
@@ -131,7 +132,7 @@ impl<'a> Draft<'a> {
             }
         };
         match rustix::fs::statat(&self.folder.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(found) if FileId::from(&found) == saved.id => {}
+            Ok(found) if Inode::from(&found) == saved.id => {}
             Ok(_) | Err(Errno::NOENT) => return Err(gone()),
             Err(e) => return Err(self.folder.error("look at the saved file")(e)),
         }
@@ -152,7 +153,7 @@ impl<'a> Draft<'a> {
         let stat = rustix::fs::fstat(&self.file).map_err(self.folder.error("look at the file"))?;
         Ok(Placed {
             path: self.folder.path.join(name),
-            id: FileId::from(&stat),
+            id: Inode::from(&stat),
             bytes: u64::try_from(stat.st_size).unwrap_or(0),
             means,
         })
@@ -319,7 +320,7 @@ mod tests {
                 assert_eq!(placed.bytes, 7);
                 assert_eq!(fs::read(&placed.path).unwrap(), b"content");
                 let stat = rustix::fs::stat(&placed.path).unwrap();
-                assert_eq!((FileId::from(&stat), stat.st_nlink), (placed.id, 1));
+                assert_eq!((Inode::from(&stat), stat.st_nlink), (placed.id, 1));
             }
             drop(pending);
             assert_eq!(names(&folder.path), ["a (2).mp4", "a (3).mp4", "a.mp4"]);

@@ -18,11 +18,8 @@ use std::{
 use blake3::Hash;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    place::FileId,
-    shelf::{self, Video},
-};
-use crate::content::Content;
+use super::shelf::{self, Video};
+use crate::{content::Content, inode::Inode};
 
 /// Bytes of a beginning. All containers say here how long the video is, or have its first frames.
 const HEAD: u64 = 64 << 10;
@@ -92,7 +89,7 @@ pub struct Duplicates {
 }
 
 /// The BLAKE3 of a file's beginning, as long as the file is what it was.
-type Key = (FileId, u64, (i64, i64));
+type Key = (Inode, u64, (i64, i64));
 
 /// The beginnings that are known, as the index file has them.
 #[derive(Debug, Default)]
@@ -124,7 +121,7 @@ impl Line {
     }
 
     fn entry(&self) -> Option<(Key, Hash)> {
-        let id = FileId {
+        let id = Inode {
             dev: self.dev,
             ino: self.ino,
         };

@@ -66,10 +66,10 @@ fn deadlines<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::library::place::FileId;
+    use crate::inode::Inode;
 
     fn video(name: &str, modified: i64, whole: bool) -> Video {
-        let id = FileId { dev: 1, ino: 1 };
+        let id = Inode { dev: 1, ino: 1 };
         Video {
             path: name.into(),
             id,

@@ -43,7 +43,7 @@ use super::{
     name::Name,
     shelf,
 };
-use crate::units::Size;
+use crate::{inode::Inode, units::Size};
 
 /// A held file that is to be placed.
 #[derive(Debug)]
@@ -76,22 +76,13 @@ pub struct Work<'a> {
     pub stop: &'a AtomicBool,
 }
 
-/// Which inode, on which device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct FileId {
-    /// `st_dev`.
-    pub dev: u64,
-    /// `st_ino`.
-    pub ino: u64,
-}
-
 /// A file that is in the library.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placed {
     /// Where.
     pub path: PathBuf,
     /// Its inode.
-    pub id: FileId,
+    pub id: Inode,
     /// Its size in bytes.
     pub bytes: u64,
     /// How the content got there.
@@ -202,30 +193,6 @@ impl Error {
                 path,
                 source,
             },
-        }
-    }
-}
-
-impl FileId {
-    /// The inode behind a descriptor.
-    ///
-    /// # Errors
-    /// What fstat(2) returns.
-    pub fn of(file: &File) -> io::Result<Self> {
-        let stat = rustix::fs::fstat(file)?;
-        Ok(Self::from(&stat))
-    }
-}
-
-impl From<&rustix::fs::Stat> for FileId {
-    #[allow(
-        clippy::unnecessary_cast,
-        reason = "the types differ between architectures"
-    )]
-    fn from(stat: &rustix::fs::Stat) -> Self {
-        Self {
-            dev: stat.st_dev as u64,
-            ino: stat.st_ino as u64,
         }
     }
 }
@@ -375,7 +342,7 @@ pub fn find(folder: &Path, held: &File) -> Result<Option<PathBuf>, Error> {
             continue;
         }
         let found = rustix::fs::statat(&folder_fd, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW);
-        if found.is_ok_and(|found| FileId::from(&found) == FileId::from(&stat)) {
+        if found.is_ok_and(|found| Inode::from(&found) == Inode::from(&stat)) {
             return Ok(Some(
                 folder.join(OsStr::from_bytes(entry.file_name().to_bytes())),
             ));
@@ -411,7 +378,7 @@ fn link(held: &Held<'_>, folder: &Folder, name: &Name) -> Result<Option<Placed>,
     let stat = rustix::fs::fstat(held.file).map_err(|e| Error::Read(e.into()))?;
     let bytes = u64::try_from(stat.st_size).unwrap_or(0);
     let ours = |found: &rustix::fs::Stat| {
-        FileId::from(found) == FileId::from(&stat)
+        Inode::from(found) == Inode::from(&stat)
             && found.st_uid == rustix::process::geteuid().as_raw()
             && FileType::from_raw_mode(found.st_mode) == FileType::RegularFile
     };
@@ -453,7 +420,7 @@ fn link(held: &Held<'_>, folder: &Folder, name: &Name) -> Result<Option<Placed>,
     folder.sync()?;
     Ok(Some(Placed {
         path: folder.path.join(name),
-        id: FileId::from(&stat),
+        id: Inode::from(&stat),
         bytes,
         means: Means::Link,
     }))

@@ -104,7 +104,7 @@ pub fn plan(videos: &[Video], saved: &HashSet<PathBuf>, disk: Disk, max: u64, ne
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::library::place::FileId;
+    use crate::inode::Inode;
 
     #[test]
     fn what_stays_free() {
@@ -143,7 +143,7 @@ mod tests {
     fn the_oldest_unopened_go() {
         let video = |name: &str, modified: i64, opened: bool| Video {
             path: name.into(),
-            id: FileId { dev: 1, ino: 1 },
+            id: Inode { dev: 1, ino: 1 },
             bytes: 10,
             modified: (modified, 0),
             accessed: (modified + i64::from(opened), 0),

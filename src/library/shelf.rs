@@ -13,7 +13,8 @@ use std::{
 
 use rustix::fs::{Timespec, Timestamps};
 
-use super::{incomplete, place::FileId};
+use super::incomplete;
+use crate::inode::Inode;
 
 /// Folders below the library that are looked into: what the user sorts by hand is rarely deeper,
 /// and no loop is endless.
@@ -25,7 +26,7 @@ pub struct Video {
     /// Where.
     pub path: PathBuf,
     /// Its inode.
-    pub id: FileId,
+    pub id: Inode,
     /// Its size in bytes.
     pub bytes: u64,
     /// Last change of the content: seconds and nanoseconds since 1970.
@@ -40,7 +41,7 @@ impl Video {
     fn new(path: PathBuf, metadata: &Metadata, whole: bool) -> Self {
         Self {
             path,
-            id: FileId {
+            id: Inode {
                 dev: metadata.dev(),
                 ino: metadata.ino(),
             },

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     config::Settings,
     content::Content,
-    engine::{Hold, Inode, lease, settle::Writers},
+    engine::{Hold, lease, settle::Writers},
     event::{Event, display},
     library::{
         Means,
@@ -26,7 +26,7 @@ use crate::{
         history::{Entry, Outcome},
         incomplete,
         name::Name,
-        place::{self, FileId, Held, Placed, Staged, Work as Copying},
+        place::{self, Held, Placed, Staged, Work as Copying},
         room, upkeep,
     },
     media::Kind,
@@ -381,11 +381,10 @@ impl Pipeline {
         if hold.at < self.started
             && let Some(path) = place::find(folder, held.file)?
         {
-            let Inode { dev, ino } = hold.inode;
             let bytes = Content::len(&*hold.file);
             return Ok(Placed {
                 path,
-                id: FileId { dev, ino },
+                id: hold.inode,
                 bytes,
                 means: Means::Link,
             });

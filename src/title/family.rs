@@ -1,7 +1,7 @@
 //! Which processes belong to one program: a process and its ancestors, up to the session that we
 //! run in ourselves.
 
-use std::fs;
+use crate::process::ProcessStat;
 
 /// Longer chains than this are no program's.
 const MOST: usize = 32;
@@ -21,30 +21,25 @@ struct Process {
     start: u64,
 }
 
-/// What `/proc/PID/stat` tells of a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stat {
-    parent: u32,
-    group: u32,
-    terminal: bool,
-    start: u64,
-}
-
 impl Family {
     /// The family of a process, as it is now: empty when there is no such process (any more).
     ///
     /// Ask early: when a program has ended, its processes no longer tell where they belonged.
     pub fn of(pid: u32) -> Self {
-        Self::climb(pid, &own_ancestors(std::process::id(), read), read)
+        Self::climb(
+            pid,
+            &own_ancestors(std::process::id(), ProcessStat::of),
+            ProcessStat::of,
+        )
     }
 
-    fn climb(pid: u32, strangers: &[u32], stat: impl Fn(u32) -> Option<Stat>) -> Self {
+    fn climb(pid: u32, strangers: &[u32], stat: impl Fn(u32) -> Option<ProcessStat>) -> Self {
         let mut chain = Vec::new();
         let mut next = Some(pid);
         while let Some(pid) =
             next.filter(|pid| *pid > 1 && !strangers.contains(pid) && chain.len() < MOST)
         {
-            let Some(Stat {
+            let Some(ProcessStat {
                 parent,
                 group,
                 start,
@@ -75,34 +70,16 @@ impl Family {
 }
 
 /// A process and all above it.
-fn own_ancestors(pid: u32, stat: impl Fn(u32) -> Option<Stat>) -> Vec<u32> {
+fn own_ancestors(pid: u32, stat: impl Fn(u32) -> Option<ProcessStat>) -> Vec<u32> {
     let mut all = vec![pid];
     let mut at = pid;
-    while let Some(Stat { parent, .. }) =
+    while let Some(ProcessStat { parent, .. }) =
         stat(at).filter(|stat| stat.parent > 0 && all.len() < MOST)
     {
         all.push(parent);
         at = parent;
     }
     all
-}
-
-fn read(pid: u32) -> Option<Stat> {
-    parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
-}
-
-/// Fields 4, 5, 7 and 22 of proc(5), `/proc/PID/stat`; the name before them may hold spaces and
-/// parentheses.
-fn parse(text: &str) -> Option<Stat> {
-    let (_, rest) = text.rsplit_once(") ")?;
-    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
-    let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
-    Some(Stat {
-        parent: number(4)? as u32,
-        group: number(5)? as u32,
-        terminal: number(7)? != 0,
-        start: number(22)?,
-    })
 }
 
 #[cfg(test)]
@@ -141,9 +118,10 @@ mod tests {
         (503, 500, 500, false), // its bus proxy
     ];
 
-    fn stat(pid: u32) -> Option<Stat> {
+    fn stat(pid: u32) -> Option<ProcessStat> {
         let (_, parent, group, terminal) = *SYSTEM.iter().find(|process| process.0 == pid)?;
-        Some(Stat {
+        Some(ProcessStat {
+            comm: String::new(),
             parent,
             group,
             terminal,
@@ -176,30 +154,6 @@ mod tests {
         let then = Family(vec![Process { pid: 7, start: 1 }]);
         let now = Family(vec![Process { pid: 7, start: 2 }]);
         assert_eq!(then.steps_to(&now), None);
-    }
-
-    #[test]
-    fn stat_lines() {
-        let line =
-            "301 (a (odd) name) S 300 299 298 34816 1 2 3 4 5 6 7 8 9 10 20 0 30 0 12345 1 2";
-        assert_eq!(
-            parse(line),
-            Some(Stat {
-                parent: 300,
-                group: 299,
-                terminal: true,
-                start: 12345
-            })
-        );
-        for bad in [
-            "",
-            "301",
-            "301 (x",
-            "301 (x) S 300",
-            "301 (x) S a b c d e f g h i j k l m n o p q r s t",
-        ] {
-            assert_eq!(parse(bad), None, "{bad:?}");
-        }
     }
 
     #[test]

@@ -14,9 +14,8 @@ use rustix::fs::{AtFlags, statat};
 
 use super::{
     super::{
-        Notice,
-        inode::{Inode, born, inode},
-        keeper, lease,
+        Notice, keeper, lease,
+        open::born,
         rescue::{self, Answer, Caught, Folders, Request, Wanted},
         settle::Writers,
         staging::{Origin, Staged, Staging},
@@ -26,6 +25,7 @@ use super::{
 };
 use crate::{
     event::How,
+    inode::Inode,
     rule::{Rule, Source},
 };
 
@@ -274,17 +274,10 @@ impl<N: Fn(Notice)> Core<N> {
             .map(|(_, node)| node)
             .filter(named)
             .collect();
-        let inode = inode(file).ok();
+        let inode = Inode::of(file).ok();
         let there = |node: &Node| statat(node.dir(), name, AtFlags::SYMLINK_NOFOLLOW).ok();
-        let same = |node: &&&Node| {
-            there(node).is_some_and(|s| {
-                inode
-                    == Some(Inode {
-                        dev: s.st_dev,
-                        ino: s.st_ino,
-                    })
-            })
-        };
+        let same =
+            |node: &&&Node| there(node).is_some_and(|stat| inode == Some(Inode::from(&stat)));
         let found = folders
             .iter()
             .find(same)

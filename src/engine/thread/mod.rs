@@ -34,8 +34,8 @@ use rustix::{
 use super::{
     Command, EngineError, Handle, Notice, Options, Trip,
     hold::{Hold, HoldId},
-    inode::{Inode, open_regular},
     keeper::Keeper,
+    open::open_regular,
     rescue::{self, Answer, Requests},
     settle::{Manner, Settle, Stamp},
     staging::{Staged, StagedName, Staging, Stagings},
@@ -43,6 +43,7 @@ use super::{
 };
 use crate::{
     event::How,
+    inode::Inode,
     rule::{Rule, Source},
 };
 
@@ -412,10 +413,7 @@ impl<N: Fn(Notice)> Core<N> {
         let Ok(stat) = statat(node.dir(), name, AtFlags::SYMLINK_NOFOLLOW) else {
             return false;
         };
-        if self.by_inode.contains_key(&Inode {
-            dev: stat.st_dev,
-            ino: stat.st_ino,
-        }) {
+        if self.by_inode.contains_key(&Inode::from(&stat)) {
             return false;
         }
         self.count += 1;

@@ -14,7 +14,6 @@ use super::{
     super::{
         Notice,
         hold::{Hold, HoldId, Producer},
-        inode::inode,
         lease,
         rescue::Request,
         settle::{Look, Settle, Step, Writers},
@@ -24,6 +23,7 @@ use super::{
 };
 use crate::{
     event::How,
+    inode::Inode,
     rule::{Rule, Source},
 };
 
@@ -45,7 +45,7 @@ impl<N: Fn(Notice)> Core<N> {
                 let _ = staged.staging.remove(&staged.name);
             }
         };
-        let inode = match inode(&file) {
+        let inode = match Inode::of(&file) {
             Ok(inode) if !self.by_inode.contains_key(&inode) => inode,
             _ => return discard(&staged),
         };

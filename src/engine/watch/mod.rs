@@ -31,10 +31,10 @@ use rustix::{
 };
 
 use super::{
-    inode::{fd_path, inode},
+    open::fd_path,
     staging::{self, Staging, Stagings},
 };
-use crate::rule::Matcher;
+use crate::{inode::Inode, rule::Matcher};
 
 /// Folders below a recursive rule's own are watched so deep.
 const MAX_DEPTH: usize = 32;
@@ -328,7 +328,7 @@ impl Watches {
         let already = self
             .nodes
             .values()
-            .find(|n| n.path == path && inode(&n.dir).ok() == inode(&dir).ok());
+            .find(|n| n.path == path && same_inode(&n.dir, &dir));
         if let Some(node) = already {
             roles.retain(|role| !node.roles.contains(role));
             if roles.is_empty() {
@@ -561,6 +561,11 @@ impl Watches {
             EventMask::IGNORED | EventMask::MOVE_SELF | EventMask::DELETE_SELF | EventMask::UNMOUNT,
         )
     }
+}
+
+fn same_inode(a: &OwnedFd, b: &OwnedFd) -> bool {
+    let inode = |dir| fstat(dir).map(|stat| Inode::from(&stat)).ok();
+    inode(a) == inode(b)
 }
 
 /// Opens a folder by path only, or with "." to read it; a symbolic link only where `follow` allows.

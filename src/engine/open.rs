@@ -1,5 +1,4 @@
-//! Which file it is, whatever its name, and opening one so that nothing can block us or lead us
-//! astray.
+//! Opening a file so that nothing can block us or lead us astray.
 
 use std::{
     ffi::OsStr,
@@ -14,14 +13,7 @@ use rustix::{
     io::Errno,
 };
 
-/// Device and inode number: what a file is, whatever its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Inode {
-    /// `st_dev`.
-    pub dev: u64,
-    /// `st_ino`.
-    pub ino: u64,
-}
+use crate::inode::Inode;
 
 /// `/proc/self/fd/N`: a path to an open file, for calls that take no descriptor (proc(5)).
 pub(crate) fn fd_path(file: &impl AsFd) -> PathBuf {
@@ -51,7 +43,7 @@ pub(crate) fn open_regular(dir: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Res
 pub(crate) fn open_magic(dir: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<(File, Inode)> {
     let path = openat(dir, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     let file = reopen(path)?;
-    let inode = inode(&file)?;
+    let inode = Inode::from(&fstat(&file)?);
     Ok((file, inode))
 }
 
@@ -72,18 +64,6 @@ fn reopen(path: OwnedFd) -> rustix::io::Result<File> {
 pub(crate) fn is_own_regular(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
         && stat.st_uid == rustix::process::getuid().as_raw()
-}
-
-/// Which file this is.
-///
-/// # Errors
-/// What fstat(2) returns.
-pub(crate) fn inode(file: &impl AsFd) -> rustix::io::Result<Inode> {
-    let stat = fstat(file)?;
-    Ok(Inode {
-        dev: stat.st_dev,
-        ino: stat.st_ino,
-    })
 }
 
 /// When a file was made; on a file system that doesn't keep it, the last change of its status,
