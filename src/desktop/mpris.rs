@@ -60,9 +60,9 @@ impl Mpris {
 
     fn start_on(address: zbus::Result<Address>, titles: Titles) -> io::Result<Self> {
         let serve = move |bus: &Connection| {
-            titles.note(Players::listened);
+            titles.note(Players::bus_connected);
             let ended = listen(bus, &titles);
-            titles.note(|players| players.all_vanished(SystemTime::now()));
+            titles.note(|players| players.bus_disconnected(SystemTime::now()));
             ended
         };
         Line::start("mpris", address, Ok, serve).map(Self)
@@ -209,7 +209,7 @@ impl Listener<'_> {
             }
             // What the player has told by itself since the first question is newer than the answer.
             Question::Shows { owner, again } => {
-                if (again || !self.titles.players().shows(&owner))
+                if (again || !self.titles.players().has_metadata(&owner))
                     && sender == owner
                     && let Ok(values) = body.deserialize::<Values>()
                 {
@@ -270,10 +270,10 @@ impl Listener<'_> {
             .and_then(|value| value.try_clone().ok()?.try_into().ok());
         self.titles.note(|players| {
             if let Some(status) = status {
-                players.playing(owner, status == "Playing");
+                players.playback_changed(owner, status == "Playing");
             }
             if let Some(metadata) = metadata {
-                players.shown(owner, read(&metadata), SystemTime::now());
+                players.metadata_changed(owner, read(&metadata), SystemTime::now());
             }
         });
     }

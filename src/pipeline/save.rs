@@ -141,7 +141,7 @@ impl Pipeline {
         let left = TITLE.checked_sub(SystemTime::now().duration_since(at).unwrap_or_default())?;
         self.titles
             .players()
-            .are_listened_to()
+            .is_connected()
             .then(|| Instant::now() + left)
     }
 

@@ -1,4 +1,5 @@
-//! Which folders and names are looked at: temporary files and browser caches.
+//! The rules that fisga ships with: the folders and file names of players' temporary files and of
+//! browsers' disk caches.
 
 pub mod cache;
 pub mod temporary;

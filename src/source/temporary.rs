@@ -6,7 +6,7 @@
 //! a `/tmp` of its own that only `/proc/PID/root` reaches.
 //!
 //! Left out on purpose: mpv's `--cache-on-disk` (`mpv-cache-*.dat`), packets without a container
-//! that no player opens; GStreamer's `queue2`, whose template is the program's choice.
+//! that no player opens; GStreamer's `queue2`, whose file names each program chooses for itself.
 
 use crate::{
     environment::Environment,
@@ -15,16 +15,16 @@ use crate::{
 };
 
 /// Extensions of media files, for folders where programs keep the real names.
-const MEDIA: [&str; 20] = [
+const EXTENSIONS: [&str; 20] = [
     "3gp", "aac", "avi", "flac", "flv", "m2ts", "m4a", "m4v", "mkv", "mov", "mp3", "mp4", "mpeg",
     "mpg", "oga", "ogg", "ogv", "opus", "ts", "webm",
 ];
 
-/// mkstemp(3): six characters out of letters and digits.
-const SIX: &str = "[0-9A-Za-z][0-9A-Za-z][0-9A-Za-z][0-9A-Za-z][0-9A-Za-z][0-9A-Za-z]";
+/// What mkstemp(3) appends to a prefix: six letters or digits.
+const MKSTEMP: &str = "[0-9A-Za-z][0-9A-Za-z][0-9A-Za-z][0-9A-Za-z][0-9A-Za-z][0-9A-Za-z]";
 
-/// A row of the table below.
-struct Row {
+/// A producer of temporary files.
+struct Producer {
     name: &'static str,
     folders: &'static [&'static str],
     files: Files,
@@ -34,15 +34,15 @@ struct Row {
 
 enum Files {
     Prefix(&'static str),
-    /// A prefix and what mkstemp adds.
+    /// A prefix and the six characters that mkstemp(3) appends.
     Temporary(&'static str),
-    /// Any of [`MEDIA`], in any case.
+    /// A real name with one of [`EXTENSIONS`], in upper or lower case.
     Media,
 }
 
-const ROWS: [Row; 9] = [
+const PRODUCERS: [Producer; 9] = [
     // Adobe Flash and its kin: removed at once.
-    Row {
+    Producer {
         name: "flash",
         folders: &["/tmp", "$TMPDIR", "$XDG_RUNTIME_DIR/.flatpak/*/tmp"],
         files: Files::Prefix("Flash"),
@@ -51,7 +51,7 @@ const ROWS: [Row; 9] = [
     },
     // WebKitGTK: removed at once, in /var/tmp whatever $TMPDIR says
     // (MediaPlayerPrivateGStreamer.cpp).
-    Row {
+    Producer {
         name: "webkit",
         folders: &[
             "/var/tmp",
@@ -64,7 +64,7 @@ const ROWS: [Row; 9] = [
         enabled: true,
     },
     // Epiphany and other WebKitGTK browsers with a sandbox.
-    Row {
+    Producer {
         name: "epiphany",
         folders: &["/proc/*/root/var/tmp", "/proc/*/root/tmp"],
         files: Files::Prefix("WebKit-Media-"),
@@ -72,7 +72,7 @@ const ROWS: [Row; 9] = [
         enabled: true,
     },
     // Firefox's media cache: removed at once, media over 8 MiB only.
-    Row {
+    Producer {
         name: "firefox",
         folders: &[
             "/tmp",
@@ -84,7 +84,7 @@ const ROWS: [Row; 9] = [
         recursive: false,
         enabled: true,
     },
-    Row {
+    Producer {
         name: "totem",
         folders: &[
             "$XDG_CACHE_HOME/totem/stream-buffer",
@@ -95,14 +95,14 @@ const ROWS: [Row; 9] = [
         enabled: true,
     },
     // GStreamer's playbin with the download flag: g_get_user_cache_dir()/PROGRAM-XXXXXX.
-    Row {
+    Producer {
         name: "gstreamer",
         folders: &["$XDG_CACHE_HOME", "~/.var/app/*/cache"],
         files: Files::Temporary("*-"),
         recursive: false,
         enabled: true,
     },
-    Row {
+    Producer {
         name: "webtorrent",
         folders: &[
             "/tmp/webtorrent",
@@ -113,7 +113,7 @@ const ROWS: [Row; 9] = [
         recursive: true,
         enabled: true,
     },
-    Row {
+    Producer {
         name: "peerflix",
         folders: &[
             "/tmp/torrent-stream",
@@ -126,7 +126,7 @@ const ROWS: [Row; 9] = [
     },
     // open(2), O_TMPFILE: the kernel reports such files as "#INODE". Off, since few of them are
     // videos.
-    Row {
+    Producer {
         name: "nameless",
         folders: &["/tmp", "/var/tmp"],
         files: Files::Prefix("#"),
@@ -138,21 +138,22 @@ const ROWS: [Row; 9] = [
 /// One rule for each producer that leaves a playable temporary file. Folders of variables that are
 /// not set are left out.
 pub fn rules(env: &Environment) -> Vec<Listed> {
-    ROWS.iter()
-        .map(|row| Listed {
+    PRODUCERS
+        .iter()
+        .map(|producer| Listed {
             rule: Rule {
-                name: row.name.into(),
-                folders: folders(env, row.folders),
-                files: files(&row.files),
-                recursive: row.recursive,
+                name: producer.name.into(),
+                folders: folders(env, producer.folders),
+                files: files(&producer.files),
+                recursive: producer.recursive,
                 source: Source::Temporary,
             },
-            enabled: row.enabled,
+            enabled: producer.enabled,
         })
         .collect()
 }
 
-/// Patterns with their variables filled in; those of variables that are not set are left out.
+/// Fills in the variables of folder patterns; patterns with a variable that is not set are left out.
 pub(super) fn folders<P: AsRef<str>>(env: &Environment, patterns: &[P]) -> Vec<String> {
     let mut folders = Vec::with_capacity(patterns.len());
     for pattern in patterns {
@@ -172,8 +173,11 @@ pub(super) fn folders<P: AsRef<str>>(env: &Environment, patterns: &[P]) -> Vec<S
 fn files(files: &Files) -> Vec<String> {
     match files {
         Files::Prefix(prefix) => vec![format!("{prefix}*")],
-        Files::Temporary(prefix) => vec![format!("{prefix}{SIX}")],
-        Files::Media => MEDIA.iter().map(|extension| any_case(extension)).collect(),
+        Files::Temporary(prefix) => vec![format!("{prefix}{MKSTEMP}")],
+        Files::Media => EXTENSIONS
+            .iter()
+            .map(|extension| any_case(extension))
+            .collect(),
     }
 }
 

@@ -17,7 +17,7 @@ type Script<'a> = &'a [(u64, &'a str, Act<'a>)];
 #[derive(Clone, Copy)]
 enum Act<'a> {
     Appears(&'a [u32]),
-    /// Title, address, seconds (0: not told).
+    /// Title, address, seconds (0: unknown).
     Shows(&'a str, &'a str, u64),
     Plays,
     Pauses,
@@ -53,7 +53,7 @@ fn at(second: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(second)
 }
 
-fn told(seconds: u64) -> Option<Duration> {
+fn length(seconds: u64) -> Option<Duration> {
     (seconds > 0).then(|| Duration::from_secs(seconds))
 }
 
@@ -67,12 +67,12 @@ fn play(script: Script<'_>) -> Players {
                 let metadata = Metadata {
                     title: text(title),
                     url: text(url),
-                    length: told(length),
+                    length: self::length(length),
                 };
-                players.shown(owner, metadata, at(*second));
+                players.metadata_changed(owner, metadata, at(*second));
             }
-            Plays => players.playing(owner, true),
-            Pauses => players.playing(owner, false),
+            Plays => players.playback_changed(owner, true),
+            Pauses => players.playback_changed(owner, false),
             Vanishes => players.vanished(owner, at(*second)),
         }
     }
@@ -137,7 +137,7 @@ fn cases() {
             ..PLAIN
         },
         Case {
-            what: "two at once in one browser: the length tells",
+            what: "two at once in one browser: the length decides",
             script: &[
                 (1, "a", Appears(&[12, 10])),
                 (1, "b", Appears(&[13, 10])),
@@ -149,7 +149,7 @@ fn cases() {
             ..PLAIN
         },
         Case {
-            what: "one after the other under one name: the length tells",
+            what: "one after the other under one name: the length decides",
             script: &[
                 (1, "a", Appears(BROWSER)),
                 (2, "a", Plays),
@@ -269,7 +269,7 @@ fn cases() {
             ..PLAIN
         },
         Case {
-            what: "nobody knows whose file it is: the length alone tells",
+            what: "nobody knows whose file it is: the length alone decides",
             script: &[
                 (1, "a", Appears(BROWSER)),
                 (1, "b", Appears(OTHER)),
@@ -297,7 +297,7 @@ fn cases() {
             family: &Family::test(case.family),
             from: at(case.span.0),
             to: at(case.span.1),
-            length: told(case.length),
+            length: length(case.length),
             source: Path::new("/var/tmp/WebKit-Media-ABCDEF"),
             tag: case.tag,
         };
@@ -325,13 +325,13 @@ fn history_is_bounded() {
                 title: Some(title.to_string()),
                 ..Metadata::default()
             };
-            players.shown(&owner, metadata, at(u64::from(player) * 10 + title));
+            players.metadata_changed(&owner, metadata, at(u64::from(player) * 10 + title));
         }
         if player % 2 == 0 {
             players.vanished(&owner, at(u64::from(player) * 10 + 10));
         }
     }
     assert!(players.showings().count() <= 1024 + 64);
-    players.all_vanished(at(100_000));
+    players.bus_disconnected(at(100_000));
     assert!(players.showings().all(|showing| showing.to.is_some()));
 }

@@ -3,14 +3,14 @@
 
 use crate::process::ProcessStat;
 
-/// Longer chains than this are no program's.
-const MOST: usize = 32;
+/// Most generations that are followed upwards.
+const MAX_GENERATIONS: usize = 32;
 
-/// A process and those above it, nearest first, without what isn't special to one program: init,
-/// the ancestors of fisga itself (the session, the terminal), and the shell of a terminal that
-/// started it as a job.
+/// A process and its ancestors, nearest first. Ancestors that unrelated programs share are left
+/// out: init, the ancestors of fisga itself (the session, the terminal), and the shell that started
+/// the program as a job.
 ///
-/// A process is known by its id and its start, so that an id that is used again is another one.
+/// A process is identified by its id and its start time, because ids are used again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Family(Vec<Process>);
 
@@ -22,22 +22,22 @@ struct Process {
 }
 
 impl Family {
-    /// The family of a process, as it is now: empty when there is no such process (any more).
+    /// The family of a process, as it is now; empty when there is no such process.
     ///
-    /// Ask early: when a program has ended, its processes no longer tell where they belonged.
+    /// It has to be asked for while the program runs: nothing is known of processes that have ended.
     pub fn of(pid: u32) -> Self {
-        Self::climb(
+        Self::collect(
             pid,
             &own_ancestors(std::process::id(), ProcessStat::of),
             ProcessStat::of,
         )
     }
 
-    fn climb(pid: u32, strangers: &[u32], stat: impl Fn(u32) -> Option<ProcessStat>) -> Self {
+    fn collect(pid: u32, shared: &[u32], stat: impl Fn(u32) -> Option<ProcessStat>) -> Self {
         let mut chain = Vec::new();
         let mut next = Some(pid);
         while let Some(pid) =
-            next.filter(|pid| *pid > 1 && !strangers.contains(pid) && chain.len() < MOST)
+            next.filter(|pid| *pid > 1 && !shared.contains(pid) && chain.len() < MAX_GENERATIONS)
         {
             let Some(ProcessStat {
                 parent,
@@ -62,19 +62,19 @@ impl Family {
         self.0.is_empty()
     }
 
-    /// How many generations above the first process the nearest common ancestor is; `None` if there
-    /// is none.
-    pub fn steps_to(&self, other: &Self) -> Option<usize> {
+    /// How many generations above this process the nearest common ancestor of both is; `None` if
+    /// there is none.
+    pub fn distance_to(&self, other: &Self) -> Option<usize> {
         self.0.iter().position(|process| other.0.contains(process))
     }
 }
 
-/// A process and all above it.
+/// A process and all its ancestors.
 fn own_ancestors(pid: u32, stat: impl Fn(u32) -> Option<ProcessStat>) -> Vec<u32> {
     let mut all = vec![pid];
     let mut at = pid;
     while let Some(ProcessStat { parent, .. }) =
-        stat(at).filter(|stat| stat.parent > 0 && all.len() < MOST)
+        stat(at).filter(|stat| stat.parent > 0 && all.len() < MAX_GENERATIONS)
     {
         all.push(parent);
         at = parent;
@@ -130,12 +130,12 @@ mod tests {
     }
 
     fn family(pid: u32) -> Family {
-        Family::climb(pid, &own_ancestors(200, stat), stat)
+        Family::collect(pid, &own_ancestors(200, stat), stat)
     }
 
     #[test]
-    fn steps() {
-        for (holder, player, steps, what) in [
+    fn distances() {
+        for (holder, player, distance, what) in [
             (301, 300, Some(1), "content process and browser"),
             (301, 301, Some(0), "one process"),
             (502, 503, Some(2), "sandbox and bus proxy"),
@@ -145,7 +145,11 @@ mod tests {
             (301, 200, None, "fisga itself"),
             (301, 999, None, "a process that is gone"),
         ] {
-            assert_eq!(family(holder).steps_to(&family(player)), steps, "{what}");
+            assert_eq!(
+                family(holder).distance_to(&family(player)),
+                distance,
+                "{what}"
+            );
         }
     }
 
@@ -153,7 +157,7 @@ mod tests {
     fn an_id_that_is_used_again_is_another_process() {
         let then = Family(vec![Process { pid: 7, start: 1 }]);
         let now = Family(vec![Process { pid: 7, start: 2 }]);
-        assert_eq!(then.steps_to(&now), None);
+        assert_eq!(then.distance_to(&now), None);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Pure: what a video is called.
 //!
-//! While a player is audible it shows a title on the session bus (MPRIS). Which player belongs to a
-//! file is told by the processes, which of its titles by time and length:
+//! While a player is audible it publishes a title on the session bus (MPRIS). Processes decide
+//! which player belongs to a file; time and length decide which of its titles:
 //!
 //! 1. Process: the one that holds the file and the one that owns the bus name share an ancestor
 //!    below the session ([`Family`]); the nearest counts. A file whose process isn't known gets a
@@ -35,7 +35,7 @@ use std::{
 pub use family::Family;
 pub use players::{Metadata, Players, Showing, Titles};
 
-/// What is known about a file that needs a title.
+/// What is known about a video that needs a title.
 #[derive(Clone, Debug)]
 pub struct Wanted<'a> {
     /// The process that had the file open, as it was when the file was held; empty if it isn't
@@ -45,7 +45,7 @@ pub struct Wanted<'a> {
     pub from: SystemTime,
     /// When it settled, or now.
     pub to: SystemTime,
-    /// Its length, if the container tells.
+    /// Its length, if the container states it.
     pub length: Option<Duration>,
     /// Where the producer created it.
     pub source: &'a Path,
@@ -53,7 +53,7 @@ pub struct Wanted<'a> {
     pub tag: Option<&'a str>,
 }
 
-/// What was found.
+/// The title that was chosen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Choice {
     /// The title, one line without white space at its ends; none means "Video".
@@ -109,25 +109,24 @@ fn rank(
     wanted: &Wanted<'_>,
     showing: &Showing,
 ) -> Option<(Reverse<usize>, bool, bool, Duration, SystemTime)> {
-    let steps = wanted.family.steps_to(&showing.family);
+    let distance = wanted.family.distance_to(&showing.family);
     let same_length = match (wanted.length, showing.metadata.length) {
         (Some(ours), Some(theirs)) if !alike(ours, theirs) => return None,
         (Some(_), Some(_)) => true,
         _ => false,
     };
-    let steps = match steps {
-        Some(steps) => steps,
-        // Nobody knows whose file it was: only the length can tell.
+    let distance = match distance {
+        Some(distance) => distance,
+        // The process is unknown, so only an equal length can show that it is the same video.
         None if wanted.family.is_empty() && same_length => usize::MAX,
         None => return None,
     };
     let from = showing.from.max(wanted.from);
     let to = showing.to.map_or(wanted.to, |to| to.min(wanted.to));
     let shown = to.duration_since(from).ok()?;
-    let says_something =
-        showing.metadata.is_private() || words::page_title(&showing.metadata).is_some();
-    says_something.then_some((
-        Reverse(steps),
+    let has_text = showing.metadata.is_private() || words::page_title(&showing.metadata).is_some();
+    has_text.then_some((
+        Reverse(distance),
         same_length,
         showing.played,
         shown,
@@ -135,8 +134,8 @@ fn rank(
     ))
 }
 
-/// Lengths of one video, as container and player tell them, differ by a rounding or by a track's
-/// tail.
+/// Whether two lengths may be of one video: a container's and a player's differ by rounding, or by
+/// the tail of the longer track.
 fn alike(a: Duration, b: Duration) -> bool {
     let least = Duration::from_secs(1);
     a.abs_diff(b) <= least.max(a.max(b) / 50)

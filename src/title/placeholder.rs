@@ -1,12 +1,12 @@
-//! Pure: what browsers show in place of a title, above all for private windows.
+//! Pure: the texts that browsers publish in place of a title, above all for private windows.
 
 /// One text a line, `{}` for the browser's name; lines that begin with `#` say where they are from.
 const TEXTS: &str = include_str!("placeholders.txt");
 
-/// Longest name of a browser, in characters: "Firefox Developer Edition" has 25.
-const LONGEST_BRAND: usize = 30;
+/// Longest name of a browser, in characters; "Firefox Developer Edition" has 25.
+const MAX_BRAND: usize = 30;
 
-/// Whether this is no title but what a browser says instead of one.
+/// Whether a browser published this text in place of a title.
 pub fn is_placeholder(title: &str) -> bool {
     let title = plain(title);
     let texts = TEXTS.lines().filter(|line| !line.starts_with('#'));
@@ -15,14 +15,12 @@ pub fn is_placeholder(title: &str) -> bool {
         Some((before, after)) => title
             .strip_prefix(before)
             .and_then(|rest| rest.strip_suffix(after))
-            .is_some_and(|brand| {
-                !brand.trim().is_empty() && brand.chars().count() <= LONGEST_BRAND
-            }),
+            .is_some_and(|brand| !brand.trim().is_empty() && brand.chars().count() <= MAX_BRAND),
     })
 }
 
-/// Without marks of direction, which translations add around names (Unicode Standard Annex 9), and
-/// without white space at the ends.
+/// Removes marks of direction, which translations add around names (Unicode Standard Annex 9), and
+/// white space at the ends.
 fn plain(text: &str) -> String {
     let is_mark = |c| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     text.trim().chars().filter(|c| !is_mark(*c)).collect()

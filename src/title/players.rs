@@ -1,4 +1,4 @@
-//! Pure: what the players of the session showed, and when.
+//! Pure: which titles the players of the session published, and when.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -8,17 +8,17 @@ use std::{
 
 use super::{Choice, Family, Wanted, choose, placeholder};
 
-/// No desktop has more players; what comes beyond them is not listened to.
-const MOST_PLAYERS: usize = 64;
-/// Titles that are no longer shown, of all players. Some days of watching.
-const MOST_PAST: usize = 1024;
+/// Most players that are followed at a time. No desktop has more.
+const MAX_PLAYERS: usize = 64;
+/// Most past titles of all players that are remembered: some days of watching.
+const MAX_PAST: usize = 1024;
 
-/// What a player says about what it plays.
+/// What a player publishes about what it plays.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Metadata {
     /// `xesam:title`.
     pub title: Option<String>,
-    /// `xesam:url`: the page's address, where browsers tell it.
+    /// `xesam:url`: the page's address. Chromium leaves it out.
     pub url: Option<String>,
     /// `mpris:length`.
     pub length: Option<Duration>,
@@ -26,8 +26,9 @@ pub struct Metadata {
 
 impl Metadata {
     /// Whether it comes from a private window: Firefox and Chromium hide the title behind a
-    /// placeholder then. Firefox shows the same one for a page without a title, but tells that
-    /// page's address (`MediaStatusManager::GetUrl`), which a private window doesn't.
+    /// placeholder then. For a page without a title Firefox publishes the same placeholder together
+    /// with the page's address (`MediaStatusManager::GetUrl`), which it never does for a private
+    /// window.
     pub fn is_private(&self) -> bool {
         self.url.as_deref().unwrap_or_default().is_empty()
             && self
@@ -37,25 +38,25 @@ impl Metadata {
     }
 }
 
-/// One title on one player, from its appearance to the next.
+/// The time during which a player published one title.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Showing {
-    /// Whose player it is.
+    /// The processes of the player's program.
     pub family: Arc<Family>,
-    /// What it shows.
+    /// What was published.
     pub metadata: Metadata,
-    /// Whether it was playing at some time, not only paused.
+    /// Whether the player played at some time, and was not only paused.
     pub played: bool,
     /// Since when.
     pub from: SystemTime,
-    /// Until when; `None` while it is shown.
+    /// Until when; `None` while it is still published.
     pub to: Option<SystemTime>,
 }
 
-/// What all players show, and what they showed before. Time comes from outside.
+/// What all players publish, and what they published before. Time is an argument.
 #[derive(Debug, Default)]
 pub struct Players {
-    listened: bool,
+    connected: bool,
     now: HashMap<String, Player>,
     past: VecDeque<Showing>,
 }
@@ -68,19 +69,19 @@ struct Player {
 }
 
 impl Players {
-    /// Someone listens to the players from now on.
-    pub fn listened(&mut self) {
-        self.listened = true;
+    /// The session bus is there: titles may come from now on.
+    pub fn bus_connected(&mut self) {
+        self.connected = true;
     }
 
-    /// Whether a title may yet come.
-    pub fn are_listened_to(&self) -> bool {
-        self.listened
+    /// Whether the session bus is there, so that a title may still come.
+    pub fn is_connected(&self) -> bool {
+        self.connected
     }
 
-    /// A player is there. `owner` is its unique name on the bus.
+    /// A player came. `owner` is its unique name on the bus.
     pub fn appeared(&mut self, owner: &str, family: Family) {
-        if self.now.len() < MOST_PLAYERS {
+        if self.now.len() < MAX_PLAYERS {
             let player = || Player {
                 family: Arc::new(family),
                 playing: false,
@@ -90,21 +91,21 @@ impl Players {
         }
     }
 
-    /// Whether something of this player is known.
-    pub fn shows(&self, owner: &str) -> bool {
+    /// Whether this player has published metadata.
+    pub fn has_metadata(&self, owner: &str) -> bool {
         self.now
             .get(owner)
             .is_some_and(|player| player.showing.is_some())
     }
 
-    /// A player shows something.
-    pub fn shown(&mut self, owner: &str, metadata: Metadata, at: SystemTime) {
+    /// A player published metadata.
+    pub fn metadata_changed(&mut self, owner: &str, metadata: Metadata, at: SystemTime) {
         let Some(player) = self.now.get_mut(owner) else {
             return;
         };
         match &mut player.showing {
             Some(showing) if showing.metadata == metadata => {}
-            // The length comes a moment after the title.
+            // Firefox publishes the length a moment after the title.
             Some(Showing { metadata: old, .. })
                 if old.length.is_none()
                     && old.title == metadata.title
@@ -127,8 +128,8 @@ impl Players {
         }
     }
 
-    /// A player plays, or has stopped.
-    pub fn playing(&mut self, owner: &str, playing: bool) {
+    /// A player started or stopped playing.
+    pub fn playback_changed(&mut self, owner: &str, playing: bool) {
         let Some(player) = self.now.get_mut(owner) else {
             return;
         };
@@ -138,7 +139,7 @@ impl Players {
         }
     }
 
-    /// A player is gone.
+    /// A player left the bus.
     pub fn vanished(&mut self, owner: &str, at: SystemTime) {
         if let Some(mut player) = self.now.remove(owner) {
             self.past.extend(player.end(at));
@@ -146,9 +147,9 @@ impl Players {
         }
     }
 
-    /// The bus is gone, and all players with it.
-    pub fn all_vanished(&mut self, at: SystemTime) {
-        self.listened = false;
+    /// The session bus ended, and all players with it.
+    pub fn bus_disconnected(&mut self, at: SystemTime) {
+        self.connected = false;
         let ended = self
             .now
             .drain()
@@ -157,7 +158,7 @@ impl Players {
         self.forget();
     }
 
-    /// All that is shown or was.
+    /// Everything that is or was published.
     pub fn showings(&self) -> impl Iterator<Item = &Showing> {
         self.past.iter().chain(
             self.now
@@ -167,7 +168,7 @@ impl Players {
     }
 
     fn forget(&mut self) {
-        let surplus = self.past.len().saturating_sub(MOST_PAST);
+        let surplus = self.past.len().saturating_sub(MAX_PAST);
         self.past.drain(..surplus);
     }
 }
@@ -180,8 +181,8 @@ impl Player {
     }
 }
 
-/// The players, shared between who listens to them and who needs a title. Where nobody listens it
-/// knows none.
+/// The players, shared between the thread that listens to the session bus and the one that needs
+/// titles. Empty where there is no session bus.
 #[derive(Clone, Debug, Default)]
 pub struct Titles(Arc<Shared>);
 
@@ -205,13 +206,13 @@ impl Titles {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes what a player tells, and wakes who waits for it.
+    /// Applies a change, and wakes those who wait for one.
     pub fn note(&self, change: impl FnOnce(&mut Players)) {
         change(&mut self.players());
         self.0.changed.notify_all();
     }
 
-    /// Waits until the players are as wanted; `false` if they aren't in time.
+    /// Waits until the condition holds; `false` if it doesn't in time.
     pub fn wait(&self, within: Duration, wanted: impl Fn(&Players) -> bool) -> bool {
         let waiting = self
             .0

@@ -1,4 +1,4 @@
-//! Pure: from what a page, a producer or a container says to a title for people.
+//! Pure: makes a title for people out of the one that a page, a producer or a container gave.
 
 use std::path::Path;
 
@@ -6,13 +6,13 @@ use percent_encoding::percent_decode_str;
 
 use super::{Metadata, placeholder};
 
-/// Longest title that is kept, in characters; a file name has less room anyway.
-const LONGEST: usize = 500;
+/// Longest title that is kept, in characters. File names have less room anyway.
+const MAX_TITLE: usize = 500;
 
 /// Between a page's title and its site's name.
 const SEPARATORS: [&str; 6] = [" - ", " – ", " — ", " | ", " · ", " • "];
 
-/// Sites whose name is known without the page's address, which Chromium doesn't tell.
+/// Sites whose name is recognised without the page's address, which Chromium doesn't publish.
 const SITES: [&str; 6] = [
     "youtube",
     "youtubemusic",
@@ -22,13 +22,13 @@ const SITES: [&str; 6] = [
     "odysee",
 ];
 
-/// Extensions that say "this is a file's name".
+/// Extensions by which a title is recognised as a file's name.
 const EXTENSIONS: [&str; 16] = [
     "mp4", "m4v", "mov", "webm", "mkv", "flv", "f4v", "ogv", "ogg", "avi", "mpg", "mpeg", "ts",
     "m2ts", "mp3", "m4a",
 ];
 
-/// The title that a player shows, without what the site or a file's name adds.
+/// The title that a player published, without the site's name, counters and file extensions.
 pub(super) fn page_title(metadata: &Metadata) -> Option<String> {
     let title =
         one_line(metadata.title.as_deref()?).filter(|title| !placeholder::is_placeholder(title))?;
@@ -36,7 +36,7 @@ pub(super) fn page_title(metadata: &Metadata) -> Option<String> {
     one_line(file_stem(title).unwrap_or(title))
 }
 
-/// The name that a producer gave a file, if it is one for people: with a media file's extension.
+/// The name that a producer gave a file, if it was made for people: it has a media extension then.
 pub(super) fn given_name(source: &Path) -> Option<String> {
     let name = source.file_name()?.to_string_lossy();
     let decoded = percent_decode_str(&name).decode_utf8();
@@ -52,7 +52,7 @@ pub(super) fn one_line(text: &str) -> Option<String> {
         .collect::<Vec<_>>()
         .join(" ")
         .chars()
-        .take(LONGEST)
+        .take(MAX_TITLE)
         .collect();
     (!line.is_empty()).then_some(line)
 }
@@ -65,8 +65,8 @@ fn file_stem(name: &str) -> Option<&str> {
     (known && !stem.trim().is_empty()).then_some(stem)
 }
 
-/// Cuts "… - Site" where the last part is the name of the page's site and nothing else, and the
-/// "(3)" of unread messages that such sites put in front.
+/// Removes " - Site" from the end where the last part is the name of the page's site and nothing
+/// else, and with it the "(3)" unread messages that such sites put in front.
 fn without_site<'a>(title: &'a str, url: Option<&str>) -> &'a str {
     let Some((rest, _)) = SEPARATORS
         .iter()
@@ -180,7 +180,7 @@ mod tests {
         assert_eq!(title(" \n ", ""), None);
         assert_eq!(
             title(&"x".repeat(9999), "").map(|title| title.len()),
-            Some(LONGEST)
+            Some(MAX_TITLE)
         );
     }
 
