@@ -12,7 +12,7 @@ use crate::{
     desktop::mpris::Mpris,
     engine::{self, Command, Engine, EngineError, Notice, Options, Trip},
     environment::Environment,
-    event::{Event, display},
+    event::Event,
     library::{history, place},
     memory,
     pipeline::{self, Store, Work, Worker},
@@ -211,7 +211,7 @@ fn configuration(start: &Start) -> PathBuf {
 fn ready(settings: &Settings) -> Event {
     Event::Ready {
         pid: std::process::id(),
-        library: display(&settings.library),
+        library: settings.library.clone(),
         rules: settings
             .rules
             .iter()
@@ -238,7 +238,7 @@ fn translate(
             Notice::Held(hold) if hold.rule.source != Source::Temporary => {}
             Notice::Lost { rule, .. } if rule.source != Source::Temporary => {}
             Notice::Held(hold) => tell(Told::Event(Event::Held {
-                path: display(&hold.source),
+                path: hold.source.clone(),
                 how: hold.how,
                 rule: hold.rule.name.clone(),
                 dev: hold.inode.dev,

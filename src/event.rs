@@ -1,7 +1,10 @@
 //! What happened, in the words of the contract: one value for `watch --json`, the log, the tray and
 //! the tests.
+//!
+//! Inside, a path is a path and a time is a time. They become text where JSON is written, by
+//! [`json`].
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Local, SecondsFormat};
 use serde::{Deserialize, Serialize};
@@ -27,14 +30,16 @@ pub enum Event {
         /// Our process id.
         pid: u32,
         /// The library folder.
-        library: String,
+        #[serde(with = "json::path")]
+        library: PathBuf,
         /// Names of the rules in force.
         rules: Vec<String>,
     },
     /// We have a grip on a candidate.
     Held {
         /// Where the producer created it.
-        path: String,
+        #[serde(with = "json::path")]
+        path: PathBuf,
         /// By which means.
         how: How,
         /// The rule that matched.
@@ -47,7 +52,8 @@ pub enum Event {
     /// A long copy goes on.
     Progress {
         /// Where the producer created it.
-        source: String,
+        #[serde(with = "json::path")]
+        source: PathBuf,
         /// Title, as far as it is known.
         title: String,
         /// Bytes copied.
@@ -60,7 +66,8 @@ pub enum Event {
     /// Held, looked at, and let go.
     Dropped {
         /// Where the producer created it.
-        source: String,
+        #[serde(with = "json::path")]
+        source: PathBuf,
         /// The rule that matched.
         rule: String,
         /// Why, for people.
@@ -69,7 +76,8 @@ pub enum Event {
     /// Seen, and could not be held or kept.
     Lost {
         /// Where the producer created it.
-        source: String,
+        #[serde(with = "json::path")]
+        source: PathBuf,
         /// The rule that matched.
         rule: String,
         /// Why, for people.
@@ -82,9 +90,13 @@ pub enum Event {
     },
     /// Nothing is held until further notice.
     Paused {
-        /// When it ends by itself, RFC 3339.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        until: Option<String>,
+        /// When it ends by itself.
+        #[serde(
+            default,
+            skip_serializing_if = "Option::is_none",
+            with = "json::optional_time"
+        )]
+        until: Option<DateTime<Local>>,
     },
     /// Holding again.
     Resumed,
@@ -99,9 +111,11 @@ pub enum Event {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Saved {
     /// Its path in the library.
-    pub path: String,
+    #[serde(with = "json::path")]
+    pub path: PathBuf,
     /// Where the producer created it.
-    pub source: String,
+    #[serde(with = "json::path")]
+    pub source: PathBuf,
     /// The rule that matched.
     pub rule: String,
     /// How it was held.
@@ -110,11 +124,11 @@ pub struct Saved {
     pub bytes: u64,
     /// Container, as an extension without the dot ("mp4").
     pub container: String,
-    /// "complete"; "open-ended" where the format promises no length; "incomplete", "damaged".
-    pub verdict: String,
+    /// How much of it is there.
+    pub verdict: Completeness,
     /// The share that is there, 0 to 1.
     pub fraction: f64,
-    /// Length in seconds, if the container tells.
+    /// Length in seconds, if the container says it.
     pub duration_s: Option<f64>,
     /// Title without the file name's additions.
     pub title: String,
@@ -124,14 +138,42 @@ pub struct Saved {
     /// Milliseconds from settled to saved.
     pub ms: u64,
     /// A picture of it, if there is one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub thumbnail: Option<String>,
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "json::optional_path"
+    )]
+    pub thumbnail: Option<PathBuf>,
 }
 
-impl Saved {
-    /// Whether it lies in the library itself, and not among what is not whole.
-    pub fn is_whole(&self) -> bool {
-        !matches!(self.verdict.as_str(), "incomplete" | "damaged")
+/// How much of a saved video is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Completeness {
+    /// All of it.
+    Complete,
+    /// All that was there when its writer ended; the format promises no length.
+    OpenEnded,
+    /// A part.
+    Incomplete,
+    /// Not what its structure promises.
+    Damaged,
+}
+
+impl Completeness {
+    /// Its word in JSON and in tables.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::OpenEnded => "open-ended",
+            Self::Incomplete => "incomplete",
+            Self::Damaged => "damaged",
+        }
+    }
+
+    /// Whether such a video lies in the library itself, and not among what is not whole.
+    pub fn is_whole(self) -> bool {
+        matches!(self, Self::Complete | Self::OpenEnded)
     }
 }
 
@@ -143,4 +185,112 @@ pub fn display(path: &Path) -> String {
 /// A time as the contract prints it: RFC 3339 with milliseconds and the local offset.
 pub fn timestamp(at: DateTime<Local>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Millis, false)
+}
+
+/// How paths and times stand in JSON, for serde's `with`.
+pub(crate) mod json {
+    use super::*;
+
+    pub(crate) mod path {
+        use serde::{Deserializer, Serializer};
+
+        use super::*;
+
+        pub(crate) fn serialize<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
+            to.serialize_str(&display(path))
+        }
+
+        pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
+            PathBuf::deserialize(from)
+        }
+    }
+
+    pub(crate) mod optional_path {
+        use serde::{Deserializer, Serializer};
+
+        use super::*;
+
+        pub(crate) fn serialize<S: Serializer>(
+            path: &Option<PathBuf>,
+            to: S,
+        ) -> Result<S::Ok, S::Error> {
+            path.as_deref().map(display).serialize(to)
+        }
+
+        pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+            from: D,
+        ) -> Result<Option<PathBuf>, D::Error> {
+            Option::deserialize(from)
+        }
+    }
+
+    pub(crate) mod optional_time {
+        use serde::{Deserializer, Serializer};
+
+        use super::*;
+
+        pub(crate) fn serialize<S: Serializer>(
+            at: &Option<DateTime<Local>>,
+            to: S,
+        ) -> Result<S::Ok, S::Error> {
+            at.map(timestamp).serialize(to)
+        }
+
+        pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+            from: D,
+        ) -> Result<Option<DateTime<Local>>, D::Error> {
+            let at = Option::<DateTime<chrono::FixedOffset>>::deserialize(from)?;
+            Ok(at.map(|at| at.with_timezone(&Local)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStrExt;
+
+    use super::*;
+
+    #[test]
+    fn paths_and_times_become_text() {
+        let at = DateTime::parse_from_rfc3339("2026-11-21T14:30:05.250+01:00").unwrap();
+        let at = at.with_timezone(&Local);
+        let foreign = Path::new(std::ffi::OsStr::from_bytes(b"/tmp/Flash\xff")).to_owned();
+        let lost = |source| Event::Lost {
+            source,
+            rule: "flash".into(),
+            reason: "gone".into(),
+        };
+        let paused = |until| Event::Paused { until };
+        for (event, json) in [
+            (
+                lost("/tmp/Flash1".into()),
+                r#"{"event":"lost","source":"/tmp/Flash1","rule":"flash","reason":"gone"}"#.into(),
+            ),
+            (
+                lost(foreign),
+                "{\"event\":\"lost\",\"source\":\"/tmp/Flash\u{fffd}\",\"rule\":\"flash\",\"reason\":\"gone\"}"
+                    .into(),
+            ),
+            (paused(None), r#"{"event":"paused"}"#.into()),
+            (
+                paused(Some(at)),
+                format!(r#"{{"event":"paused","until":"{}"}}"#, timestamp(at)),
+            ),
+        ] {
+            let text = serde_json::to_string(&event).unwrap();
+            assert_eq!(text, json);
+            let back: Event = serde_json::from_str(&text).unwrap();
+            assert_eq!(serde_json::to_string(&back).unwrap(), text);
+        }
+        for verdict in [
+            Completeness::Complete,
+            Completeness::OpenEnded,
+            Completeness::Incomplete,
+            Completeness::Damaged,
+        ] {
+            let word = serde_json::to_value(verdict).unwrap();
+            assert_eq!(word, verdict.as_str());
+        }
+    }
 }

@@ -21,7 +21,7 @@ use crate::{
         ui::{Backend, Look, Ui},
     },
     environment::Environment,
-    event::{self, Event},
+    event::Event,
     library::{history::History, trash},
     pipeline::chain,
     terminal::{self, Output, SignalThread},
@@ -215,9 +215,7 @@ impl Program {
 impl Backend for Program {
     fn pause(&mut self, until: Option<DateTime<Local>>) {
         self.watcher.pause();
-        self.tell(Event::Paused {
-            until: until.map(event::timestamp),
-        });
+        self.tell(Event::Paused { until });
     }
 
     fn resume(&mut self) {

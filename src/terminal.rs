@@ -142,11 +142,17 @@ pub(crate) fn print(event: &Event, output: Output, out: &mut impl Write) -> io::
         }
         Output::Plain => {
             let line = match event {
-                Event::Ready { library, .. } => format!("Watching; videos go to {library}"),
-                Event::Held { path, .. } => format!("Holding {path}"),
-                Event::Saved(saved) => format!("Saved {}", saved.path),
-                Event::Dropped { source, reason, .. } => format!("Dropped {source}: {reason}"),
-                Event::Lost { source, reason, .. } => format!("Lost {source}: {reason}"),
+                Event::Ready { library, .. } => {
+                    format!("Watching; videos go to {}", library.display())
+                }
+                Event::Held { path, .. } => format!("Holding {}", path.display()),
+                Event::Saved(saved) => format!("Saved {}", saved.path.display()),
+                Event::Dropped { source, reason, .. } => {
+                    format!("Dropped {}: {reason}", source.display())
+                }
+                Event::Lost { source, reason, .. } => {
+                    format!("Lost {}: {reason}", source.display())
+                }
                 Event::Overflow { recovered } => {
                     format!("Too much happened at once; looked again and found {recovered}")
                 }

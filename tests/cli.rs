@@ -314,9 +314,10 @@ fn with_history(home: &Home) -> PathBuf {
         let saved = Entry {
             title: Some(name.into()),
             bytes: Some(10),
+            path: Some(path),
             ..entry(Outcome::Saved)
         };
-        history.append(&saved.at(&path)).unwrap();
+        history.append(&saved).unwrap();
     }
     history
         .append(&Entry {

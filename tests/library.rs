@@ -585,7 +585,12 @@ fn history(dir: &Path, saved: &[&Path]) -> History {
             "/tmp/Flash1".into(),
             "flash".into(),
         );
-        history.append(&entry.at(path)).unwrap();
+        history
+            .append(&Entry {
+                path: Some(path.to_path_buf()),
+                ..entry
+            })
+            .unwrap();
     }
     history
 }

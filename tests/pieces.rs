@@ -123,7 +123,7 @@ fn a_stream_survives_a_crash_in_the_middle() {
     let saved = fisga.wait_saved(SOON);
     assert_eq!(
         (
-            &*saved.verdict,
+            saved.verdict.as_str(),
             fs::read(&saved.path).unwrap() == segments.concat()
         ),
         ("complete", true)
@@ -152,7 +152,10 @@ fn ranges_survive_being_emptied_and_a_crash() {
     ranges(&cache, 7, url, &[(half as u64, &video[half..])]).unwrap();
     let saved = fisga.wait_saved(SOON);
     assert_eq!(
-        (&*saved.verdict, fs::read(&saved.path).unwrap() == video),
+        (
+            saved.verdict.as_str(),
+            fs::read(&saved.path).unwrap() == video
+        ),
         ("complete", true)
     );
     staged(&sandbox, 0, 0);

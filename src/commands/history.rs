@@ -8,7 +8,7 @@ use super::Outcome;
 use crate::{
     cli,
     environment::Environment,
-    event::How,
+    event::{self, Completeness, How},
     library::history::{self, Entry, History},
     text,
 };
@@ -76,13 +76,15 @@ fn row(entry: &Entry) -> [String; 7] {
                 .to_string()
         },
     );
-    let verdict = match (entry.outcome, entry.verdict.as_deref(), entry.fraction) {
+    let verdict = match (entry.outcome, entry.verdict, entry.fraction) {
         (history::Outcome::Dropped, ..) => "dropped".into(),
         (history::Outcome::Lost, ..) => "lost".into(),
         (history::Outcome::Saved, Some(verdict), Some(share)) if share < 1.0 => {
-            format!("{}, {}", text::one_line(verdict), text::percent(share))
+            format!("{}, {}", verdict.as_str(), text::percent(share))
         }
-        (history::Outcome::Saved, verdict, _) => text::one_line(verdict.unwrap_or("saved")),
+        (history::Outcome::Saved, verdict, _) => {
+            verdict.map_or("saved", Completeness::as_str).into()
+        }
     };
     let how = match entry.how {
         Some(How::Link) => "link".into(),
@@ -94,7 +96,7 @@ fn row(entry: &Entry) -> [String; 7] {
         .duration_s
         .and_then(|s| Duration::try_from_secs_f64(s).ok());
     let title = entry.title.as_deref().filter(|title| !title.is_empty());
-    let mut last = text::one_line(title.unwrap_or(&entry.source));
+    let mut last = text::one_line(title.unwrap_or(&event::display(&entry.source)));
     if let Some(reason) = &entry.reason {
         last = format!("{last}: {}", text::one_line(reason));
     }
@@ -125,14 +127,14 @@ mod tests {
                 title: Some("Big Buck Bunny".into()),
                 program: Some("firefox-esr".into()),
                 how: Some(How::Rescue),
-                verdict: Some("complete".into()),
+                verdict: Some(Completeness::Complete),
                 fraction: Some(1.0),
                 bytes: Some(12_000_000),
                 duration_s: Some(205.0),
                 ..entry(history::Outcome::Saved)
             },
             Entry {
-                verdict: Some("incomplete".into()),
+                verdict: Some(Completeness::Incomplete),
                 fraction: Some(0.42),
                 title: Some("b\u{1b}ad".into()),
                 ..entry(history::Outcome::Saved)

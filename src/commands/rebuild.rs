@@ -67,9 +67,11 @@ pub fn run(
         let line = match &event {
             Event::Saved(video) => {
                 saved += 1;
-                format!("saved {}", video.path)
+                format!("saved {}", video.path.display())
             }
-            Event::Dropped { source, reason, .. } => format!("left out, from {source}: {reason}"),
+            Event::Dropped { source, reason, .. } => {
+                format!("left out, from {}: {reason}", source.display())
+            }
             Event::Error { message } => return tracing::error!("{message}"),
             _ => return,
         };

@@ -50,7 +50,7 @@ pub struct Paused {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Saving {
     /// Where the producer created it; tells one copy from another.
-    pub source: String,
+    pub source: PathBuf,
     /// Its title, as far as it is known.
     pub title: String,
     /// 0 to 100.
@@ -141,24 +141,16 @@ impl State {
                 self.problem = None;
                 let count = self.saved_today(now) + 1;
                 self.saved = (Some(now.date_naive()), count);
-                let path = self.real_path(&saved.path);
-                self.recent.retain(|r| r.path != path);
+                self.recent.retain(|r| r.path != saved.path);
                 self.recent.push_front(Recent {
                     title: saved.title.clone(),
                     bytes: saved.bytes,
-                    path,
+                    path: saved.path.clone(),
                 });
                 self.recent.truncate(RECENT);
             }
             Event::Dropped { source, .. } | Event::Lost { source, .. } => self.finished(source),
-            Event::Paused { until } => {
-                let until = until
-                    .as_deref()
-                    .and_then(|t| DateTime::parse_from_rfc3339(t).ok());
-                self.paused = Some(Paused {
-                    until: until.map(|t| t.with_timezone(&Local)),
-                });
-            }
+            Event::Paused { until } => self.paused = Some(Paused { until: *until }),
             Event::Resumed => self.paused = None,
             Event::Error { message } => self.problem = Some(message.clone()),
             Event::Ready { .. } => self.ready = true,
@@ -229,17 +221,8 @@ impl State {
             .is_some_and(|until| until <= now)
     }
 
-    fn finished(&mut self, source: &str) {
+    fn finished(&mut self, source: &Path) {
         self.saving.take_if(|s| s.source == source);
-    }
-
-    /// An event shows a path as text. The library's own bytes may be none; the names below it are
-    /// ours, and are.
-    fn real_path(&self, shown: &str) -> PathBuf {
-        match shown.strip_prefix(&event::display(&self.library)) {
-            Some(below) => self.library.join(below.trim_start_matches('/')),
-            None => PathBuf::from(shown),
-        }
     }
 }
 
@@ -259,7 +242,7 @@ pub(crate) mod tests {
     use chrono::TimeZone;
 
     use super::*;
-    use crate::event::{How, Saved};
+    use crate::event::{Completeness, How, Saved};
 
     pub(crate) fn noon() -> DateTime<Local> {
         Local.with_ymd_and_hms(2026, 11, 21, 12, 0, 0).unwrap()
@@ -271,13 +254,13 @@ pub(crate) mod tests {
 
     pub(crate) fn saved(title: &str) -> Event {
         Event::Saved(Saved {
-            path: format!("/v/{title}.mp4"),
-            source: format!("/tmp/{title}"),
+            path: format!("/v/{title}.mp4").into(),
+            source: format!("/tmp/{title}").into(),
             rule: "r".into(),
             how: How::Link,
             bytes: 1_500_000,
             container: "mp4".into(),
-            verdict: "complete".into(),
+            verdict: Completeness::Complete,
             fraction: 1.0,
             duration_s: Some(61.0),
             title: title.into(),
@@ -289,7 +272,7 @@ pub(crate) mod tests {
 
     fn progress(title: &str, done: u64, total: u64) -> Event {
         Event::Progress {
-            source: format!("/tmp/{title}"),
+            source: format!("/tmp/{title}").into(),
             title: title.into(),
             done,
             total,
@@ -297,9 +280,7 @@ pub(crate) mod tests {
     }
 
     fn paused(until: Option<DateTime<Local>>) -> Event {
-        Event::Paused {
-            until: until.map(event::timestamp),
-        }
+        Event::Paused { until }
     }
 
     fn error(message: &str) -> Event {
@@ -389,20 +370,5 @@ pub(crate) mod tests {
         assert_eq!(titles, ["5", "11", "10", "9", "8", "7", "6", "4", "3", "2"]);
         state.forget(Path::new("/v/11.mp4"));
         assert_eq!(state.recent.len(), 9);
-    }
-
-    #[test]
-    fn a_library_that_is_no_text_is_found_again() {
-        use std::os::unix::ffi::OsStringExt;
-        let library = PathBuf::from(std::ffi::OsString::from_vec(b"/v\xff".into()));
-        let state = State::new(library.clone(), true);
-        assert_eq!(
-            state.real_path("/v\u{fffd}/Incomplete/a.mp4"),
-            library.join("Incomplete/a.mp4")
-        );
-        assert_eq!(
-            state.real_path("/elsewhere/a.mp4"),
-            Path::new("/elsewhere/a.mp4")
-        );
     }
 }

@@ -205,18 +205,15 @@ impl<B: Backend> Ui<B> {
         self.state.apply(&event, Local::now());
         match &event {
             // What is not whole goes aside without a word.
-            Event::Saved(saved) if !saved.is_whole() => {}
-            Event::Saved(saved) => {
-                let recent = self.state.recent.front();
-                self.popup(Input::Saved(File {
-                    path: recent.map(|r| r.path.clone()).unwrap_or_default(),
-                    title: saved.title.clone(),
-                    bytes: saved.bytes,
-                    seconds: saved.duration_s,
-                    program: saved.producer.clone(),
-                    thumbnail: saved.thumbnail.clone().map(PathBuf::from),
-                }));
-            }
+            Event::Saved(saved) if !saved.verdict.is_whole() => {}
+            Event::Saved(saved) => self.popup(Input::Saved(File {
+                path: saved.path.clone(),
+                title: saved.title.clone(),
+                bytes: saved.bytes,
+                seconds: saved.duration_s,
+                program: saved.producer.clone(),
+                thumbnail: saved.thumbnail.clone(),
+            })),
             Event::Error { message } => self.popup(Input::Failed(message.clone())),
             Event::Paused { .. } => drop(self.answer(Awaited::Paused, "")),
             Event::Resumed => drop(self.answer(Awaited::Resumed, "")),

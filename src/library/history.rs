@@ -16,7 +16,7 @@ use std::{
 use chrono::{DateTime, Local};
 use serde::{Deserialize, Serialize};
 
-use crate::event::{self, Event, How};
+use crate::event::{self, Completeness, Event, How};
 
 /// A longer file becomes `history.jsonl.1`, in the place of the one before: some 20,000 entries in
 /// each.
@@ -45,18 +45,16 @@ pub struct Entry {
     /// What became of it.
     pub outcome: Outcome,
     /// Where the producer created it.
-    pub source: String,
+    #[serde(with = "event::json::path")]
+    pub source: PathBuf,
     /// The rule that matched.
     pub rule: String,
     /// Why it was dropped or lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Where it is in the library.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub path: Option<String>,
-    /// The same as bytes, if it is not UTF-8.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub path_bytes: Option<Vec<u8>>,
+    #[serde(flatten, with = "text_and_bytes")]
+    pub path: Option<PathBuf>,
     /// Title.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
@@ -69,9 +67,9 @@ pub struct Entry {
     /// How it was held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub how: Option<How>,
-    /// "complete", "incomplete", "damaged" and the like.
+    /// How much of it is there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub verdict: Option<String>,
+    pub verdict: Option<Completeness>,
     /// The share that is there, 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fraction: Option<f64>,
@@ -84,9 +82,48 @@ pub struct Entry {
     /// Length in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_s: Option<f64>,
-    /// BLAKE3 of the content, in hexadecimal.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub blake3: Option<String>,
+}
+
+/// The path of a saved file: text for people in `path`, and where the path is no UTF-8 its bytes
+/// beside it in `path_bytes`, so that the file is found again.
+mod text_and_bytes {
+    use std::{
+        ffi::OsString,
+        os::unix::ffi::{OsStrExt, OsStringExt},
+    };
+
+    use serde::{Deserializer, Serializer};
+
+    use super::*;
+
+    #[derive(Serialize, Deserialize)]
+    struct Keys {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        path: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        path_bytes: Option<Vec<u8>>,
+    }
+
+    pub(super) fn serialize<S: Serializer>(
+        path: &Option<PathBuf>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        let path = path.as_deref();
+        let bytes = path.filter(|path| path.to_str().is_none());
+        Keys {
+            path: path.map(event::display),
+            path_bytes: bytes.map(|path| path.as_os_str().as_bytes().to_vec()),
+        }
+        .serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<PathBuf>, D::Error> {
+        let Keys { path, path_bytes } = Keys::deserialize(from)?;
+        let bytes = path_bytes.map(|bytes| OsString::from_vec(bytes).into());
+        Ok(bytes.or(path.map(PathBuf::from)))
+    }
 }
 
 /// The history could not be read or written.
@@ -110,7 +147,7 @@ pub struct History {
 
 impl Entry {
     /// An entry of that much; the rest is to be filled in.
-    pub fn new(time: DateTime<Local>, outcome: Outcome, source: String, rule: String) -> Self {
+    pub fn new(time: DateTime<Local>, outcome: Outcome, source: PathBuf, rule: String) -> Self {
         Self {
             time: event::timestamp(time),
             outcome,
@@ -118,7 +155,6 @@ impl Entry {
             rule,
             reason: None,
             path: None,
-            path_bytes: None,
             title: None,
             program: None,
             address: None,
@@ -128,13 +164,12 @@ impl Entry {
             container: None,
             bytes: None,
             duration_s: None,
-            blake3: None,
         }
     }
 
     /// The entry of an event that ends a candidate's way; the other events have none.
     pub fn of(event: &Event, time: DateTime<Local>) -> Option<Self> {
-        let entry = |outcome, source: &str, rule: &str| {
+        let entry = |outcome, source: &Path, rule: &str| {
             Self::new(time, outcome, source.to_owned(), rule.to_owned())
         };
         match event {
@@ -143,7 +178,7 @@ impl Entry {
                 title: Some(saved.title.clone()),
                 program: saved.producer.clone(),
                 how: Some(saved.how),
-                verdict: Some(saved.verdict.clone()),
+                verdict: Some(saved.verdict),
                 fraction: Some(saved.fraction),
                 container: Some(saved.container.clone()),
                 bytes: Some(saved.bytes),
@@ -167,27 +202,6 @@ impl Entry {
                 ..entry(Outcome::Lost, source, rule)
             }),
             _ => None,
-        }
-    }
-
-    /// Sets where it is in the library, whatever bytes the path has.
-    #[must_use]
-    pub fn at(mut self, path: &Path) -> Self {
-        use std::os::unix::ffi::OsStrExt;
-        self.path = Some(event::display(path));
-        self.path_bytes = path
-            .to_str()
-            .is_none()
-            .then(|| path.as_os_str().as_bytes().to_vec());
-        self
-    }
-
-    /// Where it is in the library.
-    pub fn file(&self) -> Option<PathBuf> {
-        use std::os::unix::ffi::OsStringExt;
-        match &self.path_bytes {
-            Some(bytes) => Some(std::ffi::OsString::from_vec(bytes.clone()).into()),
-            None => self.path.clone().map(PathBuf::from),
         }
     }
 }
@@ -315,7 +329,9 @@ impl History {
     pub fn saved(&self) -> Result<HashSet<PathBuf>, Error> {
         let mut saved = HashSet::new();
         self.backwards(|entry| {
-            saved.extend(entry.file().filter(|_| entry.outcome == Outcome::Saved));
+            if entry.outcome == Outcome::Saved {
+                saved.extend(entry.path);
+            }
             true
         })?;
         Ok(saved)
@@ -403,7 +419,7 @@ mod tests {
             ..Entry::new(
                 time,
                 Outcome::Dropped,
-                format!("/tmp/Flash{n}"),
+                format!("/tmp/Flash{n}").into(),
                 "flash".into(),
             )
         }
@@ -420,7 +436,7 @@ mod tests {
             .read_last(n)
             .unwrap()
             .into_iter()
-            .map(|entry| entry.source)
+            .map(|entry| event::display(&entry.source))
             .collect()
     }
 
@@ -453,7 +469,7 @@ mod tests {
             how: How::Rescue,
             bytes: 7,
             container: "mp4".into(),
-            verdict: "complete".into(),
+            verdict: Completeness::Complete,
             fraction: 1.0,
             duration_s: Some(60.0),
             title: "A film".into(),
@@ -493,15 +509,14 @@ mod tests {
         for path in [&b"/library/\xff\n.mp4"[..], b"/library/a.mp4"] {
             let path = Path::new(std::ffi::OsStr::from_bytes(path));
             history
-                .append(
-                    &Entry {
-                        outcome: Outcome::Saved,
-                        ..entry(1)
-                    }
-                    .at(path),
-                )
+                .append(&Entry {
+                    outcome: Outcome::Saved,
+                    path: Some(path.to_owned()),
+                    ..entry(1)
+                })
                 .unwrap();
-            assert_eq!(history.last_saved().unwrap().unwrap().file().unwrap(), path);
+            let last = history.last_saved().unwrap().unwrap();
+            assert_eq!(last.path.as_deref(), Some(path));
             assert!(history.saved().unwrap().contains(path));
         }
     }

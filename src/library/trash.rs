@@ -77,7 +77,7 @@ pub fn discard(target: &OsStr, library: &Path, history: &History) -> Result<Path
     let path = if target == "LAST" {
         history
             .last_saved()?
-            .and_then(|entry| entry.file())
+            .and_then(|entry| entry.path)
             .ok_or(Error::NothingSaved)?
     } else {
         named(target, library)?

@@ -10,7 +10,7 @@ use chrono::{DateTime, Local};
 use crate::{
     content::Content,
     engine::{Hold, HoldId, Producer, settle::Stamp},
-    event::{How, Saved, display},
+    event::{Completeness, How, Saved},
     library::{name::Fields, place::Placed},
     media::{Container, Kind, Report, Verdict},
     rule::{Rule, Source},
@@ -131,19 +131,19 @@ pub(super) fn fields(item: &Item<'_>, title: Option<String>) -> Fields {
 /// The event that tells it.
 pub(super) fn saved(item: &Item<'_>, placed: &Placed, title: Option<String>) -> Saved {
     let (verdict, fraction) = match item.report.verdict {
-        Verdict::Complete if item.report.open_ended => ("open-ended", 1.0),
-        Verdict::Complete => ("complete", 1.0),
-        Verdict::Incomplete { fraction } => ("incomplete", fraction),
-        _ => ("damaged", 1.0),
+        Verdict::Complete if item.report.open_ended => (Completeness::OpenEnded, 1.0),
+        Verdict::Complete => (Completeness::Complete, 1.0),
+        Verdict::Incomplete { fraction } => (Completeness::Incomplete, fraction),
+        _ => (Completeness::Damaged, 1.0),
     };
     Saved {
-        path: display(&placed.path),
-        source: display(item.source),
+        path: placed.path.clone(),
+        source: item.source.to_owned(),
         rule: item.rule.name.clone(),
         how: item.how,
         bytes: placed.bytes,
         container: extension(item.report).into(),
-        verdict: verdict.into(),
+        verdict,
         fraction,
         duration_s: item.report.duration.map(|d| d.as_secs_f64()),
         title: title.unwrap_or_else(|| "Video".into()),

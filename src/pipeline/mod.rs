@@ -42,7 +42,7 @@ use crate::{
     config::Settings,
     engine::{Command, Handle, Hold, HoldId},
     environment::Environment,
-    event::{Event, display},
+    event::Event,
     library::{
         duplicate::Duplicates,
         history::{self, History},
@@ -306,7 +306,7 @@ impl Pipeline {
                 rule,
                 reason,
             } => {
-                let (source, rule) = (display(&source), rule.name.clone());
+                let rule = rule.name.clone();
                 self.end(
                     Event::Lost {
                         source,

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     config::Settings,
     engine::{Hold, HoldId, staging::Origin},
-    event::{Event, How, display},
+    event::{Event, How},
     library::{
         name::Name,
         place::{self, Placed},
@@ -82,7 +82,7 @@ impl Pipeline {
                     reason,
                 } => {
                     tracing::debug!("{url}: {reason}");
-                    let (source, rule) = (display(&folder), self.rule_of(&folder).name.clone());
+                    let (source, rule) = (folder.clone(), self.rule_of(&folder).name.clone());
                     self.end(
                         Event::Dropped {
                             source,
@@ -109,7 +109,7 @@ impl Pipeline {
             Err(e) if e.retry() => return self.wait(Waiting::Stream(video), &e),
             Err(e) => {
                 let (source, rule) = (
-                    display(&video.folder),
+                    video.folder.clone(),
                     self.rule_of(&video.folder).name.clone(),
                 );
                 self.end(

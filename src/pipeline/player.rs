@@ -88,9 +88,9 @@ impl Pipeline {
     }
 
     fn give_up(&mut self, hold: &Hold, reason: &str) {
-        let source = crate::event::display(&hold.source);
+        let source = hold.source.clone();
         (self.sink)(Event::Error {
-            message: format!("{source}: {reason}"),
+            message: format!("{}: {reason}", source.display()),
         });
         self.end(
             Event::Dropped {

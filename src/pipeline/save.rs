@@ -23,7 +23,7 @@ use crate::{
     library::{
         Means,
         duplicate::{self, Candidate, Judgement},
-        history::{Entry, Outcome},
+        history::Entry,
         incomplete,
         name::Name,
         place::{self, Held, Placed, Staged, Work as Copying},
@@ -215,11 +215,6 @@ impl Pipeline {
     fn tell(&self, item: &Item<'_>, placed: &Placed, title: Option<String>) {
         let mut event = saved(item, placed, title);
         self.write_down(&Event::Saved(event.clone()), |entry| {
-            *entry = std::mem::replace(
-                entry,
-                Entry::new(Local::now(), Outcome::Saved, String::new(), String::new()),
-            )
-            .at(&placed.path);
             entry.reason = item.remarks.clone();
             entry.address = item.address.clone().filter(|_| self.settings.addresses);
         });
@@ -233,7 +228,7 @@ impl Pipeline {
                 .thumbnails
                 .make(&placed.path, item.report.duration, PICTURE)
             {
-                Ok(picture) => event.thumbnail = picture.map(|path| display(&path)),
+                Ok(picture) => event.thumbnail = picture,
                 Err(e) => tracing::info!("{}", chain(&e)),
             }
         }
@@ -297,7 +292,7 @@ impl Pipeline {
 
     pub(super) fn drop_item(&self, item: &Item<'_>, reason: String) {
         let event = Event::Dropped {
-            source: display(item.source),
+            source: item.source.to_owned(),
             rule: item.rule.name.clone(),
             reason,
         };
@@ -349,10 +344,8 @@ impl Pipeline {
         before: Option<&Placed>,
         title: Option<String>,
     ) -> Result<Placed, place::Error> {
-        let (source, title) = (
-            display(&hold.source),
-            title.unwrap_or_else(|| "Video".into()),
-        );
+        let source = &hold.source;
+        let title = title.unwrap_or_else(|| "Video".into());
         let mut progress = |done, total| {
             (self.sink)(Event::Progress {
                 source: source.clone(),

@@ -469,7 +469,7 @@ impl Session {
                         self.sandbox
                             .path(&format!("tmp/{}.{}", self.saved.len(), saved.container));
                     std::fs::rename(&saved.path, &to).unwrap();
-                    saved.path = to.to_string_lossy().into_owned();
+                    saved.path = to;
                     self.saved.push(saved);
                 }
                 Event::Dropped { reason, .. } => self.dropped.push(reason),
