@@ -22,6 +22,7 @@ pub mod app;
 pub mod cli;
 pub mod commands;
 pub mod config;
+mod container;
 pub mod content;
 pub mod desktop;
 pub mod doctor;

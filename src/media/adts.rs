@@ -7,31 +7,21 @@ use super::{
     reader::{Reader, Step},
     report::{Container, Kind, Report},
 };
+use crate::container::adts;
 
 /// Reads the head of a frame.
-pub(crate) fn frame(head: &[u8]) -> Option<Frame> {
-    const RATES: [u32; 13] = [
-        96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025,
-        8000, 7350,
-    ];
-    let &[0xff, b, c, d, e, f, g, ..] = head else {
-        return None;
-    };
-    // Synchronization, and a layer of 0.
-    if b & 0xf6 != 0xf0 {
-        return None;
-    }
-    let rate = *RATES.get(usize::from(c >> 2 & 15))?;
-    let length = u32::from_be_bytes([0, d & 3, e, f]) >> 5;
-    let blocks = u32::from(g & 3) + 1;
-    if length < 7 {
-        return None;
-    }
-    Some(Frame {
-        length,
-        samples: 1024 * blocks,
+fn frame(head: &[u8]) -> Option<Frame> {
+    let adts::Frame {
+        len,
+        samples,
         rate,
-        kind: u32::from(b & 0xfe) << 8 | u32::from(c & 0xfc),
+        kind,
+    } = adts::frame(head)?;
+    Some(Frame {
+        length: len,
+        samples,
+        rate,
+        kind,
     })
 }
 
@@ -59,22 +49,4 @@ pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps) -> Step<Option<Report>> 
         report.content_len = Some(found.end);
     }
     Ok(Some(report))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn heads() {
-        let good = [0xff, 0xf1, 0x50, 0x80, 0x2e, 0x7f, 0xfc];
-        let frame_of = |head: &[u8]| frame(head);
-        assert_eq!(
-            frame_of(&good).map(|f| (f.length, f.samples, f.rate)),
-            Some((371, 1024, 44_100))
-        );
-        assert_eq!(frame_of(&good[..6]), None);
-        assert_eq!(frame_of(&[0xff, 0xfb, 0x90, 0x64, 0, 0, 0]), None); // MP3
-        assert_eq!(frame_of(&[0xff, 0xf1, 0x7c, 0x80, 0x2e, 0x7f, 0xfc]), None); // no such sample rate
-    }
 }

@@ -4,6 +4,7 @@ use super::{
     reader::{Reader, Step},
     text,
 };
+use crate::container::id3::{self, syncsafe};
 
 /// Where the tag ends, and the title in it.
 pub(crate) struct Tag {
@@ -20,24 +21,17 @@ pub(crate) fn read(reader: &mut Reader) -> Step<Tag> {
         title: None,
     };
     for _ in 0..MOST {
-        let Some([b'I', b'D', b'3', version, _, flags, a, b, c, d]) =
-            reader.array::<10>(tag.end)?
-        else {
+        let Some(head) = id3::head(reader.bytes(tag.end, id3::HEAD)?) else {
             break;
         };
-        let body = tag.end + 10;
-        let end = body + u64::from(syncsafe([a, b, c, d]));
+        let body = tag.end + id3::HEAD as u64;
+        let end = body + u64::from(head.size);
         if tag.title.is_none() {
-            tag.title = title(reader, version, flags, body, end)?;
+            tag.title = title(reader, head.version, head.flags, body, end)?;
         }
-        // A footer repeats the head.
-        tag.end = end + if flags & 0x10 != 0 { 10 } else { 0 };
+        tag.end += head.len();
     }
     Ok(tag)
-}
-
-fn syncsafe(bytes: [u8; 4]) -> u32 {
-    bytes.iter().fold(0, |n, &b| n << 7 | u32::from(b & 0x7f))
 }
 
 fn title(reader: &mut Reader, version: u8, flags: u8, body: u64, end: u64) -> Step<Option<String>> {

@@ -7,62 +7,13 @@
 //! report is open-ended.
 
 use super::{
-    ebml::{self, Element},
+    elements::{self, Element},
     gaps::Gaps,
     reader::{Reader, Step},
     report::{Container, Kind, Report},
     text,
 };
-
-/// Identifiers (RFC 9559, 5.1, and RFC 8794, 11).
-mod id {
-    pub(super) const EBML: u32 = 0x1A45_DFA3;
-    pub(super) const DOC_TYPE: u32 = 0x4282;
-    pub(super) const SEGMENT: u32 = 0x1853_8067;
-    pub(super) const SEEK_HEAD: u32 = 0x114D_9B74;
-    pub(super) const SEEK: u32 = 0x4DBB;
-    pub(super) const SEEK_POSITION: u32 = 0x53AC;
-    pub(super) const INFO: u32 = 0x1549_A966;
-    pub(super) const TIMESTAMP_SCALE: u32 = 0x2AD7B1;
-    pub(super) const DURATION: u32 = 0x4489;
-    pub(super) const TITLE: u32 = 0x7BA9;
-    pub(super) const TRACKS: u32 = 0x1654_AE6B;
-    pub(super) const TRACK_ENTRY: u32 = 0xAE;
-    pub(super) const TRACK_TYPE: u32 = 0x83;
-    pub(super) const CODEC: u32 = 0x86;
-    pub(super) const ENCODINGS: u32 = 0x6D80;
-    pub(super) const ENCODING: u32 = 0x6240;
-    pub(super) const ENCODING_TYPE: u32 = 0x5033;
-    pub(super) const ENCRYPTION: u32 = 0x5035;
-    pub(super) const CLUSTER: u32 = 0x1F43_B675;
-    pub(super) const TIMESTAMP: u32 = 0xE7;
-    pub(super) const SIMPLE_BLOCK: u32 = 0xA3;
-    pub(super) const BLOCK_GROUP: u32 = 0xA0;
-    pub(super) const BLOCK: u32 = 0xA1;
-    pub(super) const CUES: u32 = 0x1C53_BB6B;
-    pub(super) const CHAPTERS: u32 = 0x1043_A770;
-    pub(super) const TAGS: u32 = 0x1254_C367;
-    pub(super) const ATTACHMENTS: u32 = 0x1941_A469;
-    pub(super) const VOID: u32 = 0xEC;
-    pub(super) const CRC: u32 = 0xBF;
-
-    /// What may lie directly in a segment, and so ends a cluster of unknown size.
-    pub(super) fn is_top(id: u32) -> bool {
-        [
-            SEEK_HEAD,
-            INFO,
-            TRACKS,
-            CLUSTER,
-            CUES,
-            CHAPTERS,
-            TAGS,
-            ATTACHMENTS,
-            SEGMENT,
-            EBML,
-        ]
-        .contains(&id)
-    }
-}
+use crate::container::ebml::{self, id};
 
 /// Whether the file begins with an EBML head.
 pub(crate) fn begins(head: &[u8]) -> bool {
@@ -104,11 +55,11 @@ struct Segment {
 
 /// Judges a file that [`begins`] like one; `None` where EBML holds something else than Matroska.
 pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps) -> Step<Option<Report>> {
-    let Some(head) = ebml::element(reader, 0)? else {
+    let Some(head) = elements::element(reader, 0)? else {
         return Ok(None);
     };
     let mut container = Container::Mkv;
-    for child in ebml::children(reader, head.range())? {
+    for child in elements::children(reader, head.range())? {
         if child.id == id::DOC_TYPE {
             match child.bytes(reader)?.split(|&b| b == 0).next() {
                 Some(b"webm") => container = Container::Webm,
@@ -150,7 +101,7 @@ fn walk(reader: &mut Reader, gaps: &Gaps, from: u64) -> Step<Segment> {
     let len = reader.len();
     // Void and CRC-32 may stand before the segment.
     let segment = loop {
-        match ebml::element(reader, found.stop)? {
+        match elements::element(reader, found.stop)? {
             Some(e) if e.id == id::SEGMENT => break e,
             Some(Element {
                 id: id::VOID | id::CRC,
@@ -163,7 +114,7 @@ fn walk(reader: &mut Reader, gaps: &Gaps, from: u64) -> Step<Segment> {
     (found.stop, found.end) = (segment.body, segment.end);
     let end = segment.end.unwrap_or(u64::MAX).min(len);
     while found.stop < end {
-        let Some(element) = ebml::element(reader, found.stop)? else {
+        let Some(element) = elements::element(reader, found.stop)? else {
             found.broken = true;
             break;
         };
@@ -223,8 +174,8 @@ fn walk(reader: &mut Reader, gaps: &Gaps, from: u64) -> Step<Segment> {
 fn top(reader: &mut Reader, element: &Element, base: u64, found: &mut Segment) -> Step<()> {
     match element.id {
         id::SEEK_HEAD => {
-            for seek in ebml::children(reader, element.range())? {
-                for field in ebml::children(reader, seek.range())? {
+            for seek in elements::children(reader, element.range())? {
+                for field in elements::children(reader, seek.range())? {
                     if seek.id == id::SEEK && field.id == id::SEEK_POSITION {
                         found.announced = found
                             .announced
@@ -234,7 +185,7 @@ fn top(reader: &mut Reader, element: &Element, base: u64, found: &mut Segment) -
             }
         }
         id::INFO => {
-            for field in ebml::children(reader, element.range())? {
+            for field in elements::children(reader, element.range())? {
                 match field.id {
                     id::TIMESTAMP_SCALE => found.scale = field.uint(reader)?,
                     id::DURATION => found.duration = field.float(reader)?,
@@ -244,7 +195,7 @@ fn top(reader: &mut Reader, element: &Element, base: u64, found: &mut Segment) -
             }
         }
         id::TRACKS => {
-            for entry in ebml::children(reader, element.range())? {
+            for entry in elements::children(reader, element.range())? {
                 if entry.id == id::TRACK_ENTRY {
                     track(reader, &entry, found)?;
                 }
@@ -263,7 +214,7 @@ fn top(reader: &mut Reader, element: &Element, base: u64, found: &mut Segment) -
 }
 
 fn track(reader: &mut Reader, entry: &Element, found: &mut Segment) -> Step<()> {
-    for field in ebml::children(reader, entry.range())? {
+    for field in elements::children(reader, entry.range())? {
         match field.id {
             id::TRACK_TYPE => match field.uint(reader)? {
                 1 => found.video = true,
@@ -283,8 +234,8 @@ fn track(reader: &mut Reader, entry: &Element, found: &mut Segment) -> Step<()> 
                 found.dense &= !loose.iter().any(|name| codec.starts_with(name));
             }
             id::ENCODINGS => {
-                for encoding in ebml::children(reader, field.range())? {
-                    for part in ebml::children(reader, encoding.range())? {
+                for encoding in elements::children(reader, field.range())? {
+                    for part in elements::children(reader, encoding.range())? {
                         found.protected |= encoding.id == id::ENCODING
                             && (part.id == id::ENCRYPTION
                                 || part.id == id::ENCODING_TYPE && part.uint(reader)? == 1);
@@ -301,7 +252,7 @@ fn track(reader: &mut Reader, entry: &Element, found: &mut Segment) -> Step<()> 
 fn timestamp(reader: &mut Reader, cluster: &Element) -> Step<Option<u64>> {
     let mut at = cluster.body;
     for _ in 0..4 {
-        let Some(child) = ebml::element(reader, at)? else {
+        let Some(child) = elements::element(reader, at)? else {
             break;
         };
         if child.id == id::TIMESTAMP {
@@ -318,11 +269,11 @@ fn timestamp(reader: &mut Reader, cluster: &Element) -> Step<Option<u64>> {
 fn blocks(reader: &mut Reader, mut at: u64, found: &mut Segment) -> Step<u64> {
     let mut time = 0;
     while at < reader.len() {
-        let Some(element) = ebml::element(reader, at)? else {
+        let Some(element) = elements::element(reader, at)? else {
             found.broken = true;
             break;
         };
-        if id::is_top(element.id) {
+        if id::ends_cluster(element.id) {
             break;
         }
         // Blocks in a group stand behind its head; their relative time is a signed 16-bit number
@@ -330,23 +281,17 @@ fn blocks(reader: &mut Reader, mut at: u64, found: &mut Segment) -> Step<u64> {
         let block = match element.id {
             id::SIMPLE_BLOCK => Some(element),
             id::BLOCK_GROUP => {
-                ebml::element(reader, element.body)?.filter(|inner| inner.id == id::BLOCK)
+                elements::element(reader, element.body)?.filter(|inner| inner.id == id::BLOCK)
             }
             _ => None,
         };
         if element.id == id::TIMESTAMP {
             time = element.uint(reader)?;
         } else if let Some(block) = block
-            && let Some([track, high, low, third]) = reader.array::<4>(block.body)?
+            && let Some(head) = ebml::block(reader.bytes(block.body, 11)?)
         {
-            let relative = if track & 0x80 != 0 {
-                [high, low]
-            } else {
-                [low, third]
-            };
-            found.last = found
-                .last
-                .max(time.saturating_add_signed(i16::from_be_bytes(relative).into()));
+            let at = time.saturating_add_signed(head.time.into());
+            found.last = found.last.max(at);
         }
         let Some(end) = element.end else {
             found.broken = true;

@@ -23,7 +23,7 @@
 
 mod adts;
 mod amf;
-mod ebml;
+mod elements;
 pub mod firefox;
 mod flac;
 mod flv;
@@ -32,7 +32,7 @@ mod gaps;
 mod id3;
 mod matroska;
 mod mp3;
-pub mod mp4;
+mod mp4;
 mod ogg;
 mod other;
 mod ps;

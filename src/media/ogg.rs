@@ -10,6 +10,10 @@ use super::{
     report::{Container, Kind, Report},
     vorbis,
 };
+use crate::container::{
+    bytes::{be32, le32, le64},
+    ogg::{self, PageHead},
+};
 
 /// Whether the file begins with a page.
 pub(crate) fn begins(head: &[u8]) -> bool {
@@ -124,24 +128,21 @@ fn walk(reader: &mut Reader) -> Step<Pages> {
     let len = reader.len();
     while pages.stop < len {
         let at = pages.stop;
-        let Some(head) = reader.array::<27>(at)? else {
-            pages.broken = reader
-                .bytes(at, 27)?
-                .iter()
-                .zip(b"OggS")
-                .any(|(a, b)| a != b);
-            pages.cut = (!pages.broken).then_some(at + 27);
+        let bytes = reader.bytes(at, ogg::HEAD)?;
+        let Some(head) = ogg::page(bytes) else {
+            // Less than a head is left that begins like one: cut.
+            let begun = bytes.len() < ogg::HEAD && bytes.iter().zip(b"OggS").all(|(a, b)| a == b);
+            pages.broken = !begun;
+            pages.cut = begun.then_some(at + ogg::HEAD as u64);
             break;
         };
-        if !head.starts_with(b"OggS\0") {
-            pages.broken = true;
-            break;
-        }
-        let segments = head[26];
-        let table = reader.bytes(at + 27, segments.into())?.to_vec();
-        let body = at + 27 + u64::from(segments);
+        let table = reader
+            .bytes(at + ogg::HEAD as u64, head.segments.into())?
+            .to_vec();
+        let segments = u64::from(head.segments);
+        let body = at + ogg::HEAD as u64 + segments;
         let end = body + table.iter().map(|&n| u64::from(n)).sum::<u64>();
-        if end > len || table.len() < segments.into() {
+        if end > len || (table.len() as u64) < segments {
             pages.cut = Some(end.max(len + 1));
             break;
         }
@@ -152,35 +153,17 @@ fn walk(reader: &mut Reader) -> Step<Pages> {
 }
 
 impl Pages {
-    fn page(&mut self, reader: &mut Reader, head: &[u8; 27], table: &[u8], body: u64) -> Step<()> {
+    fn page(&mut self, reader: &mut Reader, head: &PageHead, table: &[u8], body: u64) -> Step<()> {
         /// More streams than any player takes.
         const MOST: usize = 64;
-        let flags = head[5];
-        let [
-            _,
-            _,
-            _,
-            _,
-            _,
-            _,
-            g0,
-            g1,
-            g2,
-            g3,
-            g4,
-            g5,
-            g6,
-            g7,
-            s0,
-            s1,
-            s2,
-            s3,
-            ..,
-        ] = *head;
-        let granule = u64::from_le_bytes([g0, g1, g2, g3, g4, g5, g6, g7]);
-        let serial = u32::from_le_bytes([s0, s1, s2, s3]);
+        let &PageHead {
+            flags,
+            granule,
+            serial,
+            ..
+        } = head;
         self.count += 1;
-        if flags & 2 != 0 {
+        if flags & ogg::BEGINS != 0 {
             // A stream begins. After sound or video it is the next link of a chain.
             if self
                 .streams
@@ -232,7 +215,7 @@ impl Pages {
         if granule != u64::MAX {
             stream.granule = stream.granule.max(granule);
         }
-        stream.ended |= flags & 4 != 0;
+        stream.ended |= flags & ogg::ENDS != 0;
         Ok(())
     }
 
@@ -272,38 +255,18 @@ impl Stream {
     }
 }
 
-fn le64(bytes: &[u8], at: usize) -> Option<u64> {
-    bytes
-        .get(at..)?
-        .first_chunk()
-        .map(|b| u64::from_le_bytes(*b))
-}
-
-fn le32(bytes: &[u8], at: usize) -> u32 {
-    bytes
-        .get(at..)
-        .and_then(|b| b.first_chunk())
-        .map_or(0, |b| u32::from_le_bytes(*b))
-}
-
-fn be32(bytes: &[u8], at: usize) -> u32 {
-    bytes
-        .get(at..)
-        .and_then(|b| b.first_chunk())
-        .map_or(0, |b| u32::from_be_bytes(*b))
-}
-
 /// By the first packet of a stream.
 fn codec(first: &[u8]) -> Codec {
     let at = |i: usize| first.get(i).copied().unwrap_or(0);
+    let number = |n: Option<u32>| f64::from(n.unwrap_or(0));
     match first {
         // Theora specification, 6.2: FRN, FRD, KFGSHIFT.
         [0x80, b't', b'h', b'e', b'o', b'r', b'a', ..] => Codec::Theora {
-            rate: f64::from(be32(first, 22)) / f64::from(be32(first, 26).max(1)),
+            rate: number(be32(first, 22)) / number(be32(first, 26)).max(1.0),
             shift: u32::from(at(40) & 3) << 3 | u32::from(at(41) >> 5),
         },
         [1, b'v', b'o', b'r', b'b', b'i', b's', ..] => Codec::Audio {
-            rate: le32(first, 12).into(),
+            rate: number(le32(first, 12)),
             skip: 0,
         },
         // RFC 7845: always 48 kHz; the pre-skip stands at 10.
@@ -313,11 +276,11 @@ fn codec(first: &[u8]) -> Codec {
         },
         // The FLAC mapping: STREAMINFO follows 13 bytes and its own head of 4.
         [0x7f, b'F', b'L', b'A', b'C', ..] => Codec::Audio {
-            rate: f64::from(be32(first, 27) >> 12),
+            rate: number(be32(first, 27).map(|n| n >> 12)),
             skip: 0,
         },
         [b'S', b'p', b'e', b'e', b'x', b' ', ..] => Codec::Audio {
-            rate: le32(first, 36).into(),
+            rate: number(le32(first, 36)),
             skip: 0,
         },
         [b'B', b'B', b'C', b'D', 0, ..]

@@ -6,6 +6,7 @@ use super::{
     reader::{Reader, Step},
     report::{Container, Kind, Report},
 };
+use crate::container::ts;
 
 /// Whether the file begins with a pack.
 pub(crate) fn begins(head: &[u8]) -> bool {
@@ -120,8 +121,5 @@ fn time(reader: &mut Reader, at: u64) -> Step<Option<u64>> {
             rest
         }
     };
-    Ok(stamp.first_chunk::<5>().map(|s| {
-        let [a, b, c, d, e] = s.map(u64::from);
-        (a >> 1 & 7) << 30 | b << 22 | (c >> 1) << 15 | d << 7 | e >> 1
-    }))
+    Ok(stamp.first_chunk().copied().map(ts::stamp))
 }

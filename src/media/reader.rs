@@ -135,6 +135,21 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    /// The bytes of `range`, no more than `most`; fewer where the content ends.
+    pub(crate) fn vec(&mut self, range: Range<u64>, most: usize) -> Step<Vec<u8>> {
+        let len = range.end.saturating_sub(range.start);
+        let len = usize::try_from(len).unwrap_or(most).min(most);
+        let mut all = Vec::new();
+        while all.len() < len {
+            let bytes = self.bytes(range.start + all.len() as u64, len - all.len())?;
+            if bytes.is_empty() {
+                break;
+            }
+            all.extend_from_slice(bytes);
+        }
+        Ok(all)
+    }
+
     /// `N` bytes at `at`, if they are all there.
     pub(crate) fn array<const N: usize>(&mut self, at: u64) -> Step<Option<[u8; N]>> {
         Ok(self.bytes(at, N)?.first_chunk().copied())

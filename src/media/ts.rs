@@ -12,8 +12,11 @@ use super::{
     reader::{Reader, Step},
     report::{Container, Kind, Report},
 };
+use crate::container::{
+    bytes::be16,
+    ts::{self, NULL_PID, PACKET, Packet, Program, SYNC, WRAP},
+};
 
-const SYNC: u8 = 0x47;
 /// Where the synchronization byte stands, and the distance of packets.
 const LAYOUTS: [Layout; 3] = [
     Layout { lead: 0, size: 188 },
@@ -139,7 +142,7 @@ impl Stream {
             return 0.0;
         };
         // 33 bits of 90 kHz that may wrap once.
-        (last.wrapping_sub(first) & ((1 << 33) - 1)) as f64 / 90_000.0
+        last.wrapping_sub(first).rem_euclid(WRAP as u64) as f64 / ts::CLOCK as f64
     }
 }
 
@@ -147,7 +150,7 @@ impl Found {
     fn packets(&mut self, reader: &mut Reader, layout: Layout, from: u64, to: u64) -> Step<()> {
         let mut at = from;
         while at < to {
-            if let Some(packet) = reader.array::<188>(at + layout.lead as u64)? {
+            if let Some(packet) = reader.array::<PACKET>(at + layout.lead as u64)? {
                 self.packet(&packet);
             }
             at += layout.size as u64;
@@ -155,139 +158,62 @@ impl Found {
         Ok(())
     }
 
-    fn packet(&mut self, packet: &[u8; 188]) {
-        let [SYNC, high, low, flags, rest @ ..] = packet else {
+    fn packet(&mut self, packet: &Packet) {
+        let pid = ts::pid(packet);
+        let Some(at) = ts::payload_at(packet).filter(|_| packet[0] == SYNC && pid != NULL_PID)
+        else {
             return;
         };
-        let pid = u16::from(high & 0x1f) << 8 | u16::from(*low);
-        let start = high & 0x40 != 0;
-        // 2.4.3.2: bit 5 an adaptation field, bit 4 a payload.
-        let skip = if flags & 0x20 != 0 {
-            usize::from(rest[0]) + 1
-        } else {
-            0
-        };
-        let payload = if flags & 0x10 != 0 {
-            rest.get(skip..).unwrap_or_default()
-        } else {
-            &[]
-        };
-        if pid == 0x1fff || payload.is_empty() {
-            return;
-        }
-        if flags >> 6 != 0 {
+        if ts::is_scrambled(packet) {
             self.scrambled += 1;
-            return;
-        }
-        if pid == 0 && start {
-            self.association(payload);
-        } else if self.tables.contains(&pid) && start {
-            self.map(payload);
+        } else if pid == 0 {
+            for pid in ts::section(packet).into_iter().flat_map(ts::map_pids) {
+                if !self.tables.contains(&pid) && self.tables.len() < 64 {
+                    self.tables.push(pid);
+                }
+            }
+        } else if self.tables.contains(&pid) {
+            let program = ts::section(packet).and_then(Program::parse);
+            for stream in program.iter().flat_map(|program| &program.streams) {
+                self.video |= stream.is_video();
+                self.audio |= stream.is_audio();
+                if stream.is_video() || stream.is_audio() {
+                    self.streams.entry(stream.pid).or_default();
+                }
+            }
         } else if let Some(stream) = self.streams.get_mut(&pid) {
             self.clear += 1;
-            stream.payload(payload, start);
-        }
-    }
-
-    /// 2.4.4.3: which packets carry the program's map.
-    fn association(&mut self, payload: &[u8]) {
-        let Some(section) = section(payload) else {
-            return;
-        };
-        for entry in section.get(8..).unwrap_or_default().as_chunks::<4>().0 {
-            let [p, q, high, low] = *entry;
-            let pid = u16::from(high & 0x1f) << 8 | u16::from(low);
-            // Program 0 is the network's.
-            if (p, q) != (0, 0) && !self.tables.contains(&pid) && self.tables.len() < 64 {
-                self.tables.push(pid);
-            }
-        }
-    }
-
-    /// 2.4.4.8: the streams of a program.
-    fn map(&mut self, payload: &[u8]) {
-        let Some(section) = section(payload) else {
-            return;
-        };
-        let length = |at: usize| {
-            let pair = section.get(at..at + 2)?;
-            Some(usize::from(pair[0] & 15) << 8 | usize::from(pair[1]))
-        };
-        let Some(mut at) = length(10).map(|n| 12 + n) else {
-            return;
-        };
-        while let (Some(&[kind, high, low]), Some(more)) = (
-            section.get(at..).and_then(|s| s.first_chunk::<3>()),
-            length(at + 3),
-        ) {
-            let descriptors = section.get(at + 5..at + 5 + more).unwrap_or_default();
-            // Table 2-34, and what ATSC, Blu-ray and DVB add.
-            let video = matches!(
-                kind,
-                0x01 | 0x02 | 0x10 | 0x1b | 0x1e | 0x20 | 0x21 | 0x24 | 0x33 | 0x42 | 0xd1 | 0xea
-            );
-            let private = kind == 6
-                && matches!(
-                    descriptors.first(),
-                    Some(0x05 | 0x6a | 0x7a | 0x7b | 0x7c | 0x7f)
-                );
-            let audio = matches!(kind, 0x03 | 0x04 | 0x0f | 0x11 | 0x1c | 0x80..=0x87) || private;
-            self.video |= video;
-            self.audio |= audio;
-            if video || audio {
-                self.streams
-                    .entry(u16::from(high & 0x1f) << 8 | u16::from(low))
-                    .or_default();
-            }
-            at += 5 + more;
+            stream.packet(packet, at);
         }
     }
 }
 
 impl Stream {
-    fn payload(&mut self, payload: &[u8], start: bool) {
+    /// Takes a packet of the stream whose payload begins at `at`.
+    fn packet(&mut self, packet: &Packet, at: usize) {
+        let payload = &packet[at..];
         let have = payload.len() as u64;
-        if !start {
+        if !ts::starts_unit(packet) {
             self.owed = self.owed.map(|n| n.saturating_sub(have));
             return;
         }
-        self.owed = None;
-        let &[0, 0, 1, _, n1, n0, flags, times, _, a, b, c, d, e, ..] = payload else {
+        // 2.4.3.7: a length of 0 is "unknown", for video.
+        let length = be16(payload, 4).filter(|&n| n > 0 && payload.starts_with(&[0, 0, 1]));
+        self.owed = length.map(|n| (u64::from(n) + 6).saturating_sub(have));
+        let Some((pts, _)) = ts::stamps(packet) else {
             return;
         };
-        // 2.4.3.7: a length of 0 is "unknown", for video.
-        let length = u64::from(n1) << 8 | u64::from(n0);
-        if length > 0 {
-            self.owed = Some((length + 6).saturating_sub(have));
+        let time = ts::stamp_at(packet, pts);
+        // Frames are sent out of order: one that is a little earlier than the first is the first.
+        let is_earlier = |first: u64| (0..1 << 20).contains(&ts::difference(time, first));
+        if self.first.is_none_or(is_earlier) {
+            self.first = Some(time);
         }
-        if flags & 0xc0 == 0x80 && times & 0x80 != 0 {
-            let [a, b, c, d, e] = [a, b, c, d, e].map(u64::from);
-            let time = (a >> 1 & 7) << 30 | b << 22 | (c >> 1) << 15 | d << 7 | e >> 1;
-            self.first = Some(self.first.map_or(time, |first| {
-                if first.wrapping_sub(time) < 1 << 20 {
-                    time
-                } else {
-                    first
-                }
-            }));
-            // Frames are sent out of order: the latest counts, a wrap included.
-            let ahead = |last: u64| (time.wrapping_sub(last) & ((1 << 33) - 1)) < 1 << 32;
-            if self.last.is_none_or(ahead) {
-                self.last = Some(time);
-            }
+        // The latest counts, a wrap included.
+        if self.last.is_none_or(|last| ts::difference(last, time) > 0) {
+            self.last = Some(time);
         }
     }
-}
-
-/// A section behind its pointer, without the checksum.
-fn section(payload: &[u8]) -> Option<&[u8]> {
-    let section = payload.get(usize::from(*payload.first()?) + 1..)?;
-    let length = usize::from(section.get(1)? & 15) << 8 | usize::from(*section.get(2)?);
-    Some(
-        section
-            .get(..(length + 3).checked_sub(4)?)
-            .unwrap_or(section),
-    )
 }
 
 #[cfg(test)]

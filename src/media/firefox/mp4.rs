@@ -11,6 +11,13 @@ use super::{
     blocks::{BLOCK, Board, View},
     solve::{Cursor, Fit, Guide},
 };
+use crate::{
+    container::mp4,
+    media::{
+        mp4::{boxes, moov},
+        reader::{Halt, Reader, Step},
+    },
+};
 
 /// Largest index that is read, in bytes. A film of three hours has one of some 10 MB.
 const INDEX: u64 = 128 << 20;
@@ -53,9 +60,10 @@ impl Mp4 {
             match &kind {
                 b"moov" => {
                     // No longer than what there is: foreign bytes don't decide over memory.
-                    if len > INDEX.min(board.cells() as u64 * BLOCK) {
+                    let most = INDEX.min(board.cells() as u64 * BLOCK);
+                    let Some(len) = len.filter(|len| *len <= most) else {
                         return Ok(None);
-                    }
+                    };
                     index = read_index(&board.view(&slots), at, len)?;
                     if index.is_none() {
                         return Ok(None);
@@ -63,12 +71,11 @@ impl Mp4 {
                     let within = (at / BLOCK) as usize..(at + len).div_ceil(BLOCK) as usize;
                     known.extend(within.filter_map(|slot| Some((slot, (*slots.get(slot)?)?))));
                 }
-                b"mdat" if len == 0 => media_end = u64::MAX,
-                b"mdat" => media_end = at.saturating_add(len),
+                b"mdat" => media_end = len.map_or(u64::MAX, |len| at.saturating_add(len)),
                 b"moof" => return Ok(None),
                 _ => {}
             }
-            let Some(next) = at.checked_add(len).filter(|_| len > 0) else {
+            let Some(next) = len.and_then(|len| at.checked_add(len)) else {
                 break;
             };
             at = next;
@@ -266,24 +273,18 @@ fn obu(view: &View, at: u64, end: u64, until: u64) -> io::Result<Part> {
     })
 }
 
-/// Kind and whole length of the box at a place; the length is 0 for "up to the end of the file".
-fn box_at(view: &View, at: u64) -> io::Result<Option<([u8; 4], u64)>> {
-    let Some(head) = view.bytes::<8>(at)? else {
+/// Kind and whole length of the box at a place; no length for "up to the end of the file".
+fn box_at(view: &View, at: u64) -> io::Result<Option<([u8; 4], Option<u64>)>> {
+    // Near the end fewer bytes than the longest header are there.
+    let Some(short) = view.bytes::<8>(at)? else {
         return Ok(None);
     };
-    let [a, b, c, d, kind @ ..] = head;
-    if !kind.iter().all(|c| c.is_ascii_alphanumeric() || *c == b' ') {
-        return Ok(None);
-    }
-    let len = match u32::from_be_bytes([a, b, c, d]) {
-        1 => view
-            .bytes(at + 8)?
-            .map(u64::from_be_bytes)
-            .filter(|len| *len >= 16),
-        0 => Some(0),
-        n => Some(u64::from(n)).filter(|len| *len >= 8),
-    };
-    Ok(len.map(|len| (kind, len)))
+    let long = view.bytes::<{ mp4::HEADER }>(at)?;
+    let header = mp4::header(long.as_ref().map_or(&short[..], |long| &long[..]));
+    let is_name = |kind: &[u8; 4]| kind.iter().all(|c| c.is_ascii_alphanumeric() || *c == b' ');
+    Ok(header
+        .filter(|header| is_name(&header.kind))
+        .map(|header| (header.kind, header.size)))
 }
 
 /// Whether an index, with its header first as in all files met, begins at a place.
@@ -321,122 +322,42 @@ fn read_index(view: &View, at: u64, len: u64) -> io::Result<Option<Vec<Sample>>>
     let Some(bytes) = view.vec(at, len as usize)? else {
         return Ok(None);
     };
+    let bytes = bytes.as_slice();
+    let reader = &mut Reader::new(&bytes);
+    match samples(reader, len) {
+        Ok(samples) => Ok(samples.filter(|samples| !samples.is_empty())),
+        Err(Halt::Io(e)) => Err(e),
+        Err(Halt::Spent) => Ok(None),
+    }
+}
+
+/// The samples of the tracks in the `moov` that the reader begins with; `None` if its tables
+/// contradict each other. A track without marks adds none.
+fn samples(reader: &mut Reader, len: u64) -> Step<Option<Vec<Sample>>> {
+    let Some(head) = boxes::head(reader, 0, len)? else {
+        return Ok(None);
+    };
     let mut samples = Vec::new();
-    for (kind, track) in boxes(bytes.get(8..).unwrap_or_default()) {
-        if kind == *b"trak" && !read_track(track, &mut samples) {
+    for track in moov::read(reader, &head)?.tracks {
+        let parts = match (&track.codec, track.nal_length) {
+            (b"av01", _) => Parts::Obu,
+            (_, Some(length)) => Parts::Nal(length),
+            _ => continue,
+        };
+        let count = track.sizes.table.count;
+        if samples.len() + count as usize > SAMPLES {
             return Ok(None);
         }
-    }
-    Ok((!samples.is_empty()).then_some(samples))
-}
-
-/// The boxes in a stretch of bytes, with what is in them. Ends at the first that does not fit.
-fn boxes(mut bytes: &[u8]) -> impl Iterator<Item = ([u8; 4], &[u8])> {
-    std::iter::from_fn(move || {
-        let (head, _) = bytes.split_first_chunk::<8>()?;
-        let [a, b, c, d, kind @ ..] = *head;
-        let (len, skip) = match u32::from_be_bytes([a, b, c, d]) {
-            1 => (u64::from_be_bytes(*bytes.get(8..)?.first_chunk()?), 16),
-            n => (u64::from(n), 8),
-        };
-        let len = usize::try_from(len)
-            .ok()
-            .filter(|len| *len >= skip && *len <= bytes.len())?;
-        let (this, rest) = bytes.split_at(len);
-        bytes = rest;
-        Some((kind, &this[skip..]))
-    })
-}
-
-fn child<'a>(bytes: &'a [u8], path: &[&[u8; 4]]) -> Option<&'a [u8]> {
-    path.iter().try_fold(bytes, |bytes, name| {
-        boxes(bytes)
-            .find(|(kind, _)| kind == *name)
-            .map(|(_, body)| body)
-    })
-}
-
-/// Adds a track's samples; `false` if its tables contradict each other. A track without marks adds
-/// none.
-fn read_track(track: &[u8], samples: &mut Vec<Sample>) -> bool {
-    let Some(table) = child(track, &[b"mdia", b"minf", b"stbl"]) else {
-        return true;
-    };
-    let Some(parts) = child(table, &[b"stsd"]).and_then(parts) else {
-        return true;
-    };
-    table_samples(table, parts, samples).is_some()
-}
-
-/// How the samples of a track are made up, from its first sample entry.
-fn parts(descriptions: &[u8]) -> Option<Parts> {
-    let (kind, entry) = boxes(descriptions.get(8..)?).next()?;
-    // Behind the fields of a visual sample entry come its boxes (ISO/IEC 14496-12, 12.1.3).
-    let inner = entry.get(78..)?;
-    match &kind {
-        b"avc1" | b"avc3" => Some(Parts::Nal((child(inner, &[b"avcC"])?.get(4)? & 3) + 1)),
-        b"hvc1" | b"hev1" => Some(Parts::Nal((child(inner, &[b"hvcC"])?.get(21)? & 3) + 1)),
-        b"av01" => Some(Parts::Obu),
-        _ => None,
-    }
-}
-
-/// Puts sizes (`stsz`), chunks (`stsc`) and their places (`stco`, `co64`) together. `None` if they
-/// don't agree.
-fn table_samples(table: &[u8], parts: Parts, samples: &mut Vec<Sample>) -> Option<()> {
-    let sizes = child(table, &[b"stsz"])?;
-    let (fixed, count) = (be32(sizes, 4)?, be32(sizes, 8)? as usize);
-    let places = match child(table, &[b"stco"]) {
-        Some(body) => body
-            .get(8..)?
-            .chunks_exact(4)
-            .map(|b| u64::from(be32(b, 0).unwrap_or(0)))
-            .collect::<Vec<_>>(),
-        None => {
-            let body = child(table, &[b"co64"])?.get(8..)?;
-            body.as_chunks::<8>()
-                .0
-                .iter()
-                .map(|b| u64::from_be_bytes(*b))
-                .collect()
-        }
-    };
-    if samples.len() + count > SAMPLES {
-        return None;
-    }
-    let runs = child(table, &[b"stsc"])?.get(8..)?;
-    let mut runs = runs.as_chunks::<12>().0.iter().peekable();
-    let (mut per_chunk, mut n) = (0, 0);
-    for (chunk, place) in places.iter().enumerate() {
-        while let Some(run) =
-            runs.next_if(|run| be32(*run, 0).is_some_and(|first| first as usize <= chunk + 1))
-        {
-            per_chunk = be32(run, 4)?;
-        }
-        let mut at = *place;
-        for _ in 0..per_chunk {
-            if n == count {
-                break;
-            }
-            let size = if fixed > 0 {
-                fixed
-            } else {
-                be32(sizes, 12 + 4 * n)?
-            };
+        let mut seen = 0;
+        track.samples(reader, |at, size| {
+            seen += 1;
             if size > 0 {
                 samples.push(Sample { at, size, parts });
             }
-            at = at.checked_add(u64::from(size))?;
-            n += 1;
+        })?;
+        if seen != count {
+            return Ok(None);
         }
     }
-    (n == count).then_some(())
-}
-
-fn be32(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes
-        .get(at..)?
-        .first_chunk()
-        .copied()
-        .map(u32::from_be_bytes)
+    Ok(Some(samples))
 }

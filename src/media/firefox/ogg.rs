@@ -7,9 +7,10 @@ use super::{
     blocks::View,
     solve::{Cursor, Fit, Guide},
 };
+use crate::container::ogg;
 
 /// A page's header without its table of segments.
-const HEADER: u64 = 27;
+const HEADER: u64 = ogg::HEAD as u64;
 
 /// A page after page.
 pub(super) struct Ogg;
@@ -30,22 +31,21 @@ impl Guide for Ogg {
             if at + HEADER > fresh.end {
                 return Ok(Some(bits));
             }
-            let Some(header) = view.bytes::<27>(at)? else {
+            let Some(bytes) = view.bytes::<{ ogg::HEAD }>(at)? else {
                 return Ok(Some(bits));
             };
-            if header == [0; 27] {
+            if bytes == [0; ogg::HEAD] {
                 // Filled up with zeros: the end.
                 return Ok(Some(bits));
             }
-            // Version 0, three flags.
-            if header[..5] != *b"OggS\0" || header[5] > 7 {
+            let Some(page) = ogg::page(&bytes) else {
                 return Ok(None);
-            }
-            let table = at + HEADER..at + HEADER + u64::from(header[26]);
+            };
+            let table = at + HEADER..at + HEADER + u64::from(page.segments);
             if table.end > fresh.end {
                 return Ok(Some(bits));
             }
-            let Some(lengths) = view.vec(table.start, usize::from(header[26]))? else {
+            let Some(lengths) = view.vec(table.start, page.segments.into())? else {
                 return Ok(Some(bits));
             };
             let end = table.end + lengths.iter().map(|len| u64::from(*len)).sum::<u64>();
@@ -62,13 +62,10 @@ impl Guide for Ogg {
             {
                 return Ok(None);
             }
-            let Some(mut page) = view.vec(at, (end - at) as usize)? else {
+            let Some(mut bytes) = view.vec(at, (end - at) as usize)? else {
                 return Ok(Some(bits));
             };
-            page[22..26].fill(0);
-            if checksum(&page)
-                != u32::from_le_bytes([header[22], header[23], header[24], header[25]])
-            {
+            if ogg::checksum(&mut bytes) != page.checksum {
                 return Ok(None);
             }
             if end > fresh.start {
@@ -78,30 +75,3 @@ impl Guide for Ogg {
         }
     }
 }
-
-/// CRC-32 with the polynomial 0x04c11db7, not reflected, starting from 0 (RFC 3533, 6).
-pub(super) fn checksum(page: &[u8]) -> u32 {
-    page.iter().fold(0, |crc, byte| {
-        crc << 8 ^ TABLE[(crc >> 24 ^ u32::from(*byte)) as usize]
-    })
-}
-
-const TABLE: [u32; 256] = {
-    let mut table = [0; 256];
-    let mut n = 0;
-    while n < 256 {
-        let mut crc = (n as u32) << 24;
-        let mut bit = 0;
-        while bit < 8 {
-            crc = if crc >> 31 == 1 {
-                crc << 1 ^ 0x04c1_1db7
-            } else {
-                crc << 1
-            };
-            bit += 1;
-        }
-        table[n] = crc;
-        n += 1;
-    }
-    table
-};

@@ -4,6 +4,7 @@
 use proptest::prelude::*;
 
 use super::{blocks::BLOCK, *};
+use crate::container::ogg;
 
 const SIZE: usize = BLOCK as usize;
 
@@ -150,7 +151,7 @@ fn webm(noise: &mut Noise, blocks: usize, key: usize) -> Video {
     }
 }
 
-fn ogg(noise: &mut Noise, pages: u32) -> Video {
+fn ogg_video(noise: &mut Noise, pages: u32) -> Video {
     let (mut bytes, mut keys) = (Vec::new(), Vec::new());
     for n in 0..pages {
         keys.push(bytes.len() / SIZE);
@@ -169,7 +170,7 @@ fn ogg(noise: &mut Noise, pages: u32) -> Video {
         page.push(lengths.len() as u8);
         page.extend(lengths);
         page.extend(body);
-        let sum = ogg::checksum(&page);
+        let sum = ogg::checksum(&mut page);
         page[22..26].copy_from_slice(&sum.to_le_bytes());
         bytes.extend(page);
     }
@@ -244,7 +245,7 @@ fn sample(noise: &mut Noise, kind: usize, key: usize) -> (Video, Option<usize>) 
             (video, Some(index))
         }
         2 => (webm(noise, 400, key), None),
-        _ => (ogg(noise, 60), None),
+        _ => (ogg_video(noise, 60), None),
     }
 }
 

@@ -8,31 +8,10 @@ use super::{
     blocks::{Board, View},
     solve::{Cursor, Fit, Guide},
 };
+use crate::container::ebml::{self, id};
 
-const SEGMENT: u32 = 0x1853_8067;
-const CLUSTER: u32 = 0x1f43_b675;
-const TRACKS: u32 = 0x1654_ae6b;
-const TRACK: u32 = 0xae;
-const TRACK_NUMBER: u32 = 0xd7;
-const TIMESTAMP: u32 = 0xe7;
-const SIMPLE_BLOCK: u32 = 0xa3;
-const BLOCK_GROUP: u32 = 0xa0;
-const GROUPED_BLOCK: u32 = 0xa1;
-const VOID: u32 = 0xec;
-const CRC: u32 = 0xbf;
-
-/// Beside clusters in a segment: SeekHead, Info, Tracks, Cues, Chapters, Tags, Attachments.
-const TOP: [u32; 7] = [
-    0x114d_9b74,
-    0x1549_a966,
-    TRACKS,
-    0x1c53_bb6b,
-    0x1043_a770,
-    0x1254_c367,
-    0x1941_a469,
-];
-/// Beside blocks in a cluster: Position, PrevSize, SilentTracks.
-const IN_CLUSTER: [u32; 3] = [0xa7, 0xab, 0x5854];
+/// Beside blocks in a cluster.
+const IN_CLUSTER: [u32; 3] = [id::POSITION, id::PREV_SIZE, id::SILENT_TRACKS];
 
 /// A step of time that goes on: a cluster and its blocks come at most so much later or earlier than
 /// what was before. In the segment's units, which are milliseconds in all files met.
@@ -59,7 +38,7 @@ impl Webm {
         let Some(segment) = Element::read(&view, ebml.end.unwrap_or(0))? else {
             return Ok(None);
         };
-        if segment.id != SEGMENT {
+        if segment.id != id::SEGMENT {
             return Ok(None);
         }
         let mut this = Self {
@@ -72,9 +51,9 @@ impl Webm {
             id,
             body,
             end: Some(end),
-        }) = Element::read(&view, at)?.filter(|e| e.id != CLUSTER)
+        }) = Element::read(&view, at)?.filter(|e| e.id != id::CLUSTER)
         {
-            if id == TRACKS {
+            if id == id::TRACKS {
                 this.read_tracks(&view, body..end)?;
             }
             at = end;
@@ -89,8 +68,8 @@ impl Webm {
         {
             // Goes into each track, and past all else.
             at = match (element.id, element.end) {
-                (TRACK, _) => element.body,
-                (TRACK_NUMBER, Some(end)) => {
+                (id::TRACK_ENTRY, _) => element.body,
+                (id::TRACK_NUMBER, Some(end)) => {
                     self.tracks.extend(number(view, element.body, end)?);
                     end
                 }
@@ -121,7 +100,7 @@ impl Webm {
         let next = element.end.unwrap_or(element.body);
         match element.id {
             // An open cluster ends where the next element of the segment begins.
-            CLUSTER if !in_cluster || cursor.end == u64::MAX => {
+            id::CLUSTER if !in_cluster || cursor.end == u64::MAX => {
                 if element.body + 10 > until {
                     return Ok(Judged::Beyond);
                 }
@@ -135,18 +114,18 @@ impl Webm {
                 cursor.end = element.end.unwrap_or(u64::MAX);
                 Ok(Judged::Good(element.body, 40))
             }
-            id if TOP.contains(&id) && (!in_cluster || cursor.end == u64::MAX) => {
+            id if id::BESIDE_CLUSTERS.contains(&id) && (!in_cluster || cursor.end == u64::MAX) => {
                 cursor.end = 0;
                 Ok(Judged::Good(next, 24))
             }
-            VOID | CRC if element.end.is_some() => Ok(Judged::Good(next, 4)),
-            TIMESTAMP if in_cluster => Ok(Judged::Good(next, 8)),
+            id::VOID | id::CRC if element.end.is_some() => Ok(Judged::Good(next, 4)),
+            id::TIMESTAMP if in_cluster => Ok(Judged::Good(next, 8)),
             id if in_cluster && IN_CLUSTER.contains(&id) => Ok(Judged::Good(next, 8)),
             // Goes into a group, past what is in it.
-            BLOCK_GROUP if in_cluster && element.end.is_some() => self
+            id::BLOCK_GROUP if in_cluster && element.end.is_some() => self
                 .block(view, cursor, element.body, until)
                 .map(|judged| judged.then(next)),
-            SIMPLE_BLOCK if in_cluster && element.end.is_some() => {
+            id::SIMPLE_BLOCK if in_cluster && element.end.is_some() => {
                 let judged = self.block_body(view, cursor, element.body, until)?;
                 Ok(judged.then(next))
             }
@@ -160,7 +139,7 @@ impl Webm {
         }
         match Element::read(view, at)? {
             Some(Element {
-                id: GROUPED_BLOCK,
+                id: id::BLOCK,
                 body,
                 end: Some(_),
             }) => self.block_body(view, cursor, body, until),
@@ -170,21 +149,23 @@ impl Webm {
         }
     }
 
-    /// Track number (one byte for tracks below 128), time relative to the cluster, flags (RFC 9559,
-    /// 10.1).
+    /// The head of a block: its track exists, and its time goes on.
     fn block_body(&self, view: &View, cursor: &Cursor, at: u64, until: u64) -> io::Result<Judged> {
         if at + 4 > until {
             return Ok(Judged::Beyond);
         }
-        let Some([track, high, low, _]) = view.bytes(at)? else {
+        let Some(bytes) = view.bytes::<4>(at)? else {
             return Ok(Judged::Beyond);
         };
-        let time = i64::from(i16::from_be_bytes([high, low]));
-        // Of two bytes: tracks from 128 on, which hardly a file has.
-        let known = match track & 0x80 {
-            0 => self.tracks.iter().any(|track| *track > 0x7f),
-            _ => self.tracks.contains(&u64::from(track & 0x7f)),
+        // A longer head has a track from 128 on, which hardly a file has.
+        let (known, time) = match ebml::block(&bytes) {
+            Some(head) if head.width == 1 => (self.tracks.contains(&head.track), head.time),
+            head => (
+                self.tracks.iter().any(|track| *track > 0x7f),
+                head.map_or(0, |head| head.time),
+            ),
         };
+        let time = i64::from(time);
         let good = known && (-STEP..=STEP * 6).contains(&time) && cursor.time >= -time;
         Ok(if good {
             Judged::Good(0, 16)
@@ -194,8 +175,8 @@ impl Webm {
     }
 }
 
-/// Longest header of an element: four bytes of id, eight of size.
-const HEADER: u64 = 12;
+/// The longest header of an element.
+const HEADER: u64 = ebml::HEADER as u64;
 
 enum Judged {
     /// Where the next element begins, and evidence in bits.
@@ -266,29 +247,15 @@ impl Element {
         while n > 1 && !view.read(at, &mut bytes[..n])? {
             n -= 1;
         }
-        let bytes = &bytes[..n];
-        let id_len = bytes[0].leading_zeros() as usize + 1;
-        if id_len > 4 || n <= id_len {
-            return Ok(None);
-        }
-        let id = bytes[..id_len]
-            .iter()
-            .fold(0, |id, byte| id << 8 | u32::from(*byte));
-        let len = bytes[id_len].leading_zeros() as usize + 1;
-        if len > 8 || n < id_len + len {
-            return Ok(None);
-        }
-        let size = bytes[id_len..id_len + len]
-            .iter()
-            .fold(0u64, |size, byte| size << 8 | u64::from(*byte));
-        let mask = (1u64 << (7 * len)) - 1;
-        let body = at + (id_len + len) as u64;
-        let end = if size & mask == mask {
-            None
-        } else {
-            body.checked_add(size & mask)
-        };
-        Ok(Some(Self { id, body, end }))
+        Ok(ebml::header(&bytes[..n]).map(|header| {
+            let body = at + header.len as u64;
+            let end = header.size.and_then(|size| body.checked_add(size));
+            Self {
+                id: header.id,
+                body,
+                end,
+            }
+        }))
     }
 }
 
@@ -297,7 +264,7 @@ fn number(view: &View, from: u64, to: u64) -> io::Result<Option<u64>> {
         return Ok(None);
     }
     let bytes = view.vec(from, (to - from) as usize)?;
-    Ok(bytes.map(|bytes| bytes.iter().fold(0, |n, byte| n << 8 | u64::from(*byte))))
+    Ok(bytes.map(|bytes| ebml::uint(&bytes)))
 }
 
 /// A cluster's first element is its time, but for a checksum.
@@ -306,7 +273,7 @@ fn cluster_time(view: &View, at: u64) -> io::Result<Option<i64>> {
     for _ in 0..3 {
         match Element::read(view, at)? {
             Some(Element {
-                id: TIMESTAMP,
+                id: id::TIMESTAMP,
                 body,
                 end: Some(end),
             }) => {

@@ -4,10 +4,16 @@
 use std::collections::BTreeMap;
 
 use super::{
-    boxes::{Head, children},
-    moov::{Defaults, Moov, seconds},
+    boxes::Head,
+    moov::{Moov, seconds},
 };
-use crate::media::reader::{Reader, Step};
+use crate::{
+    container::mp4::{self, Tfhd, Trun},
+    media::reader::{Reader, Step},
+};
+
+/// The largest `moof` or `sidx` that is looked at. An hour in one fragment has 3 MB.
+const MOST: usize = 16 << 20;
 
 /// What the fragments so far add up to.
 #[derive(Debug, Default)]
@@ -30,9 +36,10 @@ impl Fragments {
         moov: Option<&Moov>,
     ) -> Step<()> {
         self.count += 1;
-        for head in children(reader, moof.body())? {
-            match &head.kind {
-                b"traf" => self.traf(reader, moof, &head, moov)?,
+        let body = reader.vec(moof.body(), MOST)?;
+        for (kind, range) in mp4::boxes(&body) {
+            match &kind {
+                b"traf" => self.traf(moof.start, &body[range], moov),
                 b"pssh" => self.protected = true,
                 _ => {}
             }
@@ -40,73 +47,40 @@ impl Fragments {
         Ok(())
     }
 
-    fn traf(
-        &mut self,
-        reader: &mut Reader,
-        moof: &Head,
-        traf: &Head,
-        moov: Option<&Moov>,
-    ) -> Step<()> {
-        let mut defaults = Defaults::default();
-        let (mut base, mut data) = (moof.start, None);
-        let mut start = None;
-        let mut ticks = 0u64;
-        for head in children(reader, traf.body())? {
-            let Some(flags) = reader.be32(head.body)? else {
-                break;
-            };
-            let (version, flags) = (flags >> 24, flags & 0xff_ffff);
-            let mut at = head.body + 4;
-            match &head.kind {
-                b"tfhd" => {
-                    let track = reader.be32(at)?.unwrap_or(0);
-                    let known = moov.and_then(|m| m.defaults.iter().find(|d| d.track == track));
-                    defaults = Defaults {
-                        track,
-                        ..known.copied().unwrap_or_default()
-                    };
-                    at += 4;
-                    if flags & 1 != 0 {
-                        base = reader.be64(at)?.unwrap_or(base);
-                        at += 8;
-                    }
-                    at += if flags & 2 != 0 { 4 } else { 0 };
-                    if flags & 8 != 0 {
-                        defaults.duration = reader.be32(at)?.unwrap_or(0);
-                        at += 4;
-                    }
-                    if flags & 0x10 != 0 {
-                        defaults.size = reader.be32(at)?.unwrap_or(0);
-                    }
-                }
-                b"tfdt" => {
-                    start = if version == 1 {
-                        reader.be64(at)?
-                    } else {
-                        reader.be32(at)?.map(u64::from)
-                    };
-                }
+    fn traf(&mut self, moof: u64, traf: &[u8], moov: Option<&Moov>) {
+        let Some(tfhd) = mp4::payload(traf, &[b"tfhd"]).and_then(Tfhd::parse) else {
+            return;
+        };
+        let known = moov.and_then(|m| m.defaults.iter().find(|d| d.track == tfhd.track));
+        let default = known.copied().unwrap_or_default();
+        let duration = tfhd.duration.unwrap_or(default.duration);
+        let size = tfhd.size.unwrap_or(default.size);
+        let base = tfhd.base.unwrap_or(moof);
+        let (mut start, mut data, mut ticks) = (None, None, 0u64);
+        for (kind, range) in mp4::boxes(traf) {
+            match &kind {
+                b"tfdt" => start = mp4::tfdt(&traf[range]),
                 b"trun" => {
-                    let run = trun(reader, at, flags, &defaults)?;
-                    ticks = ticks.saturating_add(run.ticks);
+                    let Some(run) = Trun::parse(&traf[range]) else {
+                        continue;
+                    };
+                    let (lasts, bytes) = run.sums(duration, size);
+                    ticks = ticks.saturating_add(lasts);
                     let from = match run.offset {
                         Some(offset) => base.saturating_add_signed(offset.into()),
                         None => data.unwrap_or(base),
                     };
-                    data = Some(from.saturating_add(run.bytes));
-                    self.end = self.end.max(from.saturating_add(run.bytes));
+                    data = Some(from.saturating_add(bytes));
+                    self.end = self.end.max(from.saturating_add(bytes));
                 }
                 _ => {}
             }
         }
-        let known = self.times.get(&defaults.track).copied();
+        let known = self.times.get(&tfhd.track).copied();
         let start = start.unwrap_or(known.map_or(0, |(_, end)| end));
         let (first, end) = known.unwrap_or((start, start));
-        self.times.insert(
-            defaults.track,
-            (first.min(start), end.max(start.saturating_add(ticks))),
-        );
-        Ok(())
+        let times = (first.min(start), end.max(start.saturating_add(ticks)));
+        self.times.insert(tfhd.track, times);
     }
 
     /// Seconds of the longest track.
@@ -126,74 +100,14 @@ impl Fragments {
     }
 }
 
-struct Run {
-    offset: Option<i32>,
-    bytes: u64,
-    ticks: u64,
-}
-
-/// 8.8.8: what isn't in the run comes from the defaults.
-fn trun(reader: &mut Reader, mut at: u64, flags: u32, defaults: &Defaults) -> Step<Run> {
-    let count = reader.be32(at)?.unwrap_or(0);
-    at += 4;
-    let mut run = Run {
-        offset: None,
-        bytes: 0,
-        ticks: 0,
-    };
-    if flags & 1 != 0 {
-        run.offset = reader.be32(at)?.map(u32::cast_signed);
-        at += 4;
-    }
-    at += if flags & 4 != 0 { 4 } else { 0 };
-    let (has_duration, has_size) = (flags & 0x100 != 0, flags & 0x200 != 0);
-    let width = 4 * u64::from((flags >> 8 & 15).count_ones());
-    if !has_duration {
-        run.ticks = u64::from(count) * u64::from(defaults.duration);
-    }
-    if !has_size {
-        run.bytes = u64::from(count) * u64::from(defaults.size);
-    }
-    if has_duration || has_size {
-        for i in 0..u64::from(count) {
-            let entry = at + i * width;
-            let Some(first) = reader.be32(entry)? else {
-                break;
-            };
-            run.ticks += if has_duration { first.into() } else { 0 };
-            if has_size {
-                let size = if has_duration {
-                    reader.be32(entry + 4)?
-                } else {
-                    Some(first)
-                };
-                run.bytes += u64::from(size.unwrap_or(0));
-            }
-        }
-    }
-    Ok(run)
-}
-
 /// End of the bytes that `sidx` indexes, and how many parts they have.
-pub(crate) fn promised_by(reader: &mut Reader, sidx: &Head) -> Step<Option<(u64, u16)>> {
-    let mut at = sidx.body + 12;
-    let offset = if reader.u8(sidx.body)? == Some(1) {
-        at += 16;
-        reader.be64(at - 8)?
-    } else {
-        at += 8;
-        reader.be32(at - 4)?.map(u64::from)
-    };
-    let (Some(offset), Some(count)) = (offset, reader.be16(at + 2)?) else {
-        return Ok(None);
-    };
-    let mut end = sidx.end.saturating_add(offset);
-    for i in 0..u64::from(count) {
-        // The first bit says that it leads to another index; its size counts all the same.
-        let Some(size) = reader.be32(at + 4 + i * 12)? else {
-            return Ok(None);
-        };
-        end = end.saturating_add(u64::from(size & 0x7fff_ffff));
-    }
-    Ok(Some((end, count)))
+pub(crate) fn promised_by(reader: &mut Reader, sidx: &Head) -> Step<Option<(u64, usize)>> {
+    let body = reader.vec(sidx.body(), MOST)?;
+    Ok(mp4::sidx(&body).map(|index| {
+        // What leads to another index has a size all the same.
+        let sizes = index.references.iter().map(|r| u64::from(r.bytes));
+        let start = sidx.end.saturating_add(index.offset);
+        let end = sizes.fold(start, u64::saturating_add);
+        (end, index.references.len())
+    }))
 }

@@ -6,16 +6,15 @@
 //! fragments there should be is known only from `sidx`, `mehd` or a closing `mfra`: without them
 //! the report is open-ended.
 
-pub mod boxes;
+pub(super) mod boxes;
 mod fragment;
-mod moov;
+pub(super) mod moov;
 mod probe;
 mod title;
 
 use std::ops::Range;
 
 use boxes::Head;
-pub use boxes::boxes;
 use fragment::Fragments;
 use moov::Moov;
 

@@ -6,7 +6,10 @@ use super::{
     boxes::{Head, children},
     title,
 };
-use crate::media::reader::{Reader, Step};
+use crate::{
+    container::mp4::{self, Trex},
+    media::reader::{Reader, Step},
+};
 
 /// All of `moov` that a verdict needs. The sample tables stay in the file.
 #[derive(Debug, Default)]
@@ -21,19 +24,11 @@ pub(crate) struct Moov {
     /// `mehd`: length with all the fragments.
     pub(crate) total: Option<u64>,
     /// `trex`: what a fragment's sample lasts and measures unless it says so itself.
-    pub(crate) defaults: Vec<Defaults>,
+    pub(crate) defaults: Vec<Trex>,
     pub(crate) protected: bool,
     /// What lies in it, or in a track, are not boxes up to the end.
     pub(crate) broken: bool,
     pub(crate) title: Option<String>,
-}
-
-/// Of one track's samples in fragments.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Defaults {
-    pub(crate) track: u32,
-    pub(crate) duration: u32,
-    pub(crate) size: u32,
 }
 
 /// One `trak`.
@@ -133,17 +128,15 @@ impl Track {
             && !(still && f64::from(self.sizes.table.count) <= self.seconds().max(1.0))
     }
 
-    /// Calls `each` with every chunk's extent, its first sample's length, and its number. Stops
+    /// Calls `each` with every chunk's place, its first sample, and how many samples it has. Stops
     /// where a table is cut.
-    ///
-    /// Returns the sum of all extents.
-    pub(crate) fn chunks(
+    fn runs(
         &self,
         reader: &Reader,
-        mut each: impl FnMut(Range<u64>, u32, u32) -> Step<()>,
-    ) -> Step<u64> {
-        let (mut runs, mut sizes, mut offsets) = (reader.fork(), reader.fork(), reader.fork());
-        let (mut sum, mut sample, mut per_chunk) = (0u64, 0u32, 0u32);
+        mut each: impl FnMut(u64, u32, u32, u32) -> Step<bool>,
+    ) -> Step<()> {
+        let (mut runs, mut offsets) = (reader.fork(), reader.fork());
+        let (mut sample, mut per_chunk) = (0, 0);
         let mut run = 0;
         let mut next_run = Some(1);
         for chunk in 0..self.offsets.count {
@@ -171,15 +164,53 @@ impl Track {
             } else {
                 offsets.be32(at)?.map(u64::from)
             };
-            let (Some(offset), Some(first)) = (offset, self.sizes.get(&mut sizes, sample)?) else {
+            let Some(offset) = offset else {
                 break;
             };
-            let n = per_chunk.min(self.sizes.table.count - sample);
+            let count = per_chunk.min(self.sizes.table.count - sample);
+            if !each(offset, chunk, sample, count)? {
+                break;
+            }
+            sample += count;
+        }
+        Ok(())
+    }
+
+    /// Calls `each` with the place and the size of every sample. Stops where a table is cut.
+    pub(crate) fn samples(&self, reader: &Reader, mut each: impl FnMut(u64, u32)) -> Step<()> {
+        let mut sizes = reader.fork();
+        self.runs(reader, |mut at, _, sample, count| {
+            for i in sample..sample + count {
+                let Some(size) = self.sizes.get(&mut sizes, i)? else {
+                    return Ok(false);
+                };
+                each(at, size);
+                at = at.saturating_add(size.into());
+            }
+            Ok(true)
+        })
+    }
+
+    /// Calls `each` with every chunk's extent, its first sample's length, and its number. Stops
+    /// where a table is cut.
+    ///
+    /// Returns the sum of all extents.
+    pub(crate) fn chunks(
+        &self,
+        reader: &Reader,
+        mut each: impl FnMut(Range<u64>, u32, u32) -> Step<()>,
+    ) -> Step<u64> {
+        let mut sizes = reader.fork();
+        let mut sum = 0u64;
+        self.runs(reader, |offset, chunk, sample, count| {
+            let Some(first) = self.sizes.get(&mut sizes, sample)? else {
+                return Ok(false);
+            };
             let mut length = 0u64;
             if self.sizes.constant != 0 {
-                length = u64::from(n) * u64::from(self.sizes.constant);
+                length = u64::from(count) * u64::from(self.sizes.constant);
             } else {
-                for i in sample..sample + n {
+                for i in sample..sample + count {
                     // The count may promise more than there is.
                     let Some(size) = self.sizes.get(&mut sizes, i)? else {
                         break;
@@ -187,10 +218,10 @@ impl Track {
                     length += u64::from(size);
                 }
             }
-            sample += n;
             sum = sum.saturating_add(length);
             each(offset..offset.saturating_add(length), first, chunk)?;
-        }
+            Ok(true)
+        })?;
         Ok(sum)
     }
 
@@ -239,7 +270,7 @@ pub(crate) fn read(reader: &mut Reader, moov: &Head) -> Step<Moov> {
             b"trak" if found.tracks.len() < MOST_TRACKS => {
                 let track = trak(reader, &head)?;
                 found.broken |= track.broken;
-                found.protected |= is_encrypted(&track.codec);
+                found.protected |= mp4::is_encrypted(&track.codec);
                 found.tracks.push(track);
             }
             b"mvex" => mvex(reader, &head, &mut found)?,
@@ -251,24 +282,9 @@ pub(crate) fn read(reader: &mut Reader, moov: &Head) -> Step<Moov> {
     Ok(found)
 }
 
-fn is_encrypted(codec: &[u8; 4]) -> bool {
-    // 14496-12, 8.12: encv, enca, enct, encs …; Apple's own: drms, drmi, drmt.
-    codec.starts_with(b"enc") || matches!(codec, b"drms" | b"drmi" | b"drmt")
-}
-
-/// Timescale and duration of `mvhd` and `mdhd`, which begin alike.
+/// Time scale and duration of `mvhd` and `mdhd`.
 fn media_time(reader: &mut Reader, head: &Head) -> Step<(u32, u64)> {
-    let at = head.body;
-    Ok(match reader.u8(at)? {
-        Some(1) => (
-            reader.be32(at + 20)?.unwrap_or(0),
-            reader.be64(at + 24)?.unwrap_or(0),
-        ),
-        _ => (
-            reader.be32(at + 12)?.unwrap_or(0),
-            reader.be32(at + 16)?.unwrap_or(0).into(),
-        ),
-    })
+    Ok(mp4::media_time(reader.bytes(head.body, 32)?).unwrap_or_default())
 }
 
 fn mvex(reader: &mut Reader, head: &Head, found: &mut Moov) -> Step<()> {
@@ -278,11 +294,7 @@ fn mvex(reader: &mut Reader, head: &Head, found: &mut Moov) -> Step<()> {
         match &head.kind {
             b"mehd" if reader.u8(at)? == Some(1) => found.total = reader.be64(at + 4)?,
             b"mehd" => found.total = reader.be32(at + 4)?.map(u64::from),
-            b"trex" => found.defaults.push(Defaults {
-                track: reader.be32(at + 4)?.unwrap_or(0),
-                duration: reader.be32(at + 12)?.unwrap_or(0),
-                size: reader.be32(at + 16)?.unwrap_or(0),
-            }),
+            b"trex" => found.defaults.extend(mp4::trex(reader.bytes(at, 24)?)),
             _ => {}
         }
     }
@@ -297,12 +309,7 @@ fn trak(reader: &mut Reader, head: &Head) -> Step<Track> {
     };
     for head in inside {
         match &head.kind {
-            b"tkhd" => {
-                let wide = reader.u8(head.body)? == Some(1);
-                track.id = reader
-                    .be32(head.body + if wide { 20 } else { 12 })?
-                    .unwrap_or(0);
-            }
+            b"tkhd" => track.id = mp4::track_id(reader.bytes(head.body, 24)?).unwrap_or(0),
             b"mdia" => mdia(reader, &head, &mut track)?,
             _ => {}
         }
@@ -376,26 +383,15 @@ fn table(reader: &mut Reader, at: u64, width: u64) -> Step<Table> {
 }
 
 fn stsd(reader: &mut Reader, head: &Head, track: &mut Track) -> Step<()> {
-    /// `SampleEntry` and `VisualSampleEntry` before the boxes that configure the codec (12.1.3).
-    const VISUAL: u64 = 78;
+    /// No description of samples is longer.
+    const LONGEST: usize = 64 << 10;
     for entry in children(reader, head.body + 8..head.end)? {
         // Several entries, one of them encrypted: encrypted.
-        if track.codec == [0; 4] || is_encrypted(&entry.kind) {
+        if track.codec == [0; 4] || mp4::is_encrypted(&entry.kind) {
             track.codec = entry.kind;
         }
-        let at = match &entry.kind {
-            b"avc1" | b"avc3" | b"hvc1" | b"hev1" | b"dvh1" | b"dvhe" => entry.body + VISUAL,
-            _ => continue,
-        };
-        for head in children(reader, at..entry.end)? {
-            // ISO/IEC 14496-15, 5.3.3.1 and 8.3.3.1: lengthSizeMinusOne.
-            let place = match &head.kind {
-                b"avcC" => head.body + 4,
-                b"hvcC" => head.body + 21,
-                _ => continue,
-            };
-            track.nal_length = reader.u8(place)?.map(|b| (b & 3) + 1);
-        }
+        let body = reader.vec(entry.body(), LONGEST)?;
+        track.nal_length = mp4::nal_length(&entry.kind, &body).or(track.nal_length);
     }
     Ok(())
 }

@@ -10,9 +10,11 @@ use std::{
     time::Duration,
 };
 
-use super::fmp4;
-use crate::stream::{
-    Assembly, Body, Piece, Pieces, Ref, Slot, Track, TrackKind, Variant, playlist::address,
+use crate::{
+    container::fmp4,
+    stream::{
+        Assembly, Body, Piece, Pieces, Ref, Slot, Track, TrackKind, Variant, playlist::address,
+    },
 };
 
 /// Segments of two variants that overlap by less fill slots next to each other.

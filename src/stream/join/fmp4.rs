@@ -1,75 +1,11 @@
-//! Fragmented MP4 (ISO/IEC 14496-12), box by box: what its headers say, and headers rewritten so
-//! that tracks of several files share one. Samples are never looked at.
+//! Headers of fragmented MP4 (ISO/IEC 14496-12) rewritten, so that tracks of several files share
+//! one. Samples are never looked at.
 
-mod write;
-
-use std::{io, ops::Range};
-
-pub(crate) use write::{joined_init, rewrite};
-
-use crate::content::Content;
-
-/// The largest `moov` or `moof` that is read into memory. An hour in one fragment has 3 MB.
-const MAX_HEADER: u64 = 16 << 20;
-/// Boxes on one level, above which it is no video.
-const MAX_BOXES: usize = 100_000;
-
-/// A box and where it lies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Atom {
-    pub(crate) kind: [u8; 4],
-    /// Where the header starts.
-    pub(crate) at: u64,
-    /// Where the payload starts.
-    pub(crate) body: u64,
-    /// The first byte after it.
-    pub(crate) end: u64,
-}
-
-/// What an initialisation segment (`moov`) says.
-#[derive(Clone, Debug)]
-pub(crate) struct Init {
-    /// Units of a second in `mvhd`.
-    timescale: u32,
-    pub(crate) tracks: Vec<Trak>,
-    moov: Vec<u8>,
-}
-
-/// One track of it.
-#[derive(Clone, Debug)]
-pub(crate) struct Trak {
-    pub(crate) id: u32,
-    /// Units of a second in its media time.
-    pub(crate) timescale: u32,
-    /// `vide`, `soun`, …
-    pub(crate) handler: [u8; 4],
-    /// Its samples are encrypted.
-    pub(crate) protected: bool,
-    /// The `trak` box in `moov`, its payload.
-    payload: Range<usize>,
-}
-
-/// A `moof` and the data that follows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Fragment {
-    pub(crate) moof: Range<u64>,
-    /// The end of its data.
-    pub(crate) end: u64,
-    pub(crate) trafs: Vec<Traf>,
-}
-
-/// One track's part of a fragment.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub(crate) struct Traf {
-    pub(crate) track: u32,
-    /// Decode time of its first sample (`tfdt`).
-    pub(crate) time: Option<u64>,
-    /// Its data's place is told by where it is in the file: it must not lie elsewhere.
-    pub(crate) absolute: bool,
-    /// Of all samples; 0 where only the `trex` tells.
-    pub(crate) duration: u64,
-    pub(crate) samples: u64,
-}
+use crate::container::{
+    bytes::{be32, be64},
+    fmp4::Init,
+    mp4::{self, Tfhd, Trun, boxes, payload},
+};
 
 /// How a track's fragments change.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -101,483 +37,350 @@ pub(crate) struct Source<'a> {
     pub(crate) track: usize,
 }
 
-/// The boxes of `range`, until something is not a box. A box that ends after `range` is not given.
-pub(crate) fn atoms<C: Content + ?Sized>(content: &C, range: Range<u64>) -> io::Result<Vec<Atom>> {
-    let mut found = Vec::new();
-    let mut at = range.start;
-    while range.end.saturating_sub(at) >= 8 && found.len() < MAX_BOXES {
-        let mut head = [0; 16];
-        let want = head
-            .len()
-            .min(usize::try_from(range.end - at).unwrap_or(16));
-        let n = content.read_at(at, &mut head[..want])?;
-        let Some((kind, header, len)) = header(&head[..n], range.end - at) else {
-            break;
-        };
-        let end = at + len;
-        if end > range.end {
-            break;
+/// `ftyp` of what is joined.
+const FTYP: &[u8] = b"\0\0\0\x1cftypiso5\0\0\x02\0iso5iso6mp41";
+
+/// Rewrites the beginning of a fragment, which is a `moof` and at least the header of the `mdat`
+/// behind it: another sequence number, and for each track whatever `change` says. It begins at `at`
+/// of its file: data at absolute offsets (`base-data-offset`, ISO/IEC 14496-12, 8.8.7) is counted
+/// from the `moof` from now on. `None` if it isn't one that can be rewritten: a track that `change`
+/// doesn't know, data elsewhere.
+pub(crate) fn rewrite(
+    fragment: &[u8],
+    at: u64,
+    sequence: u32,
+    change: &dyn Fn(u32) -> Option<Change>,
+) -> Option<Rewritten> {
+    let (_, range) = boxes(fragment).next().filter(|(kind, _)| kind == b"moof")?;
+    let (body, end) = (&fragment[range.clone()], range.end);
+    let mut inserts = Vec::new();
+    for (kind, range) in boxes(body) {
+        if &kind == b"traf" {
+            inserts.extend(insert(&body[range], at, change)?);
         }
-        found.push(Atom {
-            kind,
-            at,
-            body: at + header,
-            end,
-        });
-        at = end;
     }
-    Ok(found)
-}
-
-/// Type, length of the header, length of the box. `left` is what a box of length 0 extends over.
-fn header(head: &[u8], left: u64) -> Option<([u8; 4], u64, u64)> {
-    let kind = head.get(4..8)?.try_into().ok()?;
-    let (header, len) = match be32(head, 0)? {
-        0 => (8, left),
-        1 => (16, be64(head, 8)?),
-        n => (8, u64::from(n)),
+    inserts.sort();
+    let mut edit = Edit {
+        at,
+        growth: 0,
+        inserts: &inserts,
+        change,
     };
-    // What doesn't even hold its header is no box; beyond 2^63 there are no files.
-    (len >= header && len <= i64::MAX as u64).then_some((kind, header, len))
-}
-
-/// The boxes in `bytes`: type and payload.
-fn boxes(bytes: &[u8]) -> impl Iterator<Item = ([u8; 4], Range<usize>)> + '_ {
-    let mut at = 0;
-    std::iter::from_fn(move || {
-        let rest = bytes.get(at..)?;
-        let (kind, header, len) = header(rest, rest.len() as u64)?;
-        let len = usize::try_from(len).ok().filter(|&n| n <= rest.len())?;
-        let payload = at + header as usize..at + len;
-        at += len;
-        Some((kind, payload))
+    let mut head = Vec::with_capacity(end + 64);
+    // Twice: how much longer it gets decides where the data is.
+    for _ in 0..2 {
+        head.clear();
+        open(&mut head, b"moof");
+        for (kind, range) in boxes(body) {
+            let payload = &body[range];
+            match &kind {
+                b"mfhd" => {
+                    let start = open(&mut head, &kind);
+                    head.extend_from_slice(payload.get(..4)?);
+                    head.extend_from_slice(&sequence.to_be_bytes());
+                    close(&mut head, start)?;
+                }
+                b"traf" => edit.traf(&mut head, payload)?,
+                _ => put(&mut head, &kind, payload)?,
+            }
+        }
+        close(&mut head, 0)?;
+        edit.growth = head.len() as i64 - end as i64;
+    }
+    let mut from = end;
+    let longer: usize = inserts.iter().map(|(_, bytes)| bytes.len()).sum();
+    if longer > 0 {
+        let header = mp4::header(&fragment[end..])?;
+        let (data, len) = (end as u64 + header.len, header.size?);
+        let inside = inserts
+            .iter()
+            .all(|(at, _)| (data..end as u64 + len).contains(at));
+        if &header.kind != b"mdat" || header.len != 8 || !inside {
+            return None;
+        }
+        head.extend_from_slice(&u32::try_from(len + longer as u64).ok()?.to_be_bytes());
+        head.extend_from_slice(b"mdat");
+        from = data as usize;
+    }
+    Some(Rewritten {
+        head,
+        from: from as u64,
+        inserts,
     })
 }
 
-/// The payload of the first box at `path`, as a range of `bytes`.
-fn find(bytes: &[u8], path: &[&[u8; 4]]) -> Option<Range<usize>> {
-    let mut within = 0..bytes.len();
-    for kind in path {
-        let (_, found) = boxes(&bytes[within.clone()]).find(|(k, _)| k == *kind)?;
-        within = within.start + found.start..within.start + found.end;
-    }
-    Some(within)
-}
-
-fn payload<'a>(bytes: &'a [u8], path: &[&[u8; 4]]) -> Option<&'a [u8]> {
-    find(bytes, path).map(|range| &bytes[range])
-}
-
-fn be32(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes
-        .get(at..at.checked_add(4)?)?
-        .try_into()
-        .ok()
-        .map(u32::from_be_bytes)
-}
-
-fn be64(bytes: &[u8], at: usize) -> Option<u64> {
-    bytes
-        .get(at..at.checked_add(8)?)?
-        .try_into()
-        .ok()
-        .map(u64::from_be_bytes)
-}
-
-/// Reads `range` if it is no more than a header may have.
-fn read<C: Content + ?Sized>(content: &C, range: Range<u64>) -> io::Result<Option<Vec<u8>>> {
-    let len = range.end.saturating_sub(range.start);
-    if len > MAX_HEADER {
-        return Ok(None);
-    }
-    let mut bytes = vec![0; len as usize];
-    let n = content.read_at(range.start, &mut bytes)?;
-    Ok((n == bytes.len()).then_some(bytes))
-}
-
-/// The first `moov` in `range`, if there is a usable one.
-pub(crate) fn init<C: Content + ?Sized>(
-    content: &C,
-    range: Range<u64>,
-) -> io::Result<Option<Init>> {
-    let Some(moov) = atoms(content, range)?
-        .into_iter()
-        .find(|a| &a.kind == b"moov")
-    else {
-        return Ok(None);
+/// Where a track's prefix goes: before its first sample.
+fn insert(
+    traf: &[u8],
+    moof: u64,
+    change: &dyn Fn(u32) -> Option<Change>,
+) -> Option<Option<(u64, Vec<u8>)>> {
+    let tfhd = Tfhd::parse(payload(traf, &[b"tfhd"])?)?;
+    let prefix = change(tfhd.track)?.prefix;
+    let Some(trun) = payload(traf, &[b"trun"]).filter(|_| !prefix.is_empty()) else {
+        return Some(None);
     };
-    Ok(read(content, moov.body..moov.end)?.and_then(Init::parse))
+    // The run must say where it begins, and how long its first sample is.
+    let run = Trun::parse(trun)?;
+    let at = u64::try_from(i64::from(run.offset?) + tfhd.from(moof)?).ok()?;
+    (run.flags & Trun::HAS_SIZE != 0 && run.count > 0).then_some(Some((at, prefix)))
 }
 
-impl Init {
-    /// Reads the payload of a `moov`.
-    fn parse(moov: Vec<u8>) -> Option<Self> {
-        let mvhd = payload(&moov, &[b"mvhd"])?;
-        let timescale = be32(mvhd, if *mvhd.first()? == 1 { 20 } else { 12 })?;
-        let tracks: Vec<_> = boxes(&moov)
-            .filter(|(kind, _)| kind == b"trak")
-            .filter_map(|(_, range)| Trak::parse(&moov, range))
-            .take(64)
-            .collect();
-        (!tracks.is_empty()).then_some(Self {
-            timescale,
-            tracks,
-            moov,
-        })
-    }
-
-    /// Whether any track is encrypted.
-    pub(crate) fn protected(&self) -> bool {
-        self.tracks.iter().any(|t| t.protected) || find(&self.moov, &[b"pssh"]).is_some()
-    }
-
-    /// What a decoder needs to know before the first sample of a track.
-    pub(crate) fn parameter_sets(&self, track: usize) -> ParameterSets {
-        let trak = self
-            .tracks
-            .get(track)
-            .map(|t| &self.moov[t.payload.clone()]);
-        let entries = trak
-            .and_then(|t| payload(t, STSD))
-            .and_then(|stsd| stsd.get(8..));
-        let Some((codec, range)) = entries.and_then(|e| boxes(e).next()) else {
-            return ParameterSets::default();
-        };
-        // What a VisualSampleEntry has before its boxes.
-        let inner = entries
-            .and_then(|e| e.get(range))
-            .and_then(|e| e.get(78..))
-            .unwrap_or_default();
-        let sets = match &codec {
-            b"avc1" | b"avc3" => payload(inner, &[b"avcC"]).and_then(avc),
-            b"hvc1" | b"hev1" => payload(inner, &[b"hvcC"]).and_then(hevc),
-            // VP9 and AV1 say everything in each key frame; sound doesn't change within a time
-            // scale.
-            _ => None,
-        };
-        sets.unwrap_or(ParameterSets {
-            codec,
-            ..ParameterSets::default()
-        })
-    }
-
-    fn trex(&self, id: u32) -> Option<&[u8]> {
-        let mvex = payload(&self.moov, &[b"mvex"])?;
-        let all = boxes(mvex)
-            .filter(|(kind, _)| kind == b"trex")
-            .map(|(_, range)| &mvex[range]);
-        all.into_iter().find(|trex| be32(trex, 4) == Some(id))
-    }
-
-    /// The duration of each sample where a fragment doesn't tell (`trex`).
-    pub(crate) fn default_duration(&self, id: u32) -> u64 {
-        self.trex(id).and_then(|t| be32(t, 12)).map_or(0, u64::from)
-    }
+/// What changes in a `moof`.
+struct Edit<'a> {
+    /// Where it was in its file.
+    at: u64,
+    /// By how much it gets longer.
+    growth: i64,
+    inserts: &'a [(u64, Vec<u8>)],
+    change: &'a dyn Fn(u32) -> Option<Change>,
 }
 
-/// Parameter sets of H.264 or H.265 (ISO/IEC 14496-15, 5.3.3 and 8.3.3).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ParameterSets {
-    codec: [u8; 4],
-    /// Bytes of the length before each unit.
-    width: usize,
-    units: Vec<Vec<u8>>,
-}
-
-/// Kind of codec, and bytes of the length before each unit.
-pub(crate) type Layout = ([u8; 3], usize);
-
-impl ParameterSets {
-    /// What must be equal for samples to go into one track: how their units' lengths are written.
-    pub(crate) fn layout(&self) -> Layout {
-        // avc1 and avc3, hvc1 and hev1 differ in where the sets may be.
-        let [a, b, c, _] = self.codec;
-        (
-            if [a, b, c] == *b"hev" {
-                *b"hvc"
-            } else {
-                [a, b, c]
-            },
-            self.width,
-        )
-    }
-
-    /// The sets as units in front of a sample.
-    pub(crate) fn prefix(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        for unit in &self.units {
-            out.extend_from_slice(&(unit.len() as u32).to_be_bytes()[4 - self.width..]);
-            out.extend_from_slice(unit);
+impl Edit<'_> {
+    fn traf(&self, out: &mut Vec<u8>, traf: &[u8]) -> Option<()> {
+        let old = Tfhd::parse(payload(traf, &[b"tfhd"])?)?;
+        let change = (self.change)(old.track)?;
+        let from = old.from(self.at)?;
+        let start = open(out, b"traf");
+        let mut first_run = true;
+        for (kind, range) in boxes(traf) {
+            let body = &traf[range];
+            let inner = open(out, &kind);
+            match &kind {
+                b"tfhd" => {
+                    let absolute = old.base.is_some();
+                    let flags = if absolute {
+                        old.flags & !Tfhd::HAS_BASE | Tfhd::BASE_IS_MOOF
+                    } else {
+                        old.flags
+                    };
+                    let version = u32::from(*body.first()?) << 24;
+                    out.extend_from_slice(&(version | flags).to_be_bytes());
+                    out.extend_from_slice(&change.id.to_be_bytes());
+                    out.extend_from_slice(body.get(if absolute { 16 } else { 8 }..)?);
+                }
+                b"tfdt" if change.shift != 0 => {
+                    let time = mp4::tfdt(body)?;
+                    out.extend_from_slice(&[1, 0, 0, 0]);
+                    out.extend_from_slice(&time.saturating_add_signed(change.shift).to_be_bytes());
+                }
+                b"trun" => {
+                    let run = Trun::parse(body)?;
+                    // Data that begins where an absolute offset says must say so itself now.
+                    if first_run && old.base.is_some() && run.offset.is_none() {
+                        return None;
+                    }
+                    let prefix = if first_run { change.prefix.len() } else { 0 };
+                    self.trun(out, body, &run, from, prefix)?;
+                    first_run = false;
+                }
+                _ => out.extend_from_slice(body),
+            }
+            close(out, inner)?;
         }
-        out
+        close(out, start)
+    }
+
+    /// A run whose data counts from `from` behind the old `moof`'s start, and whose first sample
+    /// gets longer by `prefix`.
+    fn trun(
+        &self,
+        out: &mut Vec<u8>,
+        body: &[u8],
+        run: &Trun<'_>,
+        from: i64,
+        prefix: usize,
+    ) -> Option<()> {
+        let start = out.len();
+        out.extend_from_slice(body);
+        if let Some(offset) = run.offset {
+            let old = i64::from(offset) + from;
+            // What is inserted before its data moves it; what is inserted at its very start belongs
+            // to it.
+            let moved = self
+                .inserts
+                .iter()
+                .filter(|(at, _)| (*at as i64) < old)
+                .map(|(_, b)| b.len() as i64);
+            let new = i32::try_from(old + self.growth + moved.sum::<i64>()).ok()?;
+            out.get_mut(start + 8..start + 12)?
+                .copy_from_slice(&new.to_be_bytes());
+        }
+        if prefix > 0 {
+            let has_duration = run.flags & Trun::HAS_DURATION != 0;
+            let at = run.first_entry() + if has_duration { 4 } else { 0 };
+            let size = be32(body, at)?.checked_add(prefix as u32)?;
+            out.get_mut(start + at..start + at + 4)?
+                .copy_from_slice(&size.to_be_bytes());
+        }
+        Some(())
     }
 }
 
-fn be16(bytes: &[u8], at: usize) -> Option<usize> {
-    bytes
-        .get(at..at + 2)?
-        .try_into()
-        .ok()
-        .map(|b| u16::from_be_bytes(b).into())
+/// Begins a box; [`close`] fills in its length.
+fn open(out: &mut Vec<u8>, kind: &[u8; 4]) -> usize {
+    let start = out.len();
+    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(kind);
+    start
 }
 
-/// Takes `count` units with 16-bit lengths from `bytes`.
-fn units(bytes: &mut &[u8], count: usize, into: &mut Vec<Vec<u8>>) -> Option<()> {
-    for _ in 0..count {
-        let len = be16(bytes, 0)?;
-        into.push(bytes.get(2..2 + len)?.to_vec());
-        *bytes = &bytes[2 + len..];
+fn close(out: &mut [u8], start: usize) -> Option<()> {
+    let len = u32::try_from(out.len() - start).ok()?;
+    out.get_mut(start..start + 4)?
+        .copy_from_slice(&len.to_be_bytes());
+    Some(())
+}
+
+fn put(out: &mut Vec<u8>, kind: &[u8; 4], payload: &[u8]) -> Option<()> {
+    let start = open(out, kind);
+    out.extend_from_slice(payload);
+    close(out, start)
+}
+
+/// `ftyp` and `moov` of a file with these tracks, numbered from 1. `duration` in nanoseconds.
+pub(crate) fn joined_init(sources: &[Source<'_>], duration: u64) -> Option<Vec<u8>> {
+    let first = sources.first()?.init;
+    let mut out = FTYP.to_vec();
+    let moov = open(&mut out, b"moov");
+    let mut mvhd = payload(&first.moov, &[b"mvhd"])?.to_vec();
+    let next = mvhd.len().checked_sub(4)?;
+    mvhd[next..].copy_from_slice(&(sources.len() as u32 + 1).to_be_bytes());
+    put(&mut out, b"mvhd", &mvhd)?;
+    for (id, source) in (1..).zip(sources) {
+        let trak = open(&mut out, b"trak");
+        joined_trak(&mut out, source, id, first.timescale)?;
+        close(&mut out, trak)?;
+    }
+    let mvex = open(&mut out, b"mvex");
+    let total = u128::from(duration) * u128::from(first.timescale) / 1_000_000_000;
+    let mut mehd = vec![1, 0, 0, 0];
+    mehd.extend_from_slice(&u64::try_from(total).ok()?.to_be_bytes());
+    put(&mut out, b"mehd", &mehd)?;
+    for (id, source) in (1_u32..).zip(sources) {
+        let trex = source.init.trex(source.init.tracks.get(source.track)?.id);
+        let mut trex = trex
+            .filter(|t| t.len() >= 24)
+            .map_or_else(|| no_trex().to_vec(), <[u8]>::to_vec);
+        trex[4..8].copy_from_slice(&id.to_be_bytes());
+        put(&mut out, b"trex", &trex)?;
+    }
+    close(&mut out, mvex)?;
+    close(&mut out, moov)?;
+    Some(out)
+}
+
+/// A `trex` that sets nothing but the first sample entry.
+fn no_trex() -> [u8; 24] {
+    let mut trex = [0; 24];
+    trex[11] = 1;
+    trex
+}
+
+fn joined_trak(out: &mut Vec<u8>, source: &Source<'_>, id: u32, timescale: u32) -> Option<()> {
+    let trak = &source.init.moov[source.init.tracks.get(source.track)?.payload.clone()];
+    for (kind, range) in boxes(trak) {
+        let body = &trak[range];
+        match &kind {
+            b"tkhd" => {
+                let at = mp4::track_id_at(body)?;
+                let mut tkhd = body.to_vec();
+                tkhd.get_mut(at..at + 4)?.copy_from_slice(&id.to_be_bytes());
+                put(out, &kind, &tkhd)?;
+            }
+            b"edts" => {
+                let start = open(out, &kind);
+                for (kind, range) in boxes(body) {
+                    let mut list = body[range].to_vec();
+                    if &kind == b"elst" {
+                        rescale_edits(&mut list, source.init.timescale, timescale)?;
+                    }
+                    put(out, &kind, &list)?;
+                }
+                close(out, start)?;
+            }
+            _ => put(out, &kind, body)?,
+        }
     }
     Some(())
 }
 
-fn avc(config: &[u8]) -> Option<ParameterSets> {
-    let width = usize::from(config.get(4)? & 3) + 1;
-    let mut list = Vec::new();
-    let mut rest = config.get(6..)?;
-    units(&mut rest, usize::from(config[5] & 31), &mut list)?;
-    let pictures = *rest.first()?;
-    rest = &rest[1..];
-    units(&mut rest, pictures.into(), &mut list)?;
-    // One byte can't hold a set's length.
-    (width > 1).then_some(ParameterSets {
-        codec: *b"avc1",
-        width,
-        units: list,
-    })
-}
-
-fn hevc(config: &[u8]) -> Option<ParameterSets> {
-    let width = usize::from(config.get(21)? & 3) + 1;
-    let mut list = Vec::new();
-    let mut rest = config.get(23..)?;
-    for _ in 0..config[22] {
-        let count = be16(rest, 1)?;
-        rest = rest.get(3..)?;
-        units(&mut rest, count, &mut list)?;
-    }
-    (width > 1).then_some(ParameterSets {
-        codec: *b"hvc1",
-        width,
-        units: list,
-    })
-}
-
-const STSD: &[&[u8; 4]] = &[b"mdia", b"minf", b"stbl", b"stsd"];
-
-impl Trak {
-    fn parse(moov: &[u8], range: Range<usize>) -> Option<Self> {
-        let trak = &moov[range.clone()];
-        let tkhd = payload(trak, &[b"tkhd"])?;
-        let id = be32(tkhd, if *tkhd.first()? == 1 { 20 } else { 12 })?;
-        let mdhd = payload(trak, &[b"mdia", b"mdhd"])?;
-        let timescale = be32(mdhd, if *mdhd.first()? == 1 { 20 } else { 12 }).filter(|&t| t > 0)?;
-        let handler = payload(trak, &[b"mdia", b"hdlr"])?
-            .get(8..12)?
-            .try_into()
-            .ok()?;
-        let entries = payload(trak, STSD)?.get(8..)?;
-        let protected =
-            boxes(entries).any(|(kind, _)| matches!(&kind, b"encv" | b"enca" | b"enct"));
-        Some(Self {
-            id,
-            timescale,
-            handler,
-            protected,
-            payload: range,
-        })
-    }
-}
-
-/// The fragments in `range`: each `moof` with the data up to the next.
-pub(crate) fn fragments<C: Content + ?Sized>(
-    content: &C,
-    range: Range<u64>,
-) -> io::Result<Vec<Fragment>> {
-    let mut found: Vec<Fragment> = Vec::new();
-    for atom in atoms(content, range)? {
-        match &atom.kind {
-            b"moof" => {
-                let trafs = read(content, atom.body..atom.end)?
-                    .map(|m| trafs(&m))
-                    .unwrap_or_default();
-                if !trafs.is_empty() {
-                    found.push(Fragment {
-                        moof: atom.at..atom.end,
-                        end: atom.end,
-                        trafs,
-                    });
-                }
-            }
-            b"mdat" => {
-                if let Some(last) = found.last_mut().filter(|f| f.end == atom.at) {
-                    last.end = atom.end;
-                }
-            }
-            _ => {}
-        }
-    }
-    found.retain(|f| f.end > f.moof.end);
-    Ok(found)
-}
-
-fn trafs(moof: &[u8]) -> Vec<Traf> {
-    let all = boxes(moof).filter(|(kind, _)| kind == b"traf");
-    all.take(64)
-        .filter_map(|(_, range)| traf(&moof[range]))
-        .collect()
-}
-
-fn traf(bytes: &[u8]) -> Option<Traf> {
-    let tfhd = Tfhd::parse(payload(bytes, &[b"tfhd"])?)?;
-    let mut traf = Traf {
-        track: tfhd.track,
-        absolute: tfhd.base.is_some(),
-        ..Traf::default()
-    };
-    for (kind, range) in boxes(bytes) {
-        let body = &bytes[range];
-        match &kind {
-            b"tfdt" => {
-                traf.time = if body.first() == Some(&1) {
-                    be64(body, 4)
-                } else {
-                    be32(body, 4).map(u64::from)
-                }
-            }
-            b"trun" => {
-                let (samples, duration) = trun(body, tfhd.duration).unwrap_or_default();
-                traf.samples = traf.samples.saturating_add(samples);
-                traf.duration = traf.duration.saturating_add(duration);
-            }
-            _ => {}
-        }
-    }
-    Some(traf)
-}
-
-/// What a `tfhd` holds, and where.
-#[derive(Clone, Copy)]
-struct Tfhd {
-    flags: u32,
-    track: u32,
-    /// Where its data's offsets count from, in the file.
-    base: Option<u64>,
-    duration: u64,
-}
-
-/// Offsets count from the `moof`.
-const BASE_IS_MOOF: u32 = 0x02_0000;
-const HAS_BASE: u32 = 1;
-const HAS_ENTRY: u32 = 2;
-const HAS_DURATION: u32 = 8;
-
-impl Tfhd {
-    fn parse(tfhd: &[u8]) -> Option<Self> {
-        let flags = be32(tfhd, 0)?;
-        let at = 8
-            + if flags & HAS_BASE > 0 { 8 } else { 0 }
-            + if flags & HAS_ENTRY > 0 { 4 } else { 0 };
-        let duration = if flags & HAS_DURATION > 0 {
-            be32(tfhd, at)?
+/// `segment_duration` counts in the movie's time scale, which is the first file's now.
+fn rescale_edits(elst: &mut [u8], from: u32, to: u32) -> Option<()> {
+    let wide = *elst.first()? == 1;
+    let (width, entry) = if wide { (8, 20) } else { (4, 12) };
+    for edit in elst.get_mut(8..)?.chunks_exact_mut(entry) {
+        let old = if wide {
+            be64(edit, 0)?
         } else {
-            0
+            be32(edit, 0)?.into()
         };
-        let base = if flags & HAS_BASE > 0 {
-            Some(be64(tfhd, 8)?)
-        } else {
+        let new = u128::from(old) * u128::from(to) / u128::from(from.max(1));
+        let new = u64::try_from(new).ok()?.to_be_bytes();
+        edit[..width].copy_from_slice(&new[8 - width..]);
+    }
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn atom(kind: &[u8; 4], payload: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        put(&mut out, kind, payload).unwrap();
+        out
+    }
+
+    /// A fragment that lies at 5000 of its file, with its data's place told as `tfhd` and `trun`
+    /// say.
+    fn fragment(tfhd: &[u8], offset: i32) -> Vec<u8> {
+        let trun = [
+            &[0, 0, 2, 1, 0, 0, 0, 1][..],
+            &offset.to_be_bytes(),
+            &4_u32.to_be_bytes(),
+        ]
+        .concat();
+        let traf = [atom(b"tfhd", tfhd), atom(b"trun", &trun)].concat();
+        let moof = [atom(b"mfhd", &[0; 8]), atom(b"traf", &traf)].concat();
+        [atom(b"moof", &moof), atom(b"mdat", b"data")].concat()
+    }
+
+    #[test]
+    fn data_is_counted_from_the_fragment() {
+        let change = |id| {
+            (id == 1).then(|| Change {
+                id: 7,
+                ..Change::default()
+            })
+        };
+        let relative = [&[0, 2, 0, 0][..], &1_u32.to_be_bytes()].concat();
+        let absolute =
+            |base: u64| [&[0, 0, 0, 1][..], &1_u32.to_be_bytes(), &base.to_be_bytes()].concat();
+        let len = |tfhd: &[u8]| fragment(tfhd, 0).len() as i32 - 4;
+        let cases = [
+            (relative.clone(), len(&relative)),
+            (absolute(5000), len(&absolute(0))),
+            (absolute(0), 5000 + len(&absolute(0))),
+            (absolute(5000 + len(&absolute(0)) as u64), 0),
+        ];
+        for (tfhd, offset) in cases {
+            let old = fragment(&tfhd, offset);
+            let new = rewrite(&old, 5000, 3, &change).unwrap();
+            let bytes = [&new.head[..], &old[new.from as usize..]].concat();
+            assert_eq!(
+                bytes,
+                rewrite(&fragment(&relative, len(&relative)), 0, 3, &change)
+                    .map(|n| n.head)
+                    .unwrap()
+                    .into_iter()
+                    .chain(atom(b"mdat", b"data"))
+                    .collect::<Vec<_>>()
+            );
+        }
+        assert_eq!(
+            rewrite(&fragment(&absolute(u64::MAX), 0), 5000, 3, &change),
             None
-        };
-        Some(Self {
-            flags,
-            track: be32(tfhd, 4)?,
-            base,
-            duration: duration.into(),
-        })
+        );
     }
-
-    /// Where offsets count from, seen from a `moof` that lies there in the file.
-    fn from(&self, moof: u64) -> Option<i64> {
-        let base = self.base.unwrap_or(moof);
-        i64::try_from(base)
-            .ok()?
-            .checked_sub(i64::try_from(moof).ok()?)
-    }
-}
-
-/// Samples of a `trun`, and how long they last. The count must be backed by bytes where a sample
-/// has any.
-fn trun(trun: &[u8], default: u64) -> Option<(u64, u64)> {
-    let flags = be32(trun, 0)?;
-    let count = be32(trun, 4)? as usize;
-    let first = 8 + [1, 4].iter().filter(|&&f| flags & f > 0).count() * 4;
-    let size = [0x100, 0x200, 0x400, 0x800]
-        .iter()
-        .filter(|&&f| flags & f > 0)
-        .count()
-        * 4;
-    if size == 0 || flags & 0x100 == 0 {
-        return Some((count as u64, (count as u64).saturating_mul(default)));
-    }
-    let samples = trun.get(first..)?.chunks_exact(size).take(count);
-    let duration = samples
-        .filter_map(|s| be32(s, 0))
-        .map(u64::from)
-        .fold(0, u64::saturating_add);
-    Some((count as u64, duration))
-}
-
-/// A stretch of a file that a `sidx` tells of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Indexed {
-    pub(crate) bytes: Range<u64>,
-    /// In nanoseconds.
-    pub(crate) duration: u64,
-}
-
-/// What the first `sidx` in `range` of a file lists; empty when there is none, or when it lists
-/// other indexes.
-pub(crate) fn sidx<C: Content + ?Sized>(
-    content: &C,
-    range: Range<u64>,
-) -> io::Result<Vec<Indexed>> {
-    let Some(atom) = atoms(content, range)?
-        .into_iter()
-        .find(|a| &a.kind == b"sidx")
-    else {
-        return Ok(Vec::new());
-    };
-    Ok(read(content, atom.body..atom.end)?
-        .and_then(|b| index(&b, atom.end))
-        .unwrap_or_default())
-}
-
-fn index(sidx: &[u8], anchor: u64) -> Option<Vec<Indexed>> {
-    let timescale = be32(sidx, 8).filter(|&t| t > 0)?;
-    let (offset, at) = if *sidx.first()? == 0 {
-        (be32(sidx, 16)?.into(), 20)
-    } else {
-        (be64(sidx, 20)?, 28)
-    };
-    let count = usize::from(u16::from_be_bytes(
-        sidx.get(at + 2..at + 4)?.try_into().ok()?,
-    ));
-    let mut from = anchor.checked_add(offset)?;
-    let mut list = Vec::with_capacity(count);
-    for entry in sidx.get(at + 4..)?.chunks_exact(12).take(count) {
-        let size = be32(entry, 0)?;
-        if size >> 31 == 1 {
-            return None; // a reference to another index
-        }
-        let end = from
-            .checked_add(size.into())
-            .filter(|&e| e <= i64::MAX as u64)?;
-        let duration = u64::from(be32(entry, 4)?) * 1_000_000_000 / u64::from(timescale);
-        list.push(Indexed {
-            bytes: from..end,
-            duration,
-        });
-        from = end;
-    }
-    Some(list)
 }

@@ -7,9 +7,13 @@ use super::{
     Error, Planner, Recipe, Step,
     choose::{Choice, Chosen, Pick, Place},
     clock::{Clock, LATE},
-    fmp4::{self, Change, Init, Source},
+    fmp4::{Change, Source, joined_init},
 };
-use crate::{media::Container, stream::TrackKind};
+use crate::{
+    container::fmp4::{self, Init},
+    media::Container,
+    stream::TrackKind,
+};
 
 /// Fragments of one video: 24 hours of half-second ones, sound and pictures.
 const MAX_FRAGMENTS: usize = 400_000;
@@ -118,7 +122,7 @@ impl Planner<'_> {
                 track,
             })
             .collect();
-        let head = fmp4::joined_init(&sources, u64::try_from(end).unwrap_or(0));
+        let head = joined_init(&sources, u64::try_from(end).unwrap_or(0));
         self.steps.push(Step::Bytes(head.ok_or(Error::Unknown(
             "its initialisation segments can't be joined",
         ))?));

@@ -11,12 +11,13 @@
 //! | WebM with sound of its own, or several variants | blocks by time in new clusters |
 //! | WebVTT | one file beside it |
 
-pub(super) mod adts;
 pub mod choose;
 mod clock;
-pub(super) mod fmp4;
+mod fmp4;
 mod fragmented;
-pub(super) mod ts;
+mod mix;
+mod packed;
+mod packets;
 mod webm;
 mod webvtt;
 mod write;
@@ -29,6 +30,7 @@ use self::{
     fmp4::Change,
 };
 use crate::{
+    container::{adts, ts},
     content::Content,
     media::Container,
     stream::{Body, OpenBody, TrackKind},
@@ -85,7 +87,7 @@ enum Step {
         moof: Range<u64>,
         end: u64,
     },
-    Mix(Vec<Vec<ts::Part>>),
+    Mix(Vec<Vec<mix::Part>>),
     Blocks(Vec<Vec<webm::Part>>),
 }
 
@@ -339,7 +341,7 @@ impl Planner<'_> {
         let mut clock = Clock::wrapping((1 << 33) * TICK.0 / TICK.1);
         for track in media {
             clock.rewind();
-            let mut lane: Vec<ts::Part> = Vec::with_capacity(track.picks.len());
+            let mut lane: Vec<mix::Part> = Vec::with_capacity(track.picks.len());
             for pick in &track.picks {
                 let Some((content, time, start)) = self.segment(pick, lane.last())? else {
                     self.notes.push(format!(
@@ -356,7 +358,7 @@ impl Planner<'_> {
                 });
                 plain &= shift == 0 && lane.first().is_none_or(|p| p.content == content);
                 let body = self.choice.bodies[pick.of.body].clone();
-                lane.push(ts::Part {
+                lane.push(mix::Part {
                     body,
                     range: start..pick.of.range.end,
                     content,
@@ -368,7 +370,7 @@ impl Planner<'_> {
         lanes.retain(|lane| !lane.is_empty());
         let video = lanes.first().ok_or(Error::Nothing)?;
         if plain
-            && matches!(video[0].content, ts::Payload::Packets(_))
+            && matches!(video[0].content, mix::Payload::Packets(_))
             && video.len() == media[0].picks.len()
         {
             return Ok(self.verbatim(media[0], Container::Ts));
@@ -382,24 +384,23 @@ impl Planner<'_> {
     fn segment(
         &self,
         pick: &Pick,
-        before: Option<&ts::Part>,
-    ) -> Result<Option<(ts::Payload, Option<u64>, u64)>, Error> {
-        let body = &self.choice.bodies[pick.of.body];
+        before: Option<&mix::Part>,
+    ) -> Result<Option<(mix::Payload, Option<u64>, u64)>, Error> {
+        let open = self.open(pick.of.body)?;
         let start = pick.of.range.start;
-        match ts::head(body, pick.of.range.clone()).map_err(Error::Read)? {
+        match ts::head(&open, pick.of.range.clone()).map_err(Error::Read)? {
             Some(head) if head.scrambled => return Err(Error::Protected),
             Some(head) => {
-                let content = head.program.map(ts::Payload::Packets);
+                let content = head.program.map(mix::Payload::Packets);
                 let content = content.or_else(|| {
                     before
                         .map(|part| part.content.clone())
-                        .filter(|c| !matches!(c, ts::Payload::Adts(_)))
+                        .filter(|c| !matches!(c, mix::Payload::Adts(_)))
                 });
                 return Ok(content.map(|content| (content, head.time, start)));
             }
             None => {}
         }
-        let open = self.open(pick.of.body)?;
         let Some(head) = adts::head(&open, pick.of.range.clone()).map_err(Error::Read)? else {
             return Ok(None);
         };
@@ -407,7 +408,7 @@ impl Planner<'_> {
         let time = head
             .time
             .unwrap_or_else(|| u64::try_from(start).unwrap_or(0));
-        Ok(Some((ts::Payload::Adts(time), Some(time), head.start)))
+        Ok(Some((mix::Payload::Adts(time), Some(time), head.start)))
     }
 }
 

@@ -8,29 +8,10 @@ use std::{
 };
 
 use crate::{
+    container::ebml::{self, children, id, uint},
     content::Content,
     stream::{Body, OpenBody},
 };
-
-const EBML: u32 = 0x1a45_dfa3;
-const SEGMENT: u32 = 0x1853_8067;
-const INFO: u32 = 0x1549_a966;
-const TIMESTAMP_SCALE: u32 = 0x2a_d7b1;
-const DURATION: u32 = 0x4489;
-const MUXING_APP: u32 = 0x4d80;
-const WRITING_APP: u32 = 0x5741;
-const TRACKS: u32 = 0x1654_ae6b;
-const TRACK_ENTRY: u32 = 0xae;
-const TRACK_NUMBER: u32 = 0xd7;
-const TRACK_TYPE: u32 = 0x83;
-const CONTENT_ENCODINGS: u32 = 0x6d80;
-const CONTENT_ENCODING: u32 = 0x6240;
-const CONTENT_ENCRYPTION: u32 = 0x5035;
-const CLUSTER: u32 = 0x1f43_b675;
-const TIMESTAMP: u32 = 0xe7;
-const SIMPLE_BLOCK: u32 = 0xa3;
-const BLOCK_GROUP: u32 = 0xa0;
-const BLOCK: u32 = 0xa1;
 
 /// The largest header or block that is read into memory: a key frame of 8K pictures has 4 MB.
 const MAX_ELEMENT: u64 = 16 << 20;
@@ -66,58 +47,18 @@ pub(crate) struct Part {
     numbers: Vec<(u64, u8)>,
 }
 
-/// An element's id, where its payload starts, and its length; `None` for a length that is not
+/// An element's id, where its content starts, and its length; `None` for a length that is not
 /// known.
 type Element = (u32, u64, Option<u64>);
 
 /// The element at `at`. `None` for what isn't one.
 fn element<C: Content + ?Sized>(content: &C, at: u64) -> io::Result<Option<Element>> {
-    let mut head = [0; 12];
-    let left = usize::try_from(content.len().saturating_sub(at))
-        .unwrap_or(12)
-        .min(12);
+    let mut head = [0; ebml::HEADER];
+    let left = usize::try_from(content.len().saturating_sub(at)).unwrap_or(head.len());
+    let left = left.min(head.len());
     let n = content.read_at(at, &mut head[..left])?;
-    Ok(parse(&head[..n]).map(|(id, size, len)| (id, at + size as u64, len)))
-}
-
-/// Id, bytes of the header, length of the payload.
-fn parse(head: &[u8]) -> Option<(u32, usize, Option<u64>)> {
-    let width = head.first()?.leading_zeros() as usize + 1;
-    let id = head
-        .get(..width)
-        .filter(|_| width <= 4)?
-        .iter()
-        .fold(0, |n, b| n << 8 | u32::from(*b));
-    let (len, size) = vint(head.get(width..)?)?;
-    let unknown = len == (1 << (7 * size)) - 1;
-    Some((id, width + size, (!unknown).then_some(len)))
-}
-
-/// A number of variable width without its marker, and the width (RFC 8794, section 4).
-fn vint(bytes: &[u8]) -> Option<(u64, usize)> {
-    let width = bytes.first()?.leading_zeros() as usize + 1;
-    let value = bytes
-        .get(..width)
-        .filter(|_| width <= 8)?
-        .iter()
-        .fold(0, |n, b| n << 8 | u64::from(*b));
-    Some((value & ((1 << (7 * width)) - 1), width))
-}
-
-/// The elements in `bytes`: id and payload.
-fn children(bytes: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
-    let mut at = 0;
-    std::iter::from_fn(move || {
-        let (id, header, len) = parse(bytes.get(at..)?)?;
-        let start = at + header;
-        let payload = bytes.get(start..start.checked_add(usize::try_from(len?).ok()?)?)?;
-        at = start + payload.len();
-        Some((id, payload))
-    })
-}
-
-fn uint(bytes: &[u8]) -> u64 {
-    bytes.iter().take(8).fold(0, |n, b| n << 8 | u64::from(*b))
+    let header = ebml::header(&head[..n]);
+    Ok(header.map(|header| (header.id, at + header.len as u64, header.size)))
 }
 
 fn put(out: &mut Vec<u8>, id: u32, payload: &[u8]) {
@@ -141,24 +82,24 @@ pub(crate) fn init<C: Content + ?Sized>(
         let Some((id, start, len)) = element(content, at)? else {
             break;
         };
-        if id == SEGMENT {
+        if id == id::SEGMENT {
             at = start;
             continue;
         }
-        let Some(len) = len.filter(|_| id != CLUSTER) else {
+        let Some(len) = len.filter(|_| id != id::CLUSTER) else {
             break;
         };
-        if matches!(id, INFO | TRACKS) && len <= MAX_ELEMENT && start + len <= range.end {
+        if matches!(id, id::INFO | id::TRACKS) && len <= MAX_ELEMENT && start + len <= range.end {
             let mut payload = vec![0; len as usize];
             let n = content.read_at(start, &mut payload)?;
             payload.truncate(n);
-            if id == INFO {
+            if id == id::INFO {
                 let scale = children(&payload)
-                    .find(|(id, _)| *id == TIMESTAMP_SCALE)
+                    .find(|(id, _)| *id == id::TIMESTAMP_SCALE)
                     .map(|(_, v)| uint(v));
                 init.scale = scale.filter(|s| *s > 0).unwrap_or(1_000_000);
             } else {
-                let entries = children(&payload).filter(|(id, _)| *id == TRACK_ENTRY);
+                let entries = children(&payload).filter(|(id, _)| *id == id::TRACK_ENTRY);
                 init.tracks = entries
                     .take(64)
                     .filter_map(|(_, entry)| Entry::parse(entry))
@@ -180,13 +121,13 @@ impl Entry {
                 .find(|(id, _)| *id == wanted)
                 .map(|(_, v)| v)
         };
-        let encodings = field(CONTENT_ENCODINGS).unwrap_or_default();
+        let encodings = field(id::ENCODINGS).unwrap_or_default();
         let encrypted = children(encodings)
-            .filter(|(id, _)| *id == CONTENT_ENCODING)
-            .any(|(_, e)| children(e).any(|(id, _)| id == CONTENT_ENCRYPTION));
+            .filter(|(id, _)| *id == id::ENCODING)
+            .any(|(_, e)| children(e).any(|(id, _)| id == id::ENCRYPTION));
         Some(Self {
-            number: field(TRACK_NUMBER).map(uint)?,
-            kind: field(TRACK_TYPE).map(uint)?,
+            number: field(id::TRACK_NUMBER).map(uint)?,
+            kind: field(id::TRACK_TYPE).map(uint)?,
             encrypted,
             payload: payload.to_vec(),
         })
@@ -209,26 +150,26 @@ pub(crate) fn head(inits: &[&Init], duration: u64) -> Vec<u8> {
         put(&mut ebml, id, &[value]);
     }
     put(&mut ebml, 0x4282, b"webm");
-    put(&mut out, EBML, &ebml);
+    put(&mut out, id::EBML, &ebml);
     // A segment of unknown length: everything to the end of the file.
-    out.extend_from_slice(&SEGMENT.to_be_bytes());
+    out.extend_from_slice(&id::SEGMENT.to_be_bytes());
     out.extend_from_slice(&u64::to_be_bytes(0x01ff_ffff_ffff_ffff));
     let mut info = Vec::new();
-    put(&mut info, TIMESTAMP_SCALE, &1_000_000_u32.to_be_bytes());
-    put(&mut info, DURATION, &(duration as f64).to_be_bytes());
-    put(&mut info, MUXING_APP, b"fisga");
-    put(&mut info, WRITING_APP, b"fisga");
-    put(&mut out, INFO, &info);
+    put(&mut info, id::TIMESTAMP_SCALE, &1_000_000_u32.to_be_bytes());
+    put(&mut info, id::DURATION, &(duration as f64).to_be_bytes());
+    put(&mut info, id::MUXING_APP, b"fisga");
+    put(&mut info, id::WRITING_APP, b"fisga");
+    put(&mut out, id::INFO, &info);
     let mut tracks = Vec::new();
     for (number, entry) in (1_u8..).zip(inits.iter().flat_map(|i| &i.tracks)) {
         let mut renumbered = Vec::new();
-        put(&mut renumbered, TRACK_NUMBER, &[number]);
-        for (id, payload) in children(&entry.payload).filter(|(id, _)| *id != TRACK_NUMBER) {
+        put(&mut renumbered, id::TRACK_NUMBER, &[number]);
+        for (id, payload) in children(&entry.payload).filter(|(id, _)| *id != id::TRACK_NUMBER) {
             put(&mut renumbered, id, payload);
         }
-        put(&mut tracks, TRACK_ENTRY, &renumbered);
+        put(&mut tracks, id::TRACK_ENTRY, &renumbered);
     }
-    put(&mut out, TRACKS, &tracks);
+    put(&mut out, id::TRACKS, &tracks);
     out
 }
 
@@ -315,8 +256,8 @@ impl<'a> Lane<'a> {
                 self.open = None;
                 continue;
             };
-            if matches!(id, SEGMENT | CLUSTER) {
-                self.opens |= id == CLUSTER;
+            if matches!(id, id::SEGMENT | id::CLUSTER) {
+                self.opens |= id == id::CLUSTER;
                 *at = start;
                 continue;
             }
@@ -328,14 +269,16 @@ impl<'a> Lane<'a> {
                 continue;
             };
             *at = end;
-            if !matches!(id, TIMESTAMP | SIMPLE_BLOCK | BLOCK_GROUP) || end - start > MAX_ELEMENT {
+            if !matches!(id, id::TIMESTAMP | id::SIMPLE_BLOCK | id::BLOCK_GROUP)
+                || end - start > MAX_ELEMENT
+            {
                 continue;
             }
             let mut payload = vec![0; (end - start) as usize];
             if body.read_at(start, &mut payload)? < payload.len() {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            if id == TIMESTAMP {
+            if id == id::TIMESTAMP {
                 self.cluster = i64::try_from(uint(&payload)).unwrap_or(0);
             } else if let Some(block) = Block::new(id, payload, self.cluster, part, self.opens) {
                 self.opens = false;
@@ -349,23 +292,21 @@ impl<'a> Lane<'a> {
 impl Block {
     /// `None` for blocks of tracks that are not wanted, and what is no block.
     fn new(id: u32, payload: Vec<u8>, cluster: i64, part: &Part, opens: bool) -> Option<Self> {
-        let at = if id == BLOCK_GROUP {
-            let (_, block) = children(&payload).find(|(id, _)| *id == BLOCK)?;
+        let at = if id == id::BLOCK_GROUP {
+            let (_, block) = children(&payload).find(|(id, _)| *id == id::BLOCK)?;
             block.as_ptr() as usize - payload.as_ptr() as usize
         } else {
             0
         };
-        let (number, width) = vint(&payload[at..])?;
-        let relative =
-            i16::from_be_bytes(payload.get(at + width..at + width + 2)?.try_into().ok()?);
-        let new = part.numbers.iter().find(|(old, _)| *old == number)?.1;
+        let head = ebml::block(&payload[at..])?;
+        let new = part.numbers.iter().find(|(old, _)| *old == head.track)?.1;
         // A number of one byte, as all but the strangest files have.
-        if width != 1 {
+        if head.width != 1 {
             return None;
         }
         let mut payload = payload;
         payload[at] = 0x80 | new;
-        let time = i128::from(cluster.saturating_add(relative.into())) * i128::from(part.scale)
+        let time = i128::from(cluster.saturating_add(head.time.into())) * i128::from(part.scale)
             / 1_000_000;
         Some(Self {
             time: i64::try_from(time).ok()?,
@@ -415,11 +356,11 @@ pub(crate) fn join(lanes: &[Vec<Part>], out: &mut dyn Write) -> io::Result<u64> 
             Some(start) if fits(start) && !(i == 0 && block.opens) => start,
             _ => {
                 // Of unknown length: it ends where the next begins.
-                let mut head = CLUSTER.to_be_bytes().to_vec();
+                let mut head = id::CLUSTER.to_be_bytes().to_vec();
                 head.extend_from_slice(&u64::to_be_bytes(0x01ff_ffff_ffff_ffff));
                 put(
                     &mut head,
-                    TIMESTAMP,
+                    id::TIMESTAMP,
                     &u64::try_from(time).unwrap_or(0).to_be_bytes(),
                 );
                 out.write_all(&head)?;

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, fmt::Write, time::Duration};
 
-use super::ts::CLOCK;
+use crate::container::ts::CLOCK;
 
 /// The longest segment that is read: a whole film's subtitles have 200 KB.
 pub(crate) const MAX_SEGMENT: u64 = 4 << 20;

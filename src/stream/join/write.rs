@@ -6,7 +6,7 @@ use std::{
     ops::Range,
 };
 
-use super::{Error, Plan, Recipe, Step, fmp4, ts, webm};
+use super::{Error, Plan, Recipe, Step, fmp4, mix, webm};
 use crate::{
     content::Content,
     stream::{Body, OpenBody},
@@ -50,7 +50,7 @@ impl Plan {
                         (sequence, recipe),
                     )?;
                 }
-                Step::Mix(lanes) => writer.through(|out| ts::mix(lanes, out))?,
+                Step::Mix(lanes) => writer.through(|out| mix::mix(lanes, out))?,
                 Step::Blocks(lanes) => writer.through(|out| webm::join(lanes, out))?,
             }
         }

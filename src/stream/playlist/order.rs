@@ -11,9 +11,9 @@ use std::{
 };
 
 use super::address;
-use crate::stream::{
-    Assembly, Piece, Ref, Slot, Track, TrackKind, Variant,
-    join::{adts, fmp4, ts},
+use crate::{
+    container::{adts, fmp4, ts},
+    stream::{Assembly, Piece, Ref, Slot, Track, TrackKind, Variant},
 };
 
 /// Time between two segments that is no gap.
@@ -61,12 +61,13 @@ pub fn probe(piece: &Piece) -> io::Result<Option<Probe>> {
         return Ok(None);
     }
     let range = 0..body.len();
-    if let Some(head) = ts::head(body, range.clone())? {
+    let open = body.open()?;
+    if let Some(head) = ts::head(&open, range.clone())? {
         // A stretch without tables can't be told from any other.
         let Some(program) = head.program else {
             return Ok(None);
         };
-        let last = ts::last_time(body, range)?;
+        let last = ts::last_time(&open, range)?;
         let seen = head
             .time
             .zip(last)
@@ -80,7 +81,6 @@ pub fn probe(piece: &Piece) -> io::Result<Option<Probe>> {
             });
         return Ok(seen.map(Probe));
     }
-    let open = body.open()?;
     if let Some(head) = adts::head(&open, range.clone())? {
         let end = adts::duration(&open, head.start..range.end)?;
         let seen = head.time.map(|start| Seen::Ticks {

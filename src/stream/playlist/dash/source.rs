@@ -6,10 +6,12 @@ use std::{ops::Range, time::Duration};
 use url::Url;
 
 use super::{Error, NANOS, Scope};
-use crate::stream::{
-    Pieces, Ref, Slot,
-    join::fmp4,
-    playlist::{address::Resolver, xml::Node},
+use crate::{
+    container::fmp4,
+    stream::{
+        Pieces, Ref, Slot,
+        playlist::{address::Resolver, xml::Node},
+    },
 };
 
 /// Segments of one representation: a day of two-second ones.
