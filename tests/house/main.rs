@@ -49,9 +49,9 @@ const TABLE: &[Row] = &[
     ("event", "text units"),
     ("title", "process text units"),
     ("media", "container content"),
-    ("rule", "nothing"),
+    ("container", "content"),
     (
-        "container content environment inode memory process text units",
+        "content environment inode memory process rule text units",
         "nothing",
     ),
 ];
@@ -82,10 +82,6 @@ const KNOWN_CIRCLES: &[&str] = &[
     "media::firefox::ogg",
     "media::firefox::solve",
     "media::firefox::webm",
-    "stream::join",
-    "stream::playlist",
-    "stream::join::adts",
-    "stream::join::ts",
 ];
 
 fn root() -> PathBuf {
