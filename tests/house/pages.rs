@@ -105,7 +105,7 @@ pub(crate) fn exists(root: &Path, command: &str) -> Result<(), String> {
     match *first {
         "fisga" => fisga(rest),
         "cargo" => cargo(root, rest),
-        "git" => Ok(()),
+        "git" | "tar" => named(root, rest),
         script if script.contains('/') => runs(root, script, rest),
         other => Err(format!("{other} is not known to the test")),
     }
@@ -138,6 +138,19 @@ fn placeholder(word: &str) -> String {
         "SHELL" => "bash".into(),
         "N" => "1".into(),
         word => word.into(),
+    }
+}
+
+/// What another program is given of the project's files is there.
+fn named(root: &Path, words: &[&str]) -> Result<(), String> {
+    let own = |word: &&&str| word.starts_with("tests/") || word.starts_with(".git-");
+    match words
+        .iter()
+        .filter(own)
+        .find(|word| !root.join(word).exists())
+    {
+        Some(word) => Err(format!("{word} is missing")),
+        None => Ok(()),
     }
 }
 

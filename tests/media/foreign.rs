@@ -1,6 +1,6 @@
 //! Files that are neither whole nor cut: padded, encrypted, foreign, hostile.
 
-use std::{fs, path::PathBuf};
+use std::{fs, io::Read, path::PathBuf};
 
 use fisga::media::{Container, Verdict, inspect};
 
@@ -66,19 +66,19 @@ fn no_bytes_make_it_panic() {
 #[test]
 fn what_fuzzing_found_does_no_harm() {
     for (name, _) in fuzz::TARGETS {
-        let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-            .join("tests/fuzz/corpus")
-            .join(name)
-            .join("found");
-        let files: Vec<_> = fs::read_dir(dir)
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
-            .collect();
-        assert!(files.len() >= 20, "{name}");
-        for path in files {
-            println!("{}", path.display()); // shown if it fails
-            fuzz::run(name, &fs::read(&path).unwrap());
+        let path = format!("tests/fuzz/found/{name}.tar.gz");
+        let packed = fs::File::open(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+        let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(packed));
+        let mut count = 0;
+        for entry in archive.entries().unwrap() {
+            let mut entry = entry.unwrap();
+            println!("{name}: {}", entry.path().unwrap().display()); // shown if it fails
+            let mut bytes = Vec::new();
+            entry.read_to_end(&mut bytes).unwrap();
+            fuzz::run(name, &bytes);
+            count += 1;
         }
+        assert!(count >= 20, "{name}");
     }
 }
 
