@@ -22,7 +22,7 @@ use crate::{
 
 /// What the watcher tells its face. It comes from several threads and must not block them.
 #[derive(Debug)]
-pub enum Told {
+pub enum WatcherEvent {
     /// Something of the contract happened.
     Event(Event),
     /// Something was created in a watched folder (`watch --events`).
@@ -87,7 +87,7 @@ impl Watcher {
     /// When the configuration can't be used, or the system refuses what is needed.
     pub fn start(
         start: Start,
-        tell: impl Fn(Told) + Clone + Send + 'static,
+        tell: impl Fn(WatcherEvent) + Clone + Send + 'static,
     ) -> Result<Self, StartError> {
         let settings = Arc::new(config::load(
             start.config.as_deref(),
@@ -96,7 +96,7 @@ impl Watcher {
         )?);
         engine::raise_descriptor_limit();
         if let Some(error) = make_library(&settings, &start.env) {
-            tell(Told::Event(error));
+            tell(WatcherEvent::Event(error));
         }
         let titles = Titles::default();
         let store = Store::open(&start.env, titles.clone())?;
@@ -111,7 +111,7 @@ impl Watcher {
         };
         let notice = translate(inbox.clone(), ready(&settings), tell.clone());
         let engine = Engine::start(options, notice)?;
-        let sink = Box::new(move |event| tell(Told::Event(event)));
+        let sink = Box::new(move |event| tell(WatcherEvent::Event(event)));
         let worker = Worker::start(
             settings.clone(),
             store,
@@ -147,7 +147,7 @@ impl Watcher {
         self.engine.handle().send(Command::Resume);
     }
 
-    /// Holds what is open already. Answered with [`Told::Grabbed`].
+    /// Holds what is open already. Answered with [`WatcherEvent::Grabbed`].
     pub fn grab(&self) {
         self.engine.handle().send(Command::Grab);
     }
@@ -224,20 +224,20 @@ fn ready(settings: &Settings) -> Event {
 fn translate(
     worker: mpsc::Sender<Work>,
     ready: Event,
-    tell: impl Fn(Told) + Send + 'static,
+    tell: impl Fn(WatcherEvent) + Send + 'static,
 ) -> impl Fn(Notice) + Send + 'static {
     let started = Once::new();
     move |notice| {
         let work = |work| drop(worker.send(work));
         match notice {
-            Notice::Ready => tell(Told::Event(ready.clone())),
-            Notice::Unwatched(unwatched) => tell(Told::Event(Event::Error {
+            Notice::Ready => tell(WatcherEvent::Event(ready.clone())),
+            Notice::Unwatched(unwatched) => tell(WatcherEvent::Event(Event::Error {
                 message: unwatched.advice(),
             })),
             // A piece from a browser's cache is nothing that the user has heard of.
             Notice::Held(hold) if hold.rule.source != Source::Temporary => {}
             Notice::Lost { rule, .. } if rule.source != Source::Temporary => {}
-            Notice::Held(hold) => tell(Told::Event(Event::Held {
+            Notice::Held(hold) => tell(WatcherEvent::Event(Event::Held {
                 path: hold.source.clone(),
                 how: hold.how,
                 rule: hold.rule.name.clone(),
@@ -261,20 +261,22 @@ fn translate(
                 rule,
                 reason,
             }),
-            Notice::Overflow { recovered } => tell(Told::Event(Event::Overflow { recovered })),
+            Notice::Overflow { recovered } => {
+                tell(WatcherEvent::Event(Event::Overflow { recovered }))
+            }
             // The first look for open files ends the start.
             Notice::Grabbed { count, asked } => {
                 started.call_once(memory::start_is_over);
                 if asked {
-                    tell(Told::Grabbed(count));
+                    tell(WatcherEvent::Grabbed(count));
                 }
             }
             Notice::Tripped(Trip::Sandbox) => {}
             Notice::Tripped(Trip::Library) => work(Work::Retry),
-            Notice::Tripped(Trip::Configuration) => tell(Told::Configuration),
-            Notice::Created(path) => tell(Told::Created(path)),
-            Notice::Removed(path) => tell(Told::Removed(path)),
-            Notice::Failed(error) => tell(Told::Failed(error)),
+            Notice::Tripped(Trip::Configuration) => tell(WatcherEvent::Configuration),
+            Notice::Created(path) => tell(WatcherEvent::Created(path)),
+            Notice::Removed(path) => tell(WatcherEvent::Removed(path)),
+            Notice::Failed(error) => tell(WatcherEvent::Failed(error)),
         }
     }
 }

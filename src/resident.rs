@@ -11,14 +11,14 @@ use chrono::{DateTime, Local};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::{
-    app::{Start, StartError, Told, Watcher},
+    app::{Start, StartError, Watcher, WatcherEvent},
     config,
     desktop::{
         Wake, Waker,
         control::Client,
         event_loop,
         instance::{self, Claim},
-        ui::{Backend, Look, Ui},
+        ui::{Backend, Ui, UiSettings},
     },
     environment::Environment,
     event::Event,
@@ -32,7 +32,7 @@ use crate::{
 pub enum ResidentError {
     /// Whether another one runs can't be told.
     #[error(transparent)]
-    Instance(#[from] instance::Error),
+    Instance(#[from] instance::InstanceError),
     /// It did not even begin.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -76,7 +76,7 @@ fn second(pid: Option<u32>, out: &mut impl Write) -> Result<(), ResidentError> {
 }
 
 struct Resident<'a, W> {
-    ui: Ui<Program>,
+    ui: Ui<ResidentBackend>,
     signals: SignalThread,
     /// Where events are printed, if there is no display.
     terminal: Option<&'a mut W>,
@@ -103,7 +103,7 @@ impl<'a, W: Write> Resident<'a, W> {
         let watcher = Watcher::start(start.clone(), move |told| tell.wake(translate(told)))?;
         let look = look(&watcher);
         let first = is_first_start(&start.env);
-        let program = Program {
+        let program = ResidentBackend {
             watcher,
             start,
             waker: waker.clone(),
@@ -152,22 +152,22 @@ impl<'a, W: Write> Resident<'a, W> {
 }
 
 /// What the watcher tells, as the loop takes it.
-fn translate(told: Told) -> Wake {
+fn translate(told: WatcherEvent) -> Wake {
     match told {
-        Told::Event(event) => Wake::Event(event),
-        Told::Grabbed(count) => Wake::Grabbed(count),
-        Told::Configuration => Wake::Reload,
-        Told::Failed(error) => Wake::Event(Event::Error {
+        WatcherEvent::Event(event) => Wake::Event(event),
+        WatcherEvent::Grabbed(count) => Wake::Grabbed(count),
+        WatcherEvent::Configuration => Wake::Reload,
+        WatcherEvent::Failed(error) => Wake::Event(Event::Error {
             message: format!("Nothing is saved any more: {}", chain(&error)),
         }),
         // Only told when asked for, which the terminal's face does.
-        Told::Created(_) | Told::Removed(_) => Wake::Nothing,
+        WatcherEvent::Created(_) | WatcherEvent::Removed(_) => Wake::Nothing,
     }
 }
 
-fn look(watcher: &Watcher) -> Look {
+fn look(watcher: &Watcher) -> UiSettings {
     let settings = watcher.settings();
-    Look {
+    UiSettings {
         library: settings.library.clone(),
         notifications: settings.notifications,
     }
@@ -187,13 +187,13 @@ fn is_first_start(env: &Environment) -> bool {
 }
 
 /// What the interface asks of the program.
-struct Program {
+struct ResidentBackend {
     watcher: Watcher,
     start: Start,
     waker: Waker,
 }
 
-impl Program {
+impl ResidentBackend {
     fn tell(&self, event: Event) {
         self.waker.wake(Wake::Event(event));
     }
@@ -212,7 +212,7 @@ impl Program {
     }
 }
 
-impl Backend for Program {
+impl Backend for ResidentBackend {
     fn pause(&mut self, until: Option<DateTime<Local>>) {
         self.watcher.pause();
         self.tell(Event::Paused { until });
@@ -250,7 +250,7 @@ impl Backend for Program {
         Ok(path)
     }
 
-    fn reload(&mut self) -> Option<Look> {
+    fn reload(&mut self) -> Option<UiSettings> {
         match self.watcher.reload() {
             Ok(()) => Some(look(&self.watcher)),
             Err(error) => {

@@ -14,7 +14,7 @@ use signal_hook::{
 };
 
 use crate::{
-    app::{Start, StartError, Told, Watcher},
+    app::{Start, StartError, Watcher, WatcherEvent},
     engine::EngineError,
     event::Event,
     pipeline::chain,
@@ -50,7 +50,7 @@ pub enum TerminalError {
 }
 
 enum Wake {
-    Told(Box<Told>),
+    WatcherEvent(Box<WatcherEvent>),
     Signal(i32),
 }
 
@@ -66,15 +66,15 @@ pub fn run(start: Start, output: Output, out: &mut impl Write) -> Result<(), Ter
     })
     .map_err(TerminalError::Signals)?;
     let mut watcher = Watcher::start(start, move |told| {
-        drop(tell.send(Wake::Told(Box::new(told))))
+        drop(tell.send(Wake::WatcherEvent(Box::new(told))))
     })?;
     let ended = watch(&mut watcher, &wakes, output, out);
     watcher.shutdown();
     signals.shutdown();
     // What the worker still finished.
     let last = wakes.try_iter().try_for_each(|wake| match wake {
-        Wake::Told(told) => match *told {
-            Told::Event(event) => print(&event, output, out),
+        Wake::WatcherEvent(told) => match *told {
+            WatcherEvent::Event(event) => print(&event, output, out),
             _ => Ok(()),
         },
         Wake::Signal(_) => Ok(()),
@@ -96,13 +96,13 @@ fn watch(
 ) -> Result<(), TerminalError> {
     for wake in wakes {
         let written = match wake {
-            Wake::Told(told) => match *told {
-                Told::Event(event) => print(&event, output, out),
-                Told::Created(path) => name(out, "Create", &path),
-                Told::Removed(path) => name(out, "Remove", &path),
-                Told::Grabbed(_) => Ok(()),
-                Told::Configuration => reload(watcher, output, out),
-                Told::Failed(error) => return Err(error.into()),
+            Wake::WatcherEvent(told) => match *told {
+                WatcherEvent::Event(event) => print(&event, output, out),
+                WatcherEvent::Created(path) => name(out, "Create", &path),
+                WatcherEvent::Removed(path) => name(out, "Remove", &path),
+                WatcherEvent::Grabbed(_) => Ok(()),
+                WatcherEvent::Configuration => reload(watcher, output, out),
+                WatcherEvent::Failed(error) => return Err(error.into()),
             },
             Wake::Signal(SIGHUP) => reload(watcher, output, out),
             Wake::Signal(_) => return Ok(()),

@@ -1,6 +1,6 @@
-//! Pure: sizes, lengths and foreign text as people read them.
+//! Pure: sizes, lengths, foreign text and file names, written for people and for other programs.
 
-use std::time::Duration;
+use std::{fmt::Write as _, os::unix::ffi::OsStrExt, path::Path, time::Duration};
 
 /// A size in decimal units, as file managers show it: two digits or more, "1.2 MB", "12 MB", "731
 /// MB".
@@ -48,6 +48,20 @@ pub fn one_line(text: &str) -> String {
     text.chars()
         .map(|c| if unsafe_in_line(c) { '\u{fffd}' } else { c })
         .collect()
+}
+
+/// The URI of an absolute path, escaped as GLib's `g_filename_to_uri` does: everyone must write it
+/// the same way to find the same thumbnail, and file managers take it.
+pub fn file_uri(path: &Path) -> String {
+    let mut uri = String::from("file://");
+    for &byte in path.as_os_str().as_bytes() {
+        if byte.is_ascii_alphanumeric() || b"!$&'()*+,-./:=@_~".contains(&byte) {
+            uri.push(char::from(byte));
+        } else {
+            let _ = write!(uri, "%{byte:02X}");
+        }
+    }
+    uri
 }
 
 #[cfg(test)]

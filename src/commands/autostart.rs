@@ -5,7 +5,7 @@ use std::{env, io::Write};
 use super::Outcome;
 use crate::{
     cli::Autostart as Which,
-    desktop::autostart::{Autostart, Status, UNIT},
+    desktop::autostart::{Autostart, AutostartStatus, UNIT},
 };
 
 /// Switches start on login, or tells how it stands.
@@ -20,15 +20,15 @@ pub fn run(which: Which, out: &mut impl Write) -> anyhow::Result<Outcome> {
         Which::Status => {}
     }
     match autostart.status()? {
-        Status::Off => writeln!(out, "off")?,
-        Status::On => writeln!(out, "on: {}", autostart.path().display())?,
-        Status::Moved { program } => {
+        AutostartStatus::Off => writeln!(out, "off")?,
+        AutostartStatus::On => writeln!(out, "on: {}", autostart.path().display())?,
+        AutostartStatus::Moved { program } => {
             writeln!(
                 out,
                 "on, but {program} is gone; fisga mends that when it starts"
             )?;
         }
-        Status::Unit => writeln!(out, "on: the systemd user unit {UNIT}")?,
+        AutostartStatus::Unit => writeln!(out, "on: the systemd user unit {UNIT}")?,
     }
     Ok(Outcome::Good)
 }

@@ -36,14 +36,14 @@ mod bus {
     use serde_json::Value;
 
     use crate::{
-        desktop::control::{Client, Error},
+        desktop::control::{Client, ControlError},
         text,
     };
 
     /// Says it, and prints what comes back.
     ///
     /// # Errors
-    /// [`Error`]; an `out` that can't be written.
+    /// [`ControlError`]; an `out` that can't be written.
     pub fn run(request: Request, out: &mut impl Write) -> anyhow::Result<Outcome> {
         let fisga = Client::connect()?;
         match request {
@@ -80,7 +80,7 @@ mod bus {
 
     /// Whether this is the error of one that isn't there: exit status 3.
     pub fn is_not_running(error: &anyhow::Error) -> bool {
-        matches!(error.downcast_ref(), Some(Error::NotRunning))
+        matches!(error.downcast_ref(), Some(ControlError::NotRunning))
     }
 
     /// The status for people: the tray's line, the library, and what the desktop lacks.

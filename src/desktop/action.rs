@@ -1,11 +1,8 @@
-//! What the user can ask for, and what can wake the interface.
+//! What the user can ask for.
 
-use std::{fmt, path::PathBuf, sync::Arc};
+use std::path::PathBuf;
 
 use chrono::{DateTime, Days, Local, NaiveTime, TimeDelta};
-
-use super::{alarm::Sign, bus::BusEvent};
-use crate::event::Event;
 
 /// Something that the user asks for, from the menu, a popup, the session bus or the command line.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -71,74 +68,6 @@ pub(crate) fn next_midnight(now: DateTime<Local>) -> DateTime<Local> {
                 .earliest()
         })
         .unwrap_or(now + TimeDelta::days(1))
-}
-
-/// Everything that can wake the interface.
-#[derive(Debug)]
-pub enum Wake {
-    /// The engine or the worker tells what happened.
-    Event(Event),
-    /// The user asks for something.
-    Do(Action),
-    /// What [`Action::Grab`] came to: so many files that were not held before.
-    Grabbed(u64),
-    /// Someone on the bus asks for something, and waits until it is done.
-    Ask(Action, Reply),
-    /// Someone on the bus wants to know how it stands, as JSON.
-    Status(Reply),
-    /// The session bus, or something on it, came or went.
-    Bus(BusEvent),
-    /// The time has come that the alarm was set to, or the autostart folder changed.
-    Alarm(Sign),
-    /// Read the configuration again.
-    Reload,
-    /// End orderly.
-    Quit,
-    /// Nothing that concerns the interface.
-    Nothing,
-}
-
-/// The other half of a question from the bus; dropping it unanswered lets the asker know.
-pub struct Reply(Box<dyn FnOnce(String) + Send>);
-
-impl Reply {
-    /// A reply that hands its answer to `answer`.
-    pub fn new(answer: impl FnOnce(String) + Send + 'static) -> Self {
-        Self(Box::new(answer))
-    }
-
-    /// Answers.
-    pub fn send(self, text: impl Into<String>) {
-        (self.0)(text.into());
-    }
-}
-
-impl fmt::Debug for Reply {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Reply")
-    }
-}
-
-/// Wakes the interface from any thread. Cheap to clone; a wake after the loop's end is dropped.
-#[derive(Clone)]
-pub struct Waker(Arc<dyn Fn(Wake) + Send + Sync>);
-
-impl Waker {
-    /// A waker that hands each [`Wake`] to `deliver`.
-    pub fn new(deliver: impl Fn(Wake) + Send + Sync + 'static) -> Self {
-        Self(Arc::new(deliver))
-    }
-
-    /// Delivers.
-    pub fn wake(&self, wake: Wake) {
-        (self.0)(wake);
-    }
-}
-
-impl fmt::Debug for Waker {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Waker")
-    }
 }
 
 #[cfg(test)]

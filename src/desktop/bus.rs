@@ -17,9 +17,9 @@ use zbus::{
 
 use super::{
     APP_ID,
-    action::Waker,
+    connection::BusConnection,
     control::{self, Application, Control},
-    line::Line,
+    wake::{BusEvent, Waker},
 };
 
 /// Who shows tray icons.
@@ -27,33 +27,9 @@ pub const TRAY_HOST: &str = "org.kde.StatusNotifierWatcher";
 /// Who shows notifications.
 pub const NOTIFICATIONS: &str = "org.freedesktop.Notifications";
 
-/// What happened on the bus.
-#[derive(Clone, Debug)]
-pub enum BusEvent {
-    /// The bus is there.
-    Up(Connection),
-    /// The bus is gone.
-    Down,
-    /// A tray host is there, or none.
-    TrayHost(bool),
-    /// A notification server is there or can be started, or none. Sent whenever its owner changes.
-    Notifications(bool),
-    /// The user clicked on a popup, perhaps another program's.
-    Clicked {
-        /// The popup.
-        id: u32,
-        /// The button's key.
-        key: String,
-    },
-    /// A popup is gone, perhaps another program's.
-    Closed(u32),
-    /// Another process has our name on this bus.
-    NameTaken,
-}
-
 /// The thread that listens. Dropping it closes the connection and joins.
 #[derive(Debug)]
-pub struct Bus(#[expect(dead_code, reason = "held to be dropped")] Line);
+pub struct Bus(#[expect(dead_code, reason = "held to be dropped")] BusConnection);
 
 impl Bus {
     /// Starts listening. `tell` is called on the thread; what is asked of us over the bus goes to
@@ -78,7 +54,7 @@ impl Bus {
             tell(BusEvent::Down);
             ended
         };
-        Line::start("bus", Address::session(), prepare, serve).map(Self)
+        BusConnection::start("bus", Address::session(), prepare, serve).map(Self)
     }
 }
 

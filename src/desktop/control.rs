@@ -18,8 +18,9 @@ use zbus::{
 
 use super::{
     APP_ID,
-    action::{Action, Pause, Reply, Wake, Waker},
-    health,
+    action::{Action, Pause},
+    connection,
+    wake::{Reply, Wake, Waker},
 };
 
 /// The object.
@@ -142,7 +143,7 @@ impl Application {
 
 /// Why the running one could not be asked.
 #[derive(Debug, Error)]
-pub enum Error {
+pub enum ControlError {
     /// None runs: the command's exit status is 3.
     #[error("fisga is not running")]
     NotRunning,
@@ -168,63 +169,64 @@ impl Client {
     /// Finds the running one; starts none.
     ///
     /// # Errors
-    /// [`Error::NoBus`], [`Error::Silent`], [`Error::NotRunning`]
-    pub fn connect() -> Result<Self, Error> {
-        if health::bus_hangs() {
-            return Err(Error::Silent);
+    /// [`ControlError::NoBus`], [`ControlError::Silent`], [`ControlError::NotRunning`]
+    pub fn connect() -> Result<Self, ControlError> {
+        if connection::bus_hangs() {
+            return Err(ControlError::Silent);
         }
         let connection = Builder::session()
             .and_then(|b| b.method_timeout(ANSWER).build())
-            .map_err(Error::NoBus)?;
-        let bus = zbus::blocking::fdo::DBusProxy::new(&connection).map_err(Error::NoBus)?;
-        let name = zbus::names::BusName::try_from(APP_ID).map_err(|e| Error::NoBus(e.into()))?;
+            .map_err(ControlError::NoBus)?;
+        let bus = zbus::blocking::fdo::DBusProxy::new(&connection).map_err(ControlError::NoBus)?;
+        let name =
+            zbus::names::BusName::try_from(APP_ID).map_err(|e| ControlError::NoBus(e.into()))?;
         match bus.name_has_owner(name) {
             Ok(true) => {}
-            Ok(false) => return Err(Error::NotRunning),
-            Err(error) => return Err(Error::NoBus(error.into())),
+            Ok(false) => return Err(ControlError::NotRunning),
+            Err(error) => return Err(ControlError::NoBus(error.into())),
         }
         Proxy::new(&connection, APP_ID, PATH, APP_ID)
             .map(Self)
-            .map_err(Error::NoBus)
+            .map_err(ControlError::NoBus)
     }
 
     /// How it stands, as JSON (see [`crate::desktop::ui::Status`]).
     ///
     /// # Errors
-    /// [`enum@Error`]
-    pub fn status(&self) -> Result<String, Error> {
+    /// [`ControlError`]
+    pub fn status(&self) -> Result<String, ControlError> {
         self.call("Status", &())
     }
 
     /// Pauses, until a time or until resumed. Returns when nothing is held any more.
     ///
     /// # Errors
-    /// [`enum@Error`]
-    pub fn pause(&self, until: Option<DateTime<Local>>) -> Result<(), Error> {
+    /// [`ControlError`]
+    pub fn pause(&self, until: Option<DateTime<Local>>) -> Result<(), ControlError> {
         self.call("Pause", &until.map_or(0, |at| at.timestamp_millis()))
     }
 
     /// Resumes. Returns when files are held again.
     ///
     /// # Errors
-    /// [`enum@Error`]
-    pub fn resume(&self) -> Result<(), Error> {
+    /// [`ControlError`]
+    pub fn resume(&self) -> Result<(), ControlError> {
         self.call("Resume", &())
     }
 
     /// Saves what is playing now. Returns how many files are held that were not before.
     ///
     /// # Errors
-    /// [`enum@Error`]
-    pub fn grab(&self) -> Result<u64, Error> {
+    /// [`ControlError`]
+    pub fn grab(&self) -> Result<u64, ControlError> {
         self.call("Grab", &())
     }
 
     /// Shows the library.
     ///
     /// # Errors
-    /// [`enum@Error`]
-    pub fn open(&self) -> Result<(), Error> {
+    /// [`ControlError`]
+    pub fn open(&self) -> Result<(), ControlError> {
         self.call("Open", &())
     }
 
@@ -232,10 +234,10 @@ impl Client {
     /// out.
     ///
     /// # Errors
-    /// [`enum@Error`]
-    pub fn quit(&self) -> Result<(), Error> {
+    /// [`ControlError`]
+    pub fn quit(&self) -> Result<(), ControlError> {
         match self.call("Quit", &()) {
-            Err(Error::Call(zbus::Error::MethodError(name, ..)))
+            Err(ControlError::Call(zbus::Error::MethodError(name, ..)))
                 if name.as_str().ends_with(".NoReply") =>
             {
                 Ok(())
@@ -244,7 +246,7 @@ impl Client {
         }
     }
 
-    fn call<B, R>(&self, method: &str, body: &B) -> Result<R, Error>
+    fn call<B, R>(&self, method: &str, body: &B) -> Result<R, ControlError>
     where
         B: Serialize + Type,
         R: for<'d> Deserialize<'d> + Type + Default,
@@ -257,14 +259,14 @@ impl Client {
             Err(zbus::Error::MethodError(name, ..))
                 if name.as_str().ends_with(".ServiceUnknown") =>
             {
-                Err(Error::NotRunning)
+                Err(ControlError::NotRunning)
             }
             Err(zbus::Error::MethodError(name, Some(why), _))
                 if name.as_str().ends_with(".Failed") =>
             {
-                Err(Error::Refused(why))
+                Err(ControlError::Refused(why))
             }
-            Err(error) => Err(Error::Call(error)),
+            Err(error) => Err(ControlError::Call(error)),
         }
     }
 }

@@ -13,8 +13,8 @@ use tao::{
 };
 
 use super::{
-    action::{Wake, Waker},
-    health,
+    connection, health,
+    wake::{Wake, Waker},
 };
 
 /// How GDK uses GL (GTK 3 Reference Manual, "Running and debugging GTK+ Applications").
@@ -40,7 +40,7 @@ pub fn run<T, E>(
 ) -> Result<T, E> {
     // The toolkit waits for the bus, without end if that hangs. The tray needs only the bus, when
     // it answers again.
-    let hangs = health::bus_hangs();
+    let hangs = connection::bus_hangs();
     match (!hangs).then(tao_loop).flatten() {
         Some(event_loop) => run_tao(event_loop, start, on),
         None => {

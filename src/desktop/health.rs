@@ -2,27 +2,21 @@
 
 use std::{
     env,
-    io::{Read, Write},
     net::TcpStream,
     os::{
         linux::net::SocketAddrExt,
         unix::net::{SocketAddr, UnixStream},
     },
     path::PathBuf,
-    time::Duration,
 };
 
 use serde::Serialize;
-use zbus::{
-    Address,
-    address::transport::{Transport, UnixSocket},
-    blocking::{connection::Builder, fdo::DBusProxy},
-};
+use zbus::blocking::{connection::Builder, fdo::DBusProxy};
 
 use super::{
     bus::{NOTIFICATIONS, TRAY_HOST},
-    line::CALL_TIMEOUT,
-    state::Present,
+    connection::{self, CALL_TIMEOUT},
+    state::DesktopParts,
 };
 
 /// A part of the desktop that is not there.
@@ -35,12 +29,12 @@ pub struct Missing {
 }
 
 /// Looks at the desktop of this moment: display, session bus, tray host, notification server.
-pub fn look() -> Present {
-    let mut present = Present {
+pub fn look() -> DesktopParts {
+    let mut present = DesktopParts {
         display: display(),
-        ..Present::default()
+        ..DesktopParts::default()
     };
-    if bus_hangs() {
+    if connection::bus_hangs() {
         return present;
     }
     let Ok(bus) = Builder::session().and_then(|b| b.method_timeout(CALL_TIMEOUT).build()) else {
@@ -63,45 +57,15 @@ pub fn look() -> Present {
     present
 }
 
-/// A bus that says nothing for so long hangs.
-const SILENCE: Duration = Duration::from_secs(1);
-
-/// Whether the session bus takes connections and then says nothing. Whoever connects to such a one
-/// by zbus or GIO waits without end.
-pub(super) fn bus_hangs() -> bool {
-    let Ok(address) = Address::session() else {
-        return false;
-    };
-    let Transport::Unix(unix) = address.transport() else {
-        return false;
-    };
-    let connected = match unix.path() {
-        UnixSocket::File(path) => UnixStream::connect(path),
-        UnixSocket::Abstract(name) => SocketAddr::from_abstract_name(name.as_encoded_bytes())
-            .and_then(|address| UnixStream::connect_addr(&address)),
-        _ => return false,
-    };
-    let Ok(mut bus) = connected else { return false };
-    // Any answer will do; an AUTH without a mechanism has one (D-Bus Specification, "Authentication
-    // Protocol").
-    let asked = bus
-        .set_read_timeout(Some(SILENCE))
-        .and_then(|()| bus.write_all(b"\0AUTH\r\n"));
-    asked.is_ok()
-        && bus
-            .read(&mut [0; 1])
-            .is_err_and(|e| e.kind() == std::io::ErrorKind::WouldBlock)
-}
-
 /// What is missing and what to do, on the desktop that `XDG_CURRENT_DESKTOP` names.
-pub fn missing(present: Present) -> Vec<Missing> {
+pub fn missing(present: DesktopParts) -> Vec<Missing> {
     advise(
         present,
         &env::var("XDG_CURRENT_DESKTOP").unwrap_or_default(),
     )
 }
 
-fn advise(present: Present, desktop: &str) -> Vec<Missing> {
+fn advise(present: DesktopParts, desktop: &str) -> Vec<Missing> {
     let mut missing = Vec::new();
     let mut add = |part, advice: &str| {
         missing.push(Missing {
@@ -204,7 +168,7 @@ mod tests {
 
     #[test]
     fn advice_for_what_is_missing() {
-        let all = Present {
+        let all = DesktopParts {
             display: true,
             session_bus: true,
             tray_host: true,
@@ -213,7 +177,7 @@ mod tests {
         let cases = [
             (all, "GNOME", &[][..]),
             (
-                Present {
+                DesktopParts {
                     tray_host: false,
                     ..all
                 },
@@ -221,7 +185,7 @@ mod tests {
                 &["AppIndicator"],
             ),
             (
-                Present {
+                DesktopParts {
                     tray_host: false,
                     ..all
                 },
@@ -229,7 +193,7 @@ mod tests {
                 &["Status Tray"],
             ),
             (
-                Present {
+                DesktopParts {
                     tray_host: false,
                     notifications: false,
                     ..all
@@ -238,9 +202,9 @@ mod tests {
                 &["waybar", "mako"],
             ),
             (
-                Present {
+                DesktopParts {
                     display: true,
-                    ..Present::default()
+                    ..DesktopParts::default()
                 },
                 "",
                 &["dbus-user-session"],

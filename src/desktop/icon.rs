@@ -3,18 +3,18 @@
 
 use tray_icon::Icon;
 
-use super::state::Face;
+use super::state::Activity;
 
 /// The icon of a face.
 ///
 /// # Errors
 /// The picture can't be decoded; a test tells that all can.
-pub(super) fn icon(face: Face) -> Result<Icon, String> {
+pub(super) fn icon(face: Activity) -> Result<Icon, String> {
     let bytes: &[u8] = match face {
-        Face::Watching => include_bytes!("../../icons/tray-watching.png"),
-        Face::Saving => include_bytes!("../../icons/tray-saving.png"),
-        Face::Paused => include_bytes!("../../icons/tray-paused.png"),
-        Face::Attention => include_bytes!("../../icons/tray-attention.png"),
+        Activity::Watching => include_bytes!("../../icons/tray-watching.png"),
+        Activity::Saving => include_bytes!("../../icons/tray-saving.png"),
+        Activity::Paused => include_bytes!("../../icons/tray-paused.png"),
+        Activity::Attention => include_bytes!("../../icons/tray-attention.png"),
     };
     let mut decoder = png::Decoder::new(std::io::Cursor::new(bytes));
     decoder.set_transformations(png::Transformations::ALPHA | png::Transformations::STRIP_16);
@@ -34,7 +34,12 @@ mod tests {
 
     #[test]
     fn all_can_be_decoded() {
-        for face in [Face::Watching, Face::Saving, Face::Paused, Face::Attention] {
+        for face in [
+            Activity::Watching,
+            Activity::Saving,
+            Activity::Paused,
+            Activity::Attention,
+        ] {
             icon(face).unwrap();
         }
     }

@@ -17,7 +17,7 @@ use thiserror::Error;
 
 /// Why the lock could not even be asked for.
 #[derive(Debug, Error)]
-pub enum Error {
+pub enum InstanceError {
     /// There is neither a runtime folder nor a home.
     #[error("there is no folder for the lock: neither XDG_RUNTIME_DIR nor HOME is set")]
     NoFolder,
@@ -53,9 +53,9 @@ pub struct Lock {
 /// `fisga.lock` in the runtime folder (XDG Base Directory Specification), else in the state folder.
 ///
 /// # Errors
-/// [`Error::NoFolder`]
-pub fn lock_path() -> Result<PathBuf, Error> {
-    let base = BaseDirs::new().ok_or(Error::NoFolder)?;
+/// [`InstanceError::NoFolder`]
+pub fn lock_path() -> Result<PathBuf, InstanceError> {
+    let base = BaseDirs::new().ok_or(InstanceError::NoFolder)?;
     let runtime = base
         .runtime_dir()
         .filter(|dir| dir.is_dir())
@@ -64,24 +64,24 @@ pub fn lock_path() -> Result<PathBuf, Error> {
         || ProjectDirs::from("", "", "fisga").and_then(|dirs| dirs.state_dir().map(Path::to_owned));
     Ok(runtime
         .or_else(state)
-        .ok_or(Error::NoFolder)?
+        .ok_or(InstanceError::NoFolder)?
         .join("fisga.lock"))
 }
 
 /// Takes the lock, or tells who has it.
 ///
 /// # Errors
-/// [`enum@Error`]
-pub fn claim() -> Result<Claim, Error> {
+/// [`InstanceError`]
+pub fn claim() -> Result<Claim, InstanceError> {
     claim_at(&lock_path()?)
 }
 
 /// [`claim`] with the lock file named.
 ///
 /// # Errors
-/// [`Error::Lock`]
-pub fn claim_at(path: &Path) -> Result<Claim, Error> {
-    let failed = |source| Error::Lock {
+/// [`InstanceError::Lock`]
+pub fn claim_at(path: &Path) -> Result<Claim, InstanceError> {
+    let failed = |source| InstanceError::Lock {
         path: path.to_owned(),
         source,
     };
@@ -148,7 +148,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("fisga.lock");
         std::os::unix::fs::symlink("elsewhere", &path).unwrap();
-        assert!(matches!(claim_at(&path), Err(Error::Lock { .. })));
+        assert!(matches!(claim_at(&path), Err(InstanceError::Lock { .. })));
         assert!(!dir.path().join("elsewhere").exists());
     }
 }

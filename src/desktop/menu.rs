@@ -1,30 +1,29 @@
 //! The tray as a pure function of the state: icon, tooltip and menu, to be compared with what is
 //! shown.
 
-use std::fmt::Write as _;
-
 use chrono::{DateTime, Local};
 
 use super::{
     action::{Action, Pause},
-    state::{Face, State},
+    state::{Activity, State},
 };
+use crate::text;
 
 /// All that the tray shows.
 #[derive(Clone, Debug, PartialEq)]
-pub struct View {
+pub struct TrayView {
     /// Which icon.
-    pub face: Face,
+    pub face: Activity,
     /// The line under the pointer.
     pub tooltip: String,
     /// The menu.
-    pub menu: Vec<Item>,
+    pub menu: Vec<MenuEntry>,
 }
 
 /// An entry of the menu. Labels are plain text; the back end escapes what its toolkit takes for a
 /// mnemonic.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Item {
+pub enum MenuEntry {
     /// Something to read.
     Text(String),
     /// Something to do.
@@ -34,50 +33,56 @@ pub enum Item {
     /// Something that is on or off.
     Check(String, bool, Action),
     /// Entries behind an entry.
-    Sub(String, Vec<Item>),
+    Sub(String, Vec<MenuEntry>),
     /// A line.
     Separator,
 }
 
-impl Item {
+impl MenuEntry {
     /// The label; a line has none.
     pub fn label(&self) -> &str {
         match self {
-            Item::Text(label) | Item::Disabled(label) | Item::Button(label, _) => label,
-            Item::Check(label, ..) | Item::Sub(label, _) => label,
-            Item::Separator => "",
+            MenuEntry::Text(label) | MenuEntry::Disabled(label) | MenuEntry::Button(label, _) => {
+                label
+            }
+            MenuEntry::Check(label, ..) | MenuEntry::Sub(label, _) => label,
+            MenuEntry::Separator => "",
         }
     }
 
     /// Whether an entry that shows `self` can show `other` with another label, tick or content:
     /// then it need not be replaced under the user's pointer.
-    pub fn fits(&self, other: &Item) -> bool {
+    pub fn fits(&self, other: &MenuEntry) -> bool {
         match (self, other) {
-            (Item::Text(_) | Item::Disabled(_), Item::Text(_) | Item::Disabled(_)) => true,
-            (Item::Separator, Item::Separator) | (Item::Sub(..), Item::Sub(..)) => true,
-            (Item::Button(_, a), Item::Button(_, b))
-            | (Item::Check(_, _, a), Item::Check(_, _, b)) => a == b,
+            (
+                MenuEntry::Text(_) | MenuEntry::Disabled(_),
+                MenuEntry::Text(_) | MenuEntry::Disabled(_),
+            ) => true,
+            (MenuEntry::Separator, MenuEntry::Separator)
+            | (MenuEntry::Sub(..), MenuEntry::Sub(..)) => true,
+            (MenuEntry::Button(_, a), MenuEntry::Button(_, b))
+            | (MenuEntry::Check(_, _, a), MenuEntry::Check(_, _, b)) => a == b,
             _ => false,
         }
     }
 }
 
 /// What the tray shows in this state.
-pub fn view(state: &State, now: DateTime<Local>) -> View {
+pub fn view(state: &State, now: DateTime<Local>) -> TrayView {
     let status = state.status(now);
-    View {
+    TrayView {
         face: state.face(),
         menu: menu(state, shorten(&status, 60)),
         tooltip: status,
     }
 }
 
-fn menu(state: &State, status: String) -> Vec<Item> {
-    let button = |label: &str, action| Item::Button(label.into(), action);
-    let mut items = vec![Item::Text(status), Item::Separator];
+fn menu(state: &State, status: String) -> Vec<MenuEntry> {
+    let button = |label: &str, action| MenuEntry::Button(label.into(), action);
+    let mut items = vec![MenuEntry::Text(status), MenuEntry::Separator];
     if state.paused.is_some() {
         items.push(button("Resume", Action::Resume));
-        items.push(Item::Disabled("Save what is playing now".into()));
+        items.push(MenuEntry::Disabled("Save what is playing now".into()));
     } else {
         items.push(button("Pause", Action::Pause(Pause::Open)));
         items.push(button(
@@ -90,65 +95,39 @@ fn menu(state: &State, status: String) -> Vec<Item> {
         ));
         items.push(button("Save what is playing now", Action::Grab));
     }
-    items.push(Item::Separator);
+    items.push(MenuEntry::Separator);
     items.push(recent(state));
     items.push(button("Open folder", Action::OpenFolder));
-    items.push(Item::Separator);
-    items.push(Item::Check(
+    items.push(MenuEntry::Separator);
+    items.push(MenuEntry::Check(
         "Notifications".into(),
         state.notifications,
         Action::ToggleNotifications,
     ));
-    items.push(Item::Check(
+    items.push(MenuEntry::Check(
         "Start on login".into(),
         state.autostart,
         Action::ToggleAutostart,
     ));
     items.push(button("Settings", Action::Settings));
-    items.push(Item::Separator);
+    items.push(MenuEntry::Separator);
     items.push(button("Quit", Action::Quit));
     items
 }
 
-fn recent(state: &State) -> Item {
+fn recent(state: &State) -> MenuEntry {
     let mut items: Vec<_> = state
         .recent
         .iter()
         .map(|r| {
-            let label = format!("{} ({})", shorten(&r.title, 50), size(r.bytes));
-            Item::Button(label, Action::Show(r.path.clone()))
+            let label = format!("{} ({})", shorten(&r.title, 50), text::size(r.bytes));
+            MenuEntry::Button(label, Action::Show(r.path.clone()))
         })
         .collect();
     if items.is_empty() {
-        items.push(Item::Disabled("Nothing saved yet".into()));
+        items.push(MenuEntry::Disabled("Nothing saved yet".into()));
     }
-    Item::Sub("Recent".into(), items)
-}
-
-/// A size as people read it, in decimal units as file managers use.
-pub fn size(bytes: u64) -> String {
-    let units = ["kB", "MB", "GB", "TB"];
-    let mut value = bytes as f64 / 1000.0;
-    for (n, unit) in units.iter().enumerate() {
-        if value < 999.5 || n + 1 == units.len() {
-            let digits = usize::from(value < 9.95);
-            return format!("{value:.digits$} {unit}");
-        }
-        value /= 1000.0;
-    }
-    String::new()
-}
-
-/// A length as people read it: `3:25`, `1:02:03`.
-pub fn length(seconds: f64) -> String {
-    let all = seconds.round().max(0.0) as u64;
-    let (hours, minutes, seconds) = (all / 3600, all / 60 % 60, all % 60);
-    let mut text = String::new();
-    let _ = match hours {
-        0 => write!(text, "{minutes}:{seconds:02}"),
-        _ => write!(text, "{hours}:{minutes:02}:{seconds:02}"),
-    };
-    text
+    MenuEntry::Sub("Recent".into(), items)
 }
 
 /// At most `most` characters on one line: a title of a thousand would push the panel aside.
@@ -173,15 +152,15 @@ mod tests {
     };
     use crate::event::Event;
 
-    fn labels(items: &[Item]) -> Vec<String> {
+    fn labels(items: &[MenuEntry]) -> Vec<String> {
         items
             .iter()
             .map(|item| match item {
-                Item::Text(l) | Item::Button(l, _) => l.clone(),
-                Item::Disabled(l) => format!("({l})"),
-                Item::Check(l, on, _) => format!("{l} {}", if *on { "on" } else { "off" }),
-                Item::Sub(l, below) => format!("{l} > {}", labels(below).join(" | ")),
-                Item::Separator => "-".into(),
+                MenuEntry::Text(l) | MenuEntry::Button(l, _) => l.clone(),
+                MenuEntry::Disabled(l) => format!("({l})"),
+                MenuEntry::Check(l, on, _) => format!("{l} {}", if *on { "on" } else { "off" }),
+                MenuEntry::Sub(l, below) => format!("{l} > {}", labels(below).join(" | ")),
+                MenuEntry::Separator => "-".into(),
             })
             .collect()
     }
@@ -222,17 +201,21 @@ mod tests {
         want.extend(["Recent > <b>A & B</b>_x (1.5 MB)", "Open folder"]);
         want.extend(tail);
         assert_eq!(labels(&view2.menu), want);
-        assert_eq!(view2.face, Face::Paused);
+        assert_eq!(view2.face, Activity::Paused);
     }
 
     #[test]
     fn what_can_stay_under_the_pointer() {
-        let button = |label: &str, action| Item::Button(label.into(), action);
-        let check = |on| Item::Check("c".into(), on, Action::ToggleAutostart);
+        let button = |label: &str, action| MenuEntry::Button(label.into(), action);
+        let check = |on| MenuEntry::Check("c".into(), on, Action::ToggleAutostart);
         let cases = [
-            (Item::Text("a".into()), Item::Text("b".into()), true),
-            (Item::Separator, Item::Separator, true),
-            (Item::Separator, Item::Text("a".into()), false),
+            (
+                MenuEntry::Text("a".into()),
+                MenuEntry::Text("b".into()),
+                true,
+            ),
+            (MenuEntry::Separator, MenuEntry::Separator, true),
+            (MenuEntry::Separator, MenuEntry::Text("a".into()), false),
             (button("a", Action::Quit), button("b", Action::Quit), true),
             (
                 button("a", Action::Show("/1".into())),
@@ -242,8 +225,8 @@ mod tests {
             (button("a", Action::ToggleAutostart), check(true), false),
             (check(false), check(true), true),
             (
-                Item::Sub("a".into(), vec![]),
-                Item::Sub("a".into(), vec![Item::Separator]),
+                MenuEntry::Sub("a".into(), vec![]),
+                MenuEntry::Sub("a".into(), vec![MenuEntry::Separator]),
                 true,
             ),
         ];
@@ -253,26 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_and_lengths() {
-        let sizes = [
-            (0, "0.0 kB"),
-            (1_500, "1.5 kB"),
-            (48_200_000, "48 MB"),
-            (999_600, "1.0 MB"),
-            (3_200_000_000, "3.2 GB"),
-        ];
-        for (bytes, text) in sizes {
-            assert_eq!(size(bytes), text);
-        }
-        for (seconds, text) in [
-            (0.0, "0:00"),
-            (59.6, "1:00"),
-            (205.0, "3:25"),
-            (3723.0, "1:02:03"),
-            (f64::NAN, "0:00"),
-        ] {
-            assert_eq!(length(seconds), text);
-        }
+    fn long_titles_are_shortened() {
         assert_eq!(shorten("a\nb", 5), "a b");
         assert_eq!(shorten("äöüß und mehr", 5), "äöüß…");
     }

@@ -15,14 +15,16 @@
 //! Each part may be missing, come late, restart or hang. The tray and the notifications are threads
 //! of their own, so that a server that hangs holds up neither the loop nor, ever, the engine.
 
-pub mod alarm;
 pub mod autostart;
 pub mod instance;
+pub mod timer;
 
 #[cfg(feature = "tray")]
 mod action;
 #[cfg(feature = "tray")]
 pub mod bus;
+#[cfg(feature = "tray")]
+mod connection;
 #[cfg(feature = "tray")]
 pub mod control;
 #[cfg(feature = "tray")]
@@ -31,8 +33,6 @@ pub mod event_loop;
 pub mod health;
 #[cfg(feature = "tray")]
 mod icon;
-#[cfg(feature = "tray")]
-mod line;
 #[cfg(feature = "tray")]
 pub mod menu;
 #[cfg(feature = "tray")]
@@ -49,9 +49,13 @@ pub mod state;
 pub mod tray;
 #[cfg(feature = "tray")]
 pub mod ui;
+#[cfg(feature = "tray")]
+mod wake;
 
 #[cfg(feature = "tray")]
-pub use action::{Action, Pause, Reply, Wake, Waker};
+pub use action::{Action, Pause};
+#[cfg(feature = "tray")]
+pub use wake::{BusEvent, Reply, Wake, Waker};
 
 /// Application id, bus name, desktop entry and icon name in one.
 pub const APP_ID: &str = "io.github.fisga.Fisga";

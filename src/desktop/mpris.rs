@@ -20,7 +20,7 @@ use zbus::{
     zvariant::{DynamicType, OwnedValue},
 };
 
-use super::line::Line;
+use super::connection::BusConnection;
 use crate::title::{Family, Metadata, Players, Titles};
 
 const PREFIX: &str = "org.mpris.MediaPlayer2";
@@ -38,7 +38,7 @@ type Values = HashMap<String, OwnedValue>;
 
 /// The thread that listens. Dropping it closes its connection and joins.
 #[derive(Debug)]
-pub struct Mpris(#[expect(dead_code, reason = "held to be dropped")] Line);
+pub struct Mpris(#[expect(dead_code, reason = "held to be dropped")] BusConnection);
 
 impl Mpris {
     /// Listens on the session bus whenever there is one, and keeps `titles` up to date. When the
@@ -65,7 +65,7 @@ impl Mpris {
             titles.note(|players| players.bus_disconnected(SystemTime::now()));
             ended
         };
-        Line::start("mpris", address, Ok, serve).map(Self)
+        BusConnection::start("mpris", address, Ok, serve).map(Self)
     }
 }
 

@@ -21,18 +21,18 @@ use zbus::{blocking::Connection, zvariant::Value};
 
 use super::{
     APP_ID,
-    action::{Wake, Waker},
     bus::NOTIFICATIONS,
-    popups::{Effect, Input, Popup, Popups},
+    popups::{Popup, PopupEffect, PopupInput, Popups},
+    wake::{Wake, Waker},
 };
 
 const PATH: &str = "/org/freedesktop/Notifications";
 
-/// What the thread is told.
+/// What the thread receives.
 #[derive(Debug)]
-pub enum Message {
-    /// Something happened that a popup may tell of.
-    Input(Input),
+pub enum NotifierMessage {
+    /// Something happened that may need a popup.
+    Input(PopupInput),
     /// The session bus is there, or gone.
     Bus(Option<Connection>),
 }
@@ -41,7 +41,7 @@ pub enum Message {
 /// up.
 #[derive(Debug)]
 pub struct Notifier {
-    to: Option<Sender<Message>>,
+    to: Option<Sender<NotifierMessage>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -54,9 +54,11 @@ impl Notifier {
         let (to, from) = mpsc::channel();
         let mut worker = Worker {
             popups,
-            waker,
-            server: None,
-            connection: None,
+            server: Server {
+                waker,
+                connection: None,
+                abilities: None,
+            },
         };
         let thread = thread::Builder::new()
             .name("notify".into())
@@ -68,7 +70,7 @@ impl Notifier {
                     };
                     match received {
                         Ok(message) => worker.take(message),
-                        Err(RecvTimeoutError::Timeout) => worker.input(Input::Tick),
+                        Err(RecvTimeoutError::Timeout) => worker.input(PopupInput::Tick),
                         Err(RecvTimeoutError::Disconnected) => return,
                     }
                 }
@@ -79,8 +81,8 @@ impl Notifier {
         })
     }
 
-    /// Tells the thread.
-    pub fn tell(&self, message: Message) {
+    /// Sends to the thread.
+    pub fn send(&self, message: NotifierMessage) {
         if let Some(to) = &self.to {
             let _ = to.send(message);
         }
@@ -99,10 +101,16 @@ impl Drop for Notifier {
 #[derive(Debug)]
 struct Worker {
     popups: Popups,
+    server: Server,
+}
+
+/// The notification server, as far as the bus reaches it.
+#[derive(Debug)]
+struct Server {
     waker: Waker,
     connection: Option<Connection>,
     /// What the server can do, once it has been asked.
-    server: Option<Abilities>,
+    abilities: Option<Abilities>,
 }
 
 /// What a server says that it can do (Desktop Notifications Specification 1.2, `GetCapabilities`).
@@ -113,48 +121,53 @@ struct Abilities {
 }
 
 impl Worker {
-    fn take(&mut self, message: Message) {
+    fn take(&mut self, message: NotifierMessage) {
         match message {
-            Message::Bus(connection) => {
-                self.connection = connection;
-                self.input(Input::Server(false));
+            NotifierMessage::Bus(connection) => {
+                self.server.connection = connection;
+                self.input(PopupInput::Server(false));
             }
-            Message::Input(input) => self.input(input),
+            NotifierMessage::Input(input) => self.input(input),
         }
     }
 
-    fn input(&mut self, input: Input) {
-        if let Input::Server(_) = input {
-            self.server = None;
+    fn input(&mut self, input: PopupInput) {
+        if let PopupInput::Server(_) = input {
+            self.server.abilities = None;
         }
-        let mut effects = self.popups.on(input, Instant::now());
-        while let Some(effect) = effects.pop() {
-            match effect {
-                Effect::Do(action) => self.waker.wake(Wake::Do(action)),
-                Effect::Close(id) => {
-                    let _: Option<()> = self.call("CloseNotification", &id);
-                }
-                Effect::Show(popup, replaces) => {
-                    let shown = self.show(&popup, replaces);
-                    effects.extend(self.popups.on(Input::Shown(shown), Instant::now()));
-                }
+        let Self { popups, server } = self;
+        popups.run(input, Instant::now, |effect| server.perform(effect));
+    }
+}
+
+impl Server {
+    /// Does what the popups ask for; returns what has to be reported back to them.
+    fn perform(&mut self, effect: PopupEffect) -> Option<PopupInput> {
+        match effect {
+            PopupEffect::Do(action) => self.waker.wake(Wake::Do(action)),
+            PopupEffect::Close(id) => {
+                let _: Option<()> = self.call("CloseNotification", &id);
+            }
+            PopupEffect::Show(popup, replaces) => {
+                return Some(PopupInput::Shown(self.show(&popup, replaces)));
             }
         }
+        None
     }
 
     fn show(&mut self, popup: &Popup, replaces: u32) -> Option<u32> {
-        let server = match self.server {
-            Some(server) => server,
+        let abilities = match self.abilities {
+            Some(abilities) => abilities,
             None => {
                 let all: Vec<String> = self.call("GetCapabilities", &())?;
                 let has = |what| all.iter().any(|c| c == what);
-                *self.server.insert(Abilities {
+                *self.abilities.insert(Abilities {
                     actions: has("actions"),
                     markup: has("body-markup"),
                 })
             }
         };
-        let n = build(popup, server);
+        let n = build(popup, abilities);
         let hints: HashMap<&str, Value<'_>> = n.hints.iter().map(Into::into).collect();
         let timeout = i32::from(n.timeout);
         self.call(
@@ -176,17 +189,17 @@ impl Worker {
         match reply.and_then(|reply| reply.body().deserialize()) {
             Ok(value) => Some(value),
             Err(error) => {
-                tracing::warn!(%error, method, "the notification server");
+                tracing::warn!(%error, method, "the notification server refused a call");
                 None
             }
         }
     }
 }
 
-fn build(popup: &Popup, server: Abilities) -> Notification {
+fn build(popup: &Popup, abilities: Abilities) -> Notification {
     let mut n = Notification::new();
     n.appname("fisga").icon(APP_ID).summary(&popup.summary);
-    n.body(&if server.markup {
+    n.body(&if abilities.markup {
         escape(&popup.body)
     } else {
         popup.body.clone()
@@ -202,7 +215,7 @@ fn build(popup: &Popup, server: Abilities) -> Notification {
     if let Some(image) = popup.image.as_ref().and_then(|path| path.to_str()) {
         n.image_path(image);
     }
-    if server.actions {
+    if abilities.actions {
         for (key, label) in &popup.buttons {
             n.action(key, label);
         }

@@ -11,10 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
-    action::Action,
-    menu::{length, shorten, size},
-};
+use super::{action::Action, menu::shorten};
+use crate::text;
 
 /// Popups whose clicks are awaited. The oldest beyond is closed.
 pub const LIVE: usize = 16;
@@ -27,15 +25,15 @@ const NAMED: usize = 3;
 
 /// A saved file, as far as a popup is concerned.
 #[derive(Clone, Debug, PartialEq)]
-pub struct File {
+pub struct SavedFile {
     /// Where it is.
     pub path: PathBuf,
     /// Its title.
     pub title: String,
     /// Its size.
     pub bytes: u64,
-    /// Its length in seconds.
-    pub seconds: Option<f64>,
+    /// Its length.
+    pub length: Option<Duration>,
     /// The program that played it.
     pub program: Option<String>,
     /// A picture of it.
@@ -59,9 +57,9 @@ pub struct Popup {
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Input {
+pub enum PopupInput {
     /// A file was saved.
-    Saved(File),
+    Saved(SavedFile),
     /// Something went wrong that the user should know.
     Failed(String),
     /// The user asked for what is playing now: so many files are held that were not before.
@@ -71,7 +69,7 @@ pub enum Input {
         /// Where videos will go.
         library: String,
     },
-    /// The server has shown what [`Effect::Show`] asked for, under this id, or has not.
+    /// The server has shown what [`PopupEffect::Show`] asked for, under this id, or has not.
     Shown(Option<u32>),
     /// The user clicked.
     Clicked {
@@ -92,9 +90,9 @@ pub enum Input {
 
 /// What to do now.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Effect {
+pub enum PopupEffect {
     /// Show it, in place of the popup with this id if it is not 0. The result comes back as
-    /// [`Input::Shown`].
+    /// [`PopupInput::Shown`].
     Show(Popup, u32),
     /// Close it.
     Close(u32),
@@ -106,8 +104,8 @@ pub enum Effect {
 #[derive(Debug)]
 pub struct Popups {
     enabled: bool,
-    live: VecDeque<(u32, Offer)>,
-    shown: Option<Offer>,
+    live: VecDeque<(u32, ClickTarget)>,
+    shown: Option<ClickTarget>,
     burst: Option<Burst>,
     said: HashSet<String>,
     /// Whether someone shows popups.
@@ -118,7 +116,7 @@ pub struct Popups {
 
 /// What the buttons of a popup do.
 #[derive(Clone, Debug, PartialEq)]
-enum Offer {
+enum ClickTarget {
     One(PathBuf),
     Folder,
     Burst,
@@ -149,7 +147,7 @@ impl Popups {
         }
     }
 
-    /// When to send [`Input::Tick`].
+    /// When to send [`PopupInput::Tick`].
     pub fn deadline(&self) -> Option<Instant> {
         self.burst.as_ref().filter(|b| b.due).map(|b| b.last + GAP)
     }
@@ -159,23 +157,39 @@ impl Popups {
         self.live.len()
     }
 
+    /// Takes in an input and performs its effects, in order. What `perform` returns is the next
+    /// input.
+    pub fn run(
+        &mut self,
+        input: PopupInput,
+        now: impl Fn() -> Instant,
+        mut perform: impl FnMut(PopupEffect) -> Option<PopupInput>,
+    ) {
+        let mut queue = VecDeque::from(self.on(input, now()));
+        while let Some(effect) = queue.pop_front() {
+            if let Some(input) = perform(effect) {
+                queue.extend(self.on(input, now()));
+            }
+        }
+    }
+
     /// Takes in what happened at `now`.
-    pub fn on(&mut self, input: Input, now: Instant) -> Vec<Effect> {
+    fn on(&mut self, input: PopupInput, now: Instant) -> Vec<PopupEffect> {
         match input {
-            Input::Saved(file) => self.saved(file, now),
-            Input::Failed(message) if self.enabled && self.say(&message) => {
+            PopupInput::Saved(file) => self.saved(file, now),
+            PopupInput::Failed(message) if self.enabled && self.say(&message) => {
                 self.must_say(failure(message))
             }
-            Input::Welcome { library } if self.enabled => self.must_say(welcome(&library)),
-            Input::Grabbed(count) if self.enabled => self.must_say(grabbed(count)),
-            Input::Failed(_) | Input::Welcome { .. } | Input::Grabbed(_) => vec![],
-            Input::Shown(id) => {
+            PopupInput::Welcome { library } if self.enabled => self.must_say(welcome(&library)),
+            PopupInput::Grabbed(count) if self.enabled => self.must_say(grabbed(count)),
+            PopupInput::Failed(_) | PopupInput::Welcome { .. } | PopupInput::Grabbed(_) => vec![],
+            PopupInput::Shown(id) => {
                 let mut effects = self.shown(id);
                 effects.extend(self.next_of_backlog());
                 effects
             }
-            Input::Clicked { id, key } => self.clicked(id, &key),
-            Input::Closed(id) => {
+            PopupInput::Clicked { id, key } => self.clicked(id, &key),
+            PopupInput::Closed(id) => {
                 self.live.retain(|(live, _)| *live != id);
                 self.burst
                     .iter_mut()
@@ -183,38 +197,38 @@ impl Popups {
                     .for_each(|b| b.id = 0);
                 vec![]
             }
-            Input::Server(is) => {
+            PopupInput::Server(is) => {
                 self.server = is;
                 self.live.clear();
                 self.burst.iter_mut().for_each(|b| b.id = 0);
                 self.next_of_backlog()
             }
-            Input::Enabled(enabled) => {
+            PopupInput::Enabled(enabled) => {
                 self.enabled = enabled;
                 self.burst.take_if(|_| !enabled);
                 vec![]
             }
-            Input::Tick => self.tick(now),
+            PopupInput::Tick => self.tick(now),
         }
     }
 
     /// Says it now, or when someone is there to show it.
-    fn must_say(&mut self, popup: Popup) -> Vec<Effect> {
+    fn must_say(&mut self, popup: Popup) -> Vec<PopupEffect> {
         self.backlog.push_back(popup);
         let excess = self.backlog.len().saturating_sub(LIVE);
         self.backlog.drain(..excess);
         self.next_of_backlog()
     }
 
-    fn next_of_backlog(&mut self) -> Vec<Effect> {
+    fn next_of_backlog(&mut self) -> Vec<PopupEffect> {
         let free = self.server && self.shown.is_none();
         match self.backlog.pop_front_if(|_| free) {
-            Some(popup) => self.show(popup, Offer::Folder, 0),
+            Some(popup) => self.show(popup, ClickTarget::Folder, 0),
             None => vec![],
         }
     }
 
-    fn saved(&mut self, file: File, now: Instant) -> Vec<Effect> {
+    fn saved(&mut self, file: SavedFile, now: Instant) -> Vec<PopupEffect> {
         self.said.clear();
         if !self.enabled || !self.server {
             return vec![];
@@ -234,28 +248,28 @@ impl Popups {
         };
         burst.add(&file);
         self.burst = Some(burst);
-        self.show(one(&file), Offer::One(file.path), 0)
+        self.show(one(&file), ClickTarget::One(file.path), 0)
     }
 
-    fn tick(&mut self, now: Instant) -> Vec<Effect> {
+    fn tick(&mut self, now: Instant) -> Vec<PopupEffect> {
         let Some(burst) = self.burst.as_mut().filter(|b| b.due && b.last + GAP <= now) else {
             return vec![];
         };
         (burst.last, burst.due) = (now, false);
         let (popup, id) = (burst.summary(), burst.id);
-        self.show(popup, Offer::Burst, id)
+        self.show(popup, ClickTarget::Burst, id)
     }
 
-    fn show(&mut self, popup: Popup, offer: Offer, replaces: u32) -> Vec<Effect> {
+    fn show(&mut self, popup: Popup, offer: ClickTarget, replaces: u32) -> Vec<PopupEffect> {
         self.shown = Some(offer);
-        vec![Effect::Show(popup, replaces)]
+        vec![PopupEffect::Show(popup, replaces)]
     }
 
-    fn shown(&mut self, id: Option<u32>) -> Vec<Effect> {
+    fn shown(&mut self, id: Option<u32>) -> Vec<PopupEffect> {
         let (Some(offer), Some(id)) = (self.shown.take(), id) else {
             return vec![];
         };
-        if offer != Offer::Folder {
+        if offer != ClickTarget::Folder {
             self.burst.iter_mut().for_each(|b| b.id = id);
         }
         self.live.retain(|(live, _)| *live != id);
@@ -263,22 +277,22 @@ impl Popups {
         let excess = self.live.len().saturating_sub(LIVE);
         self.live
             .drain(..excess)
-            .map(|(id, _)| Effect::Close(id))
+            .map(|(id, _)| PopupEffect::Close(id))
             .collect()
     }
 
-    fn clicked(&mut self, id: u32, key: &str) -> Vec<Effect> {
+    fn clicked(&mut self, id: u32, key: &str) -> Vec<PopupEffect> {
         let Some((_, offer)) = self.live.iter().find(|(live, _)| *live == id) else {
             return vec![];
         };
         let action = match (offer, key) {
-            (Offer::One(path), "play") => Action::Play(path.clone()),
-            (Offer::One(path), "discard") => Action::Discard(path.clone()),
-            (Offer::One(path), "default" | "open") => Action::Show(path.clone()),
-            (Offer::Folder | Offer::Burst, "default" | "open") => Action::OpenFolder,
+            (ClickTarget::One(path), "play") => Action::Play(path.clone()),
+            (ClickTarget::One(path), "discard") => Action::Discard(path.clone()),
+            (ClickTarget::One(path), "default" | "open") => Action::Show(path.clone()),
+            (ClickTarget::Folder | ClickTarget::Burst, "default" | "open") => Action::OpenFolder,
             _ => return vec![],
         };
-        vec![Effect::Do(action)]
+        vec![PopupEffect::Do(action)]
     }
 
     /// Whether this failure is news. It is again once something has been saved in between.
@@ -291,7 +305,7 @@ impl Popups {
 }
 
 impl Burst {
-    fn add(&mut self, file: &File) {
+    fn add(&mut self, file: &SavedFile) {
         self.count += 1;
         self.bytes += file.bytes;
         if self.titles.len() < NAMED {
@@ -305,7 +319,7 @@ impl Burst {
         if more > 0 {
             lines.push(format!("and {more} more"));
         }
-        lines.push(size(self.bytes));
+        lines.push(text::size(self.bytes));
         Popup {
             summary: format!("{} videos saved", self.count),
             body: lines.join("\n"),
@@ -318,10 +332,10 @@ impl Burst {
 
 const FOLDER: [(&str, &str); 2] = [("default", "Open folder"), ("open", "Open folder")];
 
-fn one(file: &File) -> Popup {
+fn one(file: &SavedFile) -> Popup {
     let facts = [
-        Some(size(file.bytes)),
-        file.seconds.map(length),
+        Some(text::size(file.bytes)),
+        file.length.map(text::clock),
         file.program.clone(),
     ];
     let facts: Vec<_> = facts.into_iter().flatten().collect();
@@ -387,12 +401,12 @@ fn welcome(library: &str) -> Popup {
 mod tests {
     use super::*;
 
-    fn file(n: usize) -> File {
-        File {
+    fn file(n: usize) -> SavedFile {
+        SavedFile {
             path: format!("/v/{n}.mp4").into(),
             title: format!("Film {n}"),
             bytes: 48_000_000,
-            seconds: Some(205.0),
+            length: Some(Duration::from_secs(205)),
             program: Some("Firefox".into()),
             thumbnail: None,
         }
@@ -407,7 +421,7 @@ mod tests {
     impl Scene {
         fn new() -> Self {
             let mut popups = Popups::new(true);
-            popups.on(Input::Server(true), Instant::now());
+            popups.on(PopupInput::Server(true), Instant::now());
             Self {
                 popups,
                 now: Instant::now(),
@@ -417,25 +431,33 @@ mod tests {
 
         /// Sends the input after `ms`; a server that works answers, with ids as a server gives
         /// them.
-        fn on(&mut self, ms: u64, input: Input) -> Vec<Effect> {
+        fn on(&mut self, ms: u64, input: PopupInput) -> Vec<PopupEffect> {
             self.now += Duration::from_millis(ms);
-            let mut queue = VecDeque::from(self.popups.on(input, self.now));
+            let (now, next) = (self.now, &mut self.next);
             let mut effects = Vec::new();
-            while let Some(effect) = queue.pop_front() {
-                if let Effect::Show(_, replaces) = effect {
-                    let id = if replaces == 0 { self.next } else { replaces };
-                    self.next += u32::from(replaces == 0);
-                    queue.extend(self.popups.on(Input::Shown(Some(id)), self.now));
-                }
-                effects.push(effect);
-            }
+            self.popups.run(
+                input,
+                || now,
+                |effect| {
+                    let answer = match effect {
+                        PopupEffect::Show(_, 0) => {
+                            *next += 1;
+                            Some(*next - 1)
+                        }
+                        PopupEffect::Show(_, replaces) => Some(replaces),
+                        _ => None,
+                    };
+                    effects.push(effect);
+                    answer.map(|id| PopupInput::Shown(Some(id)))
+                },
+            );
             effects
         }
     }
 
-    fn summaries(effects: &[Effect]) -> Vec<(&str, u32)> {
+    fn summaries(effects: &[PopupEffect]) -> Vec<(&str, u32)> {
         let shown = |e| {
-            if let &Effect::Show(ref p, r) = e {
+            if let &PopupEffect::Show(ref p, r) = e {
                 Some((p.summary.as_str(), r))
             } else {
                 None
@@ -444,8 +466,8 @@ mod tests {
         effects.iter().filter_map(shown).collect()
     }
 
-    fn click(id: u32, key: &str) -> Input {
-        Input::Clicked {
+    fn click(id: u32, key: &str) -> PopupInput {
+        PopupInput::Clicked {
             id,
             key: key.into(),
         }
@@ -454,8 +476,8 @@ mod tests {
     #[test]
     fn one_file_and_its_clicks() {
         let mut scene = Scene::new();
-        let effects = scene.on(0, Input::Saved(file(1)));
-        let [Effect::Show(popup, 0)] = &effects[..] else {
+        let effects = scene.on(0, PopupInput::Saved(file(1)));
+        let [PopupEffect::Show(popup, 0)] = &effects[..] else {
             panic!("{effects:?}")
         };
         assert_eq!(
@@ -471,11 +493,11 @@ mod tests {
             ("nonsense", None),
         ];
         for (key, action) in cases {
-            let want: Vec<_> = action.into_iter().map(Effect::Do).collect();
+            let want: Vec<_> = action.into_iter().map(PopupEffect::Do).collect();
             assert_eq!(scene.on(1, click(1, key)), want, "{key}");
         }
         assert_eq!(scene.on(1, click(2, "play")), []);
-        scene.on(1, Input::Closed(1));
+        scene.on(1, PopupInput::Closed(1));
         assert_eq!(scene.on(1, click(1, "play")), []);
     }
 
@@ -487,7 +509,7 @@ mod tests {
             (9, "Saving what is playing"),
         ] {
             assert_eq!(
-                summaries(&Scene::new().on(0, Input::Grabbed(count))),
+                summaries(&Scene::new().on(0, PopupInput::Grabbed(count))),
                 [(summary, 0)]
             );
         }
@@ -497,17 +519,17 @@ mod tests {
     fn a_burst_becomes_one_summary_in_the_same_popup() {
         let mut scene = Scene::new();
         assert_eq!(
-            summaries(&scene.on(0, Input::Saved(file(0)))),
+            summaries(&scene.on(0, PopupInput::Saved(file(0)))),
             [("Video saved", 0)]
         );
         for n in 1..100 {
-            assert_eq!(scene.on(1, Input::Saved(file(n))), []);
+            assert_eq!(scene.on(1, PopupInput::Saved(file(n))), []);
         }
-        assert_eq!(scene.on(1, Input::Tick), []);
+        assert_eq!(scene.on(1, PopupInput::Tick), []);
         let due = scene.popups.deadline().unwrap();
         let wait = (due - scene.now).as_millis() as u64 + 1;
-        let effects = scene.on(wait, Input::Tick);
-        let [Effect::Show(popup, 1)] = &effects[..] else {
+        let effects = scene.on(wait, PopupInput::Tick);
+        let [PopupEffect::Show(popup, 1)] = &effects[..] else {
             panic!("{effects:?}")
         };
         assert_eq!(popup.summary, "100 videos saved");
@@ -515,24 +537,24 @@ mod tests {
         assert_eq!(scene.popups.deadline(), None);
         assert_eq!(
             scene.on(1, click(1, "default")),
-            [Effect::Do(Action::OpenFolder)]
+            [PopupEffect::Do(Action::OpenFolder)]
         );
         // Later, each file has its own popup again.
         assert_eq!(
-            summaries(&scene.on(4000, Input::Saved(file(200)))),
+            summaries(&scene.on(4000, PopupInput::Saved(file(200)))),
             [("Video saved", 0)]
         );
     }
 
     #[test]
     fn a_summary_replaces_nothing_that_is_gone() {
-        for gone in [Input::Closed(1), Input::Server(true)] {
+        for gone in [PopupInput::Closed(1), PopupInput::Server(true)] {
             let mut scene = Scene::new();
-            scene.on(0, Input::Saved(file(0)));
-            scene.on(1, Input::Saved(file(1)));
+            scene.on(0, PopupInput::Saved(file(0)));
+            scene.on(1, PopupInput::Saved(file(1)));
             scene.on(1, gone);
             assert_eq!(
-                summaries(&scene.on(4000, Input::Tick)),
+                summaries(&scene.on(4000, PopupInput::Tick)),
                 [("2 videos saved", 0)]
             );
         }
@@ -543,10 +565,10 @@ mod tests {
         let mut scene = Scene::new();
         let mut closed = 0;
         for n in 0..1000 {
-            let effects = scene.on(5000, Input::Saved(file(n)));
+            let effects = scene.on(5000, PopupInput::Saved(file(n)));
             closed += effects
                 .iter()
-                .filter(|e| matches!(e, Effect::Close(_)))
+                .filter(|e| matches!(e, PopupEffect::Close(_)))
                 .count();
         }
         assert_eq!((scene.popups.live(), closed), (LIVE, 1000 - LIVE));
@@ -555,8 +577,8 @@ mod tests {
     #[test]
     fn a_server_that_starts_over_opens_no_wrong_file() {
         let mut scene = Scene::new();
-        scene.on(0, Input::Saved(file(1)));
-        scene.on(1, Input::Server(true));
+        scene.on(0, PopupInput::Saved(file(1)));
+        scene.on(1, PopupInput::Server(true));
         assert_eq!(scene.on(1, click(1, "discard")), []);
         assert_eq!(scene.popups.live(), 0);
     }
@@ -564,38 +586,38 @@ mod tests {
     #[test]
     fn a_server_that_never_answers_costs_one_popup() {
         let mut scene = Scene::new();
-        let effects = scene.popups.on(Input::Saved(file(1)), scene.now);
+        let effects = scene.popups.on(PopupInput::Saved(file(1)), scene.now);
         assert_eq!(summaries(&effects), [("Video saved", 0)]);
-        scene.popups.on(Input::Shown(None), scene.now);
+        scene.popups.on(PopupInput::Shown(None), scene.now);
         assert_eq!(scene.popups.live(), 0);
         assert_eq!(
-            summaries(&scene.on(9000, Input::Saved(file(2)))),
+            summaries(&scene.on(9000, PopupInput::Saved(file(2)))),
             [("Video saved", 0)]
         );
         assert_eq!(
             scene.on(1, click(1, "play")),
-            [Effect::Do(Action::Play("/v/2.mp4".into()))]
+            [PopupEffect::Do(Action::Play("/v/2.mp4".into()))]
         );
     }
 
     #[test]
     fn failures_are_said_once_until_something_is_saved() {
         let mut scene = Scene::new();
-        let failed = || Input::Failed("The disk is full".into());
+        let failed = || PopupInput::Failed("The disk is full".into());
         assert_eq!(
             summaries(&scene.on(0, failed())),
             [("Videos can't be saved", 0)]
         );
         assert_eq!(scene.on(1, failed()), []);
-        scene.on(1, Input::Saved(file(1)));
+        scene.on(1, PopupInput::Saved(file(1)));
         assert_eq!(
             summaries(&scene.on(1, failed())),
             [("Videos can't be saved", 0)]
         );
         // The failure in between is no part of the burst.
-        scene.on(1, Input::Saved(file(2)));
+        scene.on(1, PopupInput::Saved(file(2)));
         assert_eq!(
-            summaries(&scene.on(4000, Input::Tick)),
+            summaries(&scene.on(4000, PopupInput::Tick)),
             [("2 videos saved", 2)]
         );
     }
@@ -603,18 +625,18 @@ mod tests {
     #[test]
     fn what_must_be_said_waits_for_someone_to_say_it() {
         let mut scene = Scene::new();
-        scene.on(0, Input::Server(false));
+        scene.on(0, PopupInput::Server(false));
         let said = [
-            Input::Saved(file(1)),
-            Input::Welcome {
+            PopupInput::Saved(file(1)),
+            PopupInput::Welcome {
                 library: "/v".into(),
             },
-            Input::Failed("x".into()),
+            PopupInput::Failed("x".into()),
         ];
         for input in said {
             assert_eq!(scene.on(1, input), []);
         }
-        let effects = scene.on(1, Input::Server(true));
+        let effects = scene.on(1, PopupInput::Server(true));
         assert_eq!(
             summaries(&effects),
             [
@@ -627,15 +649,15 @@ mod tests {
     #[test]
     fn switched_off_says_nothing() {
         let mut scene = Scene::new();
-        scene.on(0, Input::Saved(file(1)));
-        scene.on(0, Input::Saved(file(2)));
-        scene.on(0, Input::Enabled(false));
+        scene.on(0, PopupInput::Saved(file(1)));
+        scene.on(0, PopupInput::Saved(file(2)));
+        scene.on(0, PopupInput::Enabled(false));
         let inputs = [
-            Input::Tick,
-            Input::Saved(file(3)),
-            Input::Failed("x".into()),
+            PopupInput::Tick,
+            PopupInput::Saved(file(3)),
+            PopupInput::Failed("x".into()),
         ];
-        for input in inputs.into_iter().chain([Input::Welcome {
+        for input in inputs.into_iter().chain([PopupInput::Welcome {
             library: "/v".into(),
         }]) {
             assert_eq!(scene.on(5000, input), []);

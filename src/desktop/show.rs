@@ -22,7 +22,7 @@ use zbus::{
 };
 
 use super::event_loop::GDK_GL;
-use crate::library::thumbnail::uri;
+use crate::text::file_uri;
 
 const FILE_MANAGER: &str = "org.freedesktop.FileManager1";
 const FILE_MANAGER_PATH: &str = "/org/freedesktop/FileManager1";
@@ -32,7 +32,7 @@ const OPEN_URI: &str = "org.freedesktop.portal.OpenURI";
 
 /// What to show.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Request {
+pub enum OpenRequest {
     /// A file in its folder, selected.
     File(PathBuf),
     /// A folder; if it isn't there, the nearest above it that is.
@@ -42,20 +42,20 @@ pub enum Request {
 }
 
 #[derive(Debug)]
-enum Message {
-    Show(Request),
+enum OpenerMessage {
+    Show(OpenRequest),
     Bus(Option<Connection>),
 }
 
 /// The thread. Dropping it ends and joins it; close the connection before, so that no call holds it
 /// up.
 #[derive(Debug)]
-pub struct Shower {
-    to: Option<Sender<Message>>,
+pub struct Opener {
+    to: Option<Sender<OpenerMessage>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Shower {
+impl Opener {
     /// Starts the thread.
     ///
     /// # Errors
@@ -72,23 +72,23 @@ impl Shower {
     }
 
     /// Shows it, sooner or later.
-    pub fn show(&self, request: Request) {
-        self.tell(Message::Show(request));
+    pub fn show(&self, request: OpenRequest) {
+        self.tell(OpenerMessage::Show(request));
     }
 
     /// The session bus is there, or gone.
     pub fn bus(&self, connection: Option<Connection>) {
-        self.tell(Message::Bus(connection));
+        self.tell(OpenerMessage::Bus(connection));
     }
 
-    fn tell(&self, message: Message) {
+    fn tell(&self, message: OpenerMessage) {
         if let Some(to) = &self.to {
             let _ = to.send(message);
         }
     }
 }
 
-impl Drop for Shower {
+impl Drop for Opener {
     fn drop(&mut self) {
         self.to = None;
         if let Some(thread) = self.thread.take() {
@@ -97,13 +97,13 @@ impl Drop for Shower {
     }
 }
 
-fn run(from: &Receiver<Message>) {
+fn run(from: &Receiver<OpenerMessage>) {
     let mut bus = None;
     let mut children: Vec<Child> = Vec::new();
     while let Ok(message) = from.recv() {
         match message {
-            Message::Bus(connection) => bus = connection,
-            Message::Show(request) => {
+            OpenerMessage::Bus(connection) => bus = connection,
+            OpenerMessage::Show(request) => {
                 children.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
                 match show(bus.as_ref(), &request) {
                     Ok(child) => children.extend(child),
@@ -115,11 +115,11 @@ fn run(from: &Receiver<Message>) {
 }
 
 /// Shows it now. A child may go on; it is the caller's to reap.
-fn show(bus: Option<&Connection>, request: &Request) -> io::Result<Option<Child>> {
+fn show(bus: Option<&Connection>, request: &OpenRequest) -> io::Result<Option<Child>> {
     let (path, folder) = match request {
-        Request::Open(path) => return xdg_open(path).map(Some),
-        Request::File(path) if path.exists() => (path.as_path(), false),
-        Request::File(path) | Request::Folder(path) => (existing(path), true),
+        OpenRequest::Open(path) => return xdg_open(path).map(Some),
+        OpenRequest::File(path) if path.exists() => (path.as_path(), false),
+        OpenRequest::File(path) | OpenRequest::Folder(path) => (existing(path), true),
     };
     if bus.is_some_and(|bus| by_file_manager(bus, path, folder) || by_portal(bus, path, folder)) {
         return Ok(None);
@@ -139,7 +139,7 @@ fn existing(path: &Path) -> &Path {
 
 fn by_file_manager(bus: &Connection, path: &Path, folder: bool) -> bool {
     let method = if folder { "ShowFolders" } else { "ShowItems" };
-    let body = (vec![uri(path)], "");
+    let body = (vec![file_uri(path)], "");
     match bus.call_method(
         Some(FILE_MANAGER),
         FILE_MANAGER_PATH,

@@ -35,7 +35,7 @@ pub struct State {
     /// Whether the autostart entry is there.
     pub autostart: bool,
     /// What the desktop offers.
-    pub present: Present,
+    pub present: DesktopParts,
     saved: (Option<NaiveDate>, u32),
 }
 
@@ -75,7 +75,7 @@ fn shown<S: serde::Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
 
 /// What the desktop offers now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Present {
+pub struct DesktopParts {
     /// A display to draw on.
     pub display: bool,
     /// A session bus.
@@ -89,7 +89,7 @@ pub struct Present {
 /// Which of the four icons says it best. The more urgent wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Face {
+pub enum Activity {
     /// All is well, and nothing to do.
     Watching,
     /// A copy goes on.
@@ -112,7 +112,7 @@ impl State {
             recent: VecDeque::with_capacity(RECENT),
             notifications,
             autostart: false,
-            present: Present::default(),
+            present: DesktopParts::default(),
             saved: (None, 0),
         }
     }
@@ -164,18 +164,18 @@ impl State {
     }
 
     /// The icon.
-    pub fn face(&self) -> Face {
+    pub fn face(&self) -> Activity {
         match self {
             State {
                 problem: Some(_), ..
-            } => Face::Attention,
+            } => Activity::Attention,
             State {
                 paused: Some(_), ..
-            } => Face::Paused,
+            } => Activity::Paused,
             State {
                 saving: Some(_), ..
-            } => Face::Saving,
-            _ => Face::Watching,
+            } => Activity::Saving,
+            _ => Activity::Watching,
         }
     }
 
@@ -292,47 +292,55 @@ pub(crate) mod tests {
     #[test]
     fn status_line_and_face() {
         let evening = Local.with_ymd_and_hms(2026, 11, 21, 14, 30, 0).unwrap();
-        let cases: &[(&[Event], &str, Face)] = &[
-            (&[], "Watching", Face::Watching),
+        let cases: &[(&[Event], &str, Activity)] = &[
+            (&[], "Watching", Activity::Watching),
             (
                 &[saved("a"), saved("b"), saved("c")],
                 "Watching · 3 saved today",
-                Face::Watching,
+                Activity::Watching,
             ),
             (
                 &[progress("Big Buck Bunny", 45, 100)],
                 "Saving Big Buck Bunny, 45 %",
-                Face::Saving,
+                Activity::Saving,
             ),
-            (&[progress("x", 0, 0)], "Saving x, 0 %", Face::Saving),
-            (&[progress("x", 7, 5)], "Saving x, 100 %", Face::Saving),
+            (&[progress("x", 0, 0)], "Saving x, 0 %", Activity::Saving),
+            (&[progress("x", 7, 5)], "Saving x, 100 %", Activity::Saving),
             (
                 &[progress("a", 1, 2), saved("a")],
                 "Watching · 1 saved today",
-                Face::Watching,
+                Activity::Watching,
             ),
             (
                 &[progress("a", 1, 2), saved("b")],
                 "Saving a, 50 %",
-                Face::Saving,
+                Activity::Saving,
             ),
-            (&[paused(None)], "Paused", Face::Paused),
-            (&[paused(Some(evening))], "Paused until 14:30", Face::Paused),
+            (&[paused(None)], "Paused", Activity::Paused),
+            (
+                &[paused(Some(evening))],
+                "Paused until 14:30",
+                Activity::Paused,
+            ),
             (
                 &[paused(Some(next_midnight(noon())))],
                 "Paused until tomorrow",
-                Face::Paused,
+                Activity::Paused,
             ),
-            (&[paused(None), Event::Resumed], "Watching", Face::Watching),
+            (
+                &[paused(None), Event::Resumed],
+                "Watching",
+                Activity::Watching,
+            ),
             (
                 &[error("The disk is full"), paused(None)],
                 "The disk is full",
-                Face::Attention,
+                Activity::Attention,
             ),
             (
                 &[error("The disk is full"), saved("a")],
                 "Watching · 1 saved today",
-                Face::Watching,
+                Activity::Watching,
             ),
         ];
         for (events, line, face) in cases {

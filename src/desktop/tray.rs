@@ -1,4 +1,4 @@
-//! The tray icon: a thread that shows a [`View`] and changes no more than differs.
+//! The tray icon: a thread that shows a [`TrayView`] and changes no more than differs.
 //!
 //! A thread of its own, since a panel that hangs (a session that is just starting, say) blocks each
 //! call to it, and neither the loop nor the program's end may wait for that. `tray-icon`'s ksni
@@ -29,9 +29,10 @@ use tray_icon::{
 };
 
 use super::{
-    action::{Action, Wake, Waker},
+    action::Action,
     icon::icon,
-    menu::{Item, View},
+    menu::{MenuEntry, TrayView},
+    wake::{Wake, Waker},
 };
 use crate::memory;
 
@@ -47,15 +48,15 @@ type Actions = Arc<Mutex<HashMap<MenuId, Action>>>;
 
 /// What the thread is told.
 #[derive(Debug)]
-enum Message {
-    Show(View),
+enum TrayMessage {
+    Show(TrayView),
     Bus(bool),
 }
 
 /// The thread. Dropping it takes the icon away.
 #[derive(Debug)]
 pub struct Tray {
-    to: Option<Sender<Message>>,
+    to: Option<Sender<TrayMessage>>,
     done: Receiver<()>,
     thread: Option<JoinHandle<()>>,
 }
@@ -66,7 +67,7 @@ impl Tray {
     ///
     /// # Errors
     /// The kernel gives no thread.
-    pub fn start(view: View, waker: Waker) -> io::Result<Self> {
+    pub fn start(view: TrayView, waker: Waker) -> io::Result<Self> {
         let (to, from) = mpsc::channel();
         let (finished, done) = mpsc::channel();
         let thread = thread::Builder::new().name("tray".into()).spawn(move || {
@@ -81,16 +82,16 @@ impl Tray {
     }
 
     /// Shows it.
-    pub fn show(&self, view: View) {
-        self.tell(Message::Show(view));
+    pub fn show(&self, view: TrayView) {
+        self.tell(TrayMessage::Show(view));
     }
 
     /// The session bus is there, or gone.
     pub fn bus(&self, is: bool) {
-        self.tell(Message::Bus(is));
+        self.tell(TrayMessage::Bus(is));
     }
 
-    fn tell(&self, message: Message) {
+    fn tell(&self, message: TrayMessage) {
         if let Some(to) = &self.to {
             let _ = to.send(message);
         }
@@ -112,15 +113,15 @@ impl Drop for Tray {
 }
 
 struct Shown {
-    view: View,
+    view: TrayView,
     menu: Menu,
-    entries: Vec<Entry>,
+    entries: Vec<ShownEntry>,
     actions: Actions,
     tray: Option<TrayIcon>,
 }
 
 impl Shown {
-    fn new(view: View, waker: Waker) -> Self {
+    fn new(view: TrayView, waker: Waker) -> Self {
         let actions = Actions::default();
         MenuEvent::set_event_handler(Some({
             let (actions, waker) = (actions.clone(), waker.clone());
@@ -149,7 +150,7 @@ impl Shown {
         }
     }
 
-    fn run(mut self, from: &Receiver<Message>) {
+    fn run(mut self, from: &Receiver<TrayMessage>) {
         let (mut starting, mut restless) = (true, true);
         loop {
             let received = match self.tray {
@@ -163,9 +164,9 @@ impl Shown {
                     while let Some(message) = waiting.pop_front() {
                         // Of views that follow upon each other only the last is worth a panel's
                         // while.
-                        let stale = matches!(waiting.front(), Some(Message::Show(_)));
+                        let stale = matches!(waiting.front(), Some(TrayMessage::Show(_)));
                         match message {
-                            Message::Show(_) if stale => {}
+                            TrayMessage::Show(_) if stale => {}
                             message => restless |= self.take(message),
                         }
                     }
@@ -183,11 +184,11 @@ impl Shown {
     }
 
     /// Returns whether something is shown that was not.
-    fn take(&mut self, message: Message) -> bool {
+    fn take(&mut self, message: TrayMessage) -> bool {
         match message {
-            Message::Show(view) if view == self.view => return false,
-            Message::Show(view) => self.show(view),
-            Message::Bus(is) => {
+            TrayMessage::Show(view) if view == self.view => return false,
+            TrayMessage::Show(view) => self.show(view),
+            TrayMessage::Bus(is) => {
                 self.tray = None;
                 if is {
                     self.build();
@@ -212,7 +213,7 @@ impl Shown {
         }
     }
 
-    fn show(&mut self, view: View) {
+    fn show(&mut self, view: TrayView) {
         let old = std::mem::replace(&mut self.view, view);
         let Some(tray) = &self.tray else { return };
         if old.face != self.view.face {
@@ -246,15 +247,15 @@ fn lock(actions: &Actions) -> std::sync::MutexGuard<'_, HashMap<MenuId, Action>>
 }
 
 /// An entry as it is shown.
-struct Entry {
-    item: Item,
+struct ShownEntry {
+    item: MenuEntry,
     widget: Widget,
 }
 
 enum Widget {
     Plain(MenuItem),
     Check(CheckMenuItem),
-    Sub(Submenu, Vec<Entry>),
+    Sub(Submenu, Vec<ShownEntry>),
     Separator(PredefinedMenuItem),
 }
 
@@ -304,11 +305,11 @@ impl Widget {
 /// in place, what is between is replaced.
 fn sync(
     parent: &Parent<'_>,
-    shown: &mut Vec<Entry>,
-    wanted: &[Item],
+    shown: &mut Vec<ShownEntry>,
+    wanted: &[MenuEntry],
     actions: &Actions,
 ) -> tray_icon::menu::Result<()> {
-    let fits = |(entry, item): &(&Entry, &Item)| entry.item.fits(item);
+    let fits = |(entry, item): &(&ShownEntry, &MenuEntry)| entry.item.fits(item);
     let head = shown.iter().zip(wanted).take_while(fits).count();
     let tail = shown[head..]
         .iter()
@@ -336,32 +337,32 @@ fn sync(
         .try_for_each(|(entry, item)| entry.change(item, actions))
 }
 
-fn create(item: &Item, actions: &Actions) -> Entry {
+fn create(item: &MenuEntry, actions: &Actions) -> ShownEntry {
     let widget = match item {
-        Item::Text(label) | Item::Disabled(label) => {
+        MenuEntry::Text(label) | MenuEntry::Disabled(label) => {
             Widget::Plain(MenuItem::new(escape(label), false, None))
         }
-        Item::Button(label, action) => {
+        MenuEntry::Button(label, action) => {
             let widget = MenuItem::new(escape(label), true, None);
             lock(actions).insert(widget.id().clone(), action.clone());
             Widget::Plain(widget)
         }
-        Item::Check(label, on, action) => {
+        MenuEntry::Check(label, on, action) => {
             let widget = CheckMenuItem::new(escape(label), true, *on, None);
             lock(actions).insert(widget.id().clone(), action.clone());
             Widget::Check(widget)
         }
-        Item::Sub(label, _) => Widget::Sub(Submenu::new(escape(label), true), Vec::new()),
-        Item::Separator => Widget::Separator(PredefinedMenuItem::separator()),
+        MenuEntry::Sub(label, _) => Widget::Sub(Submenu::new(escape(label), true), Vec::new()),
+        MenuEntry::Separator => Widget::Separator(PredefinedMenuItem::separator()),
     };
-    Entry {
+    ShownEntry {
         item: item.clone(),
         widget,
     }
 }
 
-impl Entry {
-    fn change(&mut self, item: &Item, actions: &Actions) -> tray_icon::menu::Result<()> {
+impl ShownEntry {
+    fn change(&mut self, item: &MenuEntry, actions: &Actions) -> tray_icon::menu::Result<()> {
         let (old, new) = (self.item.label(), item.label());
         match &mut self.widget {
             Widget::Plain(widget) if old != new => widget.set_text(escape(new)),
@@ -370,14 +371,14 @@ impl Entry {
                     widget.set_text(escape(new));
                 }
                 // A click toggles the tick by itself, whatever came of it.
-                if let Item::Check(_, on, _) = item
+                if let MenuEntry::Check(_, on, _) = item
                     && widget.is_checked() != *on
                 {
                     widget.set_checked(*on);
                 }
             }
             Widget::Sub(widget, entries) => {
-                if let Item::Sub(_, below) = item {
+                if let MenuEntry::Sub(_, below) = item {
                     sync(&Parent::Sub(widget), entries, below, actions)?;
                 }
             }
@@ -408,27 +409,27 @@ mod tests {
         items.into_iter().map(label).collect()
     }
 
-    fn button(label: &str, path: &str) -> Item {
-        Item::Button(label.into(), Action::Show(path.into()))
+    fn button(label: &str, path: &str) -> MenuEntry {
+        MenuEntry::Button(label.into(), Action::Show(path.into()))
     }
 
     #[test]
     fn the_menu_follows_and_what_fits_stays() {
         let (menu, actions, mut shown) = (Menu::new(), Actions::default(), Vec::new());
-        let sub = |items| Item::Sub("Recent".into(), items);
-        let check = |on| Item::Check("Start".into(), on, Action::ToggleAutostart);
-        let steps: [(Vec<Item>, &[&str]); 5] = [
+        let sub = |items| MenuEntry::Sub("Recent".into(), items);
+        let check = |on| MenuEntry::Check("Start".into(), on, Action::ToggleAutostart);
+        let steps: [(Vec<MenuEntry>, &[&str]); 5] = [
             (
-                vec![Item::Text("A & B".into()), check(false)],
+                vec![MenuEntry::Text("A & B".into()), check(false)],
                 &["A && B", "Start false"],
             ),
             (
-                vec![Item::Text("C".into()), button("x", "/x"), check(true)],
+                vec![MenuEntry::Text("C".into()), button("x", "/x"), check(true)],
                 &["C", "x", "Start true"],
             ),
             (
                 vec![
-                    Item::Text("C".into()),
+                    MenuEntry::Text("C".into()),
                     sub(vec![button("1", "/1")]),
                     check(true),
                 ],
@@ -436,13 +437,16 @@ mod tests {
             ),
             (
                 vec![
-                    Item::Text("C".into()),
+                    MenuEntry::Text("C".into()),
                     sub(vec![button("2", "/2"), button("1", "/1")]),
                     check(true),
                 ],
                 &["C", "Recent > 2|1", "Start true"],
             ),
-            (vec![Item::Separator, check(true)], &["-", "Start true"]),
+            (
+                vec![MenuEntry::Separator, check(true)],
+                &["-", "Start true"],
+            ),
         ];
         let mut ids = Vec::new();
         for (wanted, want) in steps {

@@ -5,24 +5,26 @@
 use std::{
     env, io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use chrono::{DateTime, Local};
 use serde::Serialize;
 
 use super::{
-    action::{Action, Pause, Reply, Wake, Waker},
-    alarm::{Alarm, Sign},
+    action::{Action, Pause},
     autostart::Autostart,
-    bus::{Bus, BusEvent},
+    bus::Bus,
     event_loop::Flow,
     health::{self, Missing},
     menu,
-    notify::{Message, Notifier},
-    popups::{File, Input, Popups},
-    show::{Request, Shower},
-    state::{Face, Present, Recent, State},
+    notify::{Notifier, NotifierMessage},
+    popups::{PopupInput, Popups, SavedFile},
+    show::{OpenRequest, Opener},
+    state::{Activity, DesktopParts, Recent, State},
+    timer::{Timer, TimerEvent},
     tray::Tray,
+    wake::{BusEvent, Reply, Wake, Waker},
 };
 use crate::event::{self, Event};
 
@@ -45,12 +47,12 @@ pub trait Backend {
     /// It can't be written.
     fn configuration(&mut self) -> anyhow::Result<PathBuf>;
     /// Reads the configuration again; `None` if the old one stays in force.
-    fn reload(&mut self) -> Option<Look>;
+    fn reload(&mut self) -> Option<UiSettings>;
 }
 
 /// What the interface needs of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Look {
+pub struct UiSettings {
     /// Where videos go.
     pub library: PathBuf,
     /// Whether popups are wanted.
@@ -66,10 +68,10 @@ pub struct Ui<B> {
     autostart: Option<Autostart>,
     // In the order in which they end: what calls over the bus ends after the bus is closed.
     _bus: Bus,
-    alarm: Alarm,
+    timer: Timer,
     tray: Tray,
     notifier: Notifier,
-    shower: Shower,
+    shower: Opener,
 }
 
 /// What someone waits for.
@@ -88,7 +90,7 @@ pub struct Status<'a> {
     /// Watches are in place.
     pub ready: bool,
     /// "watching", "saving", "paused" or "attention".
-    pub state: Face,
+    pub state: Activity,
     /// The line that the tray shows.
     pub status: String,
     /// When the pause ends by itself, RFC 3339; absent while not paused, null without end.
@@ -105,7 +107,7 @@ pub struct Status<'a> {
     /// Whether it starts on login.
     pub autostart: bool,
     /// What the desktop offers.
-    pub desktop: Present,
+    pub desktop: DesktopParts,
     /// What it doesn't, and what to do.
     pub missing: Vec<Missing>,
 }
@@ -115,7 +117,7 @@ impl<B: Backend> Ui<B> {
     ///
     /// # Errors
     /// The kernel gives no thread or descriptor.
-    pub fn start(look: Look, display: bool, waker: Waker, backend: B) -> io::Result<Self> {
+    pub fn start(look: UiSettings, display: bool, waker: Waker, backend: B) -> io::Result<Self> {
         let mut state = State::new(look.library, look.notifications);
         state.present.display = display;
         let autostart = Autostart::new().ok();
@@ -127,13 +129,13 @@ impl<B: Backend> Ui<B> {
             let waker = waker.clone();
             move |wake| waker.wake(wake)
         };
-        let (signs, changes) = (tell(&waker), tell(&waker));
+        let (timed, changes) = (tell(&waker), tell(&waker));
         let folder = autostart.as_ref().map(Autostart::folder);
         Ok(Self {
-            alarm: Alarm::start(folder, move |sign| signs(Wake::Alarm(sign)))?,
+            timer: Timer::start(folder, move |event| timed(Wake::Timer(event)))?,
             tray: Tray::start(menu::view(&state, Local::now()), waker.clone())?,
             notifier: Notifier::start(Popups::new(look.notifications), waker.clone())?,
-            shower: Shower::start()?,
+            shower: Opener::start()?,
             _bus: Bus::start(waker, move |event| changes(Wake::Bus(event)))?,
             state,
             backend,
@@ -146,7 +148,7 @@ impl<B: Backend> Ui<B> {
     pub fn welcome(&self) {
         let library = event::display(&self.state.library);
         self.notifier
-            .tell(Message::Input(Input::Welcome { library }));
+            .send(NotifierMessage::Input(PopupInput::Welcome { library }));
     }
 
     /// Takes in one wake.
@@ -166,7 +168,7 @@ impl<B: Backend> Ui<B> {
                 return Flow::Continue;
             }
             Wake::Bus(event) => self.bus(event),
-            Wake::Alarm(sign) => self.sign(sign),
+            Wake::Timer(event) => self.timer_event(event),
             Wake::Reload => self.reload(),
             Wake::Quit => Flow::End,
             Wake::Nothing => return Flow::Continue,
@@ -206,15 +208,17 @@ impl<B: Backend> Ui<B> {
         match &event {
             // What is not whole goes aside without a word.
             Event::Saved(saved) if !saved.verdict.is_whole() => {}
-            Event::Saved(saved) => self.popup(Input::Saved(File {
+            Event::Saved(saved) => self.popup(PopupInput::Saved(SavedFile {
                 path: saved.path.clone(),
                 title: saved.title.clone(),
                 bytes: saved.bytes,
-                seconds: saved.duration_s,
+                length: saved
+                    .duration_s
+                    .and_then(|s| Duration::try_from_secs_f64(s).ok()),
                 program: saved.producer.clone(),
                 thumbnail: saved.thumbnail.clone(),
             })),
-            Event::Error { message } => self.popup(Input::Failed(message.clone())),
+            Event::Error { message } => self.popup(PopupInput::Failed(message.clone())),
             Event::Paused { .. } => drop(self.answer(Awaited::Paused, "")),
             Event::Resumed => drop(self.answer(Awaited::Resumed, "")),
             _ => {}
@@ -229,9 +233,9 @@ impl<B: Backend> Ui<B> {
             Action::Grab => self.backend.grab(),
             Action::OpenFolder => self
                 .shower
-                .show(Request::Folder(self.state.library.clone())),
-            Action::Show(path) => self.shower.show(Request::File(path)),
-            Action::Play(path) => self.shower.show(Request::Open(path)),
+                .show(OpenRequest::Folder(self.state.library.clone())),
+            Action::Show(path) => self.shower.show(OpenRequest::File(path)),
+            Action::Play(path) => self.shower.show(OpenRequest::Open(path)),
             Action::Discard(path) => {
                 self.state.forget(&path);
                 self.backend.discard(&path);
@@ -243,8 +247,8 @@ impl<B: Backend> Ui<B> {
             }
             Action::ToggleAutostart => self.toggle_autostart(),
             Action::Settings => match self.backend.configuration() {
-                Ok(path) => self.shower.show(Request::Open(path)),
-                Err(error) => self.popup(Input::Failed(format!("{error:#}"))),
+                Ok(path) => self.shower.show(OpenRequest::Open(path)),
+                Err(error) => self.popup(PopupInput::Failed(format!("{error:#}"))),
             },
             Action::Quit => return Flow::End,
         }
@@ -293,7 +297,7 @@ impl<B: Backend> Ui<B> {
 
     fn grabbed(&mut self, count: u64) -> Flow {
         if self.answer(Awaited::Grabbed, &count.to_string()) {
-            self.popup(Input::Grabbed(count));
+            self.popup(PopupInput::Grabbed(count));
         }
         Flow::Continue
     }
@@ -304,25 +308,25 @@ impl<B: Backend> Ui<B> {
             BusEvent::Up(connection) => {
                 present.session_bus = true;
                 self.shower.bus(Some(connection.clone()));
-                self.notifier.tell(Message::Bus(Some(connection)));
+                self.notifier.send(NotifierMessage::Bus(Some(connection)));
                 self.tray.bus(true);
             }
             BusEvent::Down => {
-                *present = Present {
+                *present = DesktopParts {
                     display: present.display,
-                    ..Present::default()
+                    ..DesktopParts::default()
                 };
                 self.shower.bus(None);
-                self.notifier.tell(Message::Bus(None));
+                self.notifier.send(NotifierMessage::Bus(None));
                 self.tray.bus(false);
             }
             BusEvent::TrayHost(is) => present.tray_host = is,
             BusEvent::Notifications(is) => {
                 present.notifications = is;
-                self.popup(Input::Server(is));
+                self.popup(PopupInput::Server(is));
             }
-            BusEvent::Clicked { id, key } => self.popup(Input::Clicked { id, key }),
-            BusEvent::Closed(id) => self.popup(Input::Closed(id)),
+            BusEvent::Clicked { id, key } => self.popup(PopupInput::Clicked { id, key }),
+            BusEvent::Closed(id) => self.popup(PopupInput::Closed(id)),
             BusEvent::NameTaken => {
                 tracing::warn!("another program has fisga's name on the session bus")
             }
@@ -330,11 +334,11 @@ impl<B: Backend> Ui<B> {
         Flow::Continue
     }
 
-    fn sign(&mut self, sign: Sign) -> Flow {
-        match sign {
-            Sign::Time if self.state.pause_is_over(Local::now()) => self.backend.resume(),
-            Sign::Time => {}
-            Sign::Folder => {
+    fn timer_event(&mut self, event: TimerEvent) -> Flow {
+        match event {
+            TimerEvent::Due if self.state.pause_is_over(Local::now()) => self.backend.resume(),
+            TimerEvent::Due => {}
+            TimerEvent::FolderChanged => {
                 let status = self.autostart.as_ref().and_then(|a| a.status().ok());
                 self.state.autostart = status.is_some_and(|s| s.is_on());
             }
@@ -352,7 +356,7 @@ impl<B: Backend> Ui<B> {
 
     fn notifications(&mut self, on: bool) {
         self.state.notifications = on;
-        self.popup(Input::Enabled(on));
+        self.popup(PopupInput::Enabled(on));
     }
 
     fn toggle_autostart(&mut self) {
@@ -365,20 +369,20 @@ impl<B: Backend> Ui<B> {
             env::current_exe().map_or_else(|_| Ok(()), |program| autostart.on(&program))
         };
         if let Err(error) = done {
-            self.popup(Input::Failed(error.to_string()));
+            self.popup(PopupInput::Failed(error.to_string()));
         }
-        self.sign(Sign::Folder);
+        self.timer_event(TimerEvent::FolderChanged);
     }
 
-    fn popup(&self, input: Input) {
-        self.notifier.tell(Message::Input(input));
+    fn popup(&self, input: PopupInput) {
+        self.notifier.send(NotifierMessage::Input(input));
     }
 
     /// Shows the state as it is now, and sets the alarm to when that changes by itself.
     fn refresh(&self) {
         let now = Local::now();
         self.tray.show(menu::view(&self.state, now));
-        if let Err(error) = self.alarm.set(self.state.next_change(now)) {
+        if let Err(error) = self.timer.set(self.state.next_change(now)) {
             tracing::warn!(%error, "a pause may not end by itself");
         }
     }

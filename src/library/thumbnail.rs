@@ -12,10 +12,7 @@ use std::{
     fmt::Write as _,
     fs::{self, DirBuilder, File},
     io::{self, Read, Write},
-    os::unix::{
-        ffi::OsStrExt,
-        fs::{DirBuilderExt, MetadataExt},
-    },
+    os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -28,6 +25,7 @@ use rustix::{
 };
 
 use super::{png, shelf};
+use crate::text::file_uri;
 
 /// Folders of the cache with the longest side of their pictures in pixels, the one that we want
 /// first.
@@ -312,7 +310,7 @@ fn wait(child: &std::process::Child, deadline: Instant) -> io::Result<bool> {
 /// The URI and the time of change, in seconds since 1970, that a thumbnail of this file bears.
 fn identity(video: &Path) -> io::Result<(String, i64)> {
     let video = fs::canonicalize(video)?;
-    Ok((uri(&video), fs::metadata(&video)?.mtime()))
+    Ok((file_uri(&video), fs::metadata(&video)?.mtime()))
 }
 
 fn is_good(thumbnail: &Path, uri: &str, mtime: i64) -> bool {
@@ -323,20 +321,6 @@ fn is_good(thumbnail: &Path, uri: &str, mtime: i64) -> bool {
     read.is_ok()
         && png::text(&png, "Thumb::URI") == Some(uri.as_bytes())
         && png::text(&png, "Thumb::MTime").and_then(seconds) == Some(mtime.to_string().into_bytes())
-}
-
-/// The URI of an absolute path, escaped as GLib's `g_filename_to_uri` does: everyone must write it
-/// the same way to find the same thumbnail.
-pub fn uri(path: &Path) -> String {
-    let mut uri = String::from("file://");
-    for &byte in path.as_os_str().as_bytes() {
-        if byte.is_ascii_alphanumeric() || b"!$&'()*+,-./:=@_~".contains(&byte) {
-            uri.push(char::from(byte));
-        } else {
-            let _ = write!(uri, "%{byte:02X}");
-        }
-    }
-    uri
 }
 
 fn in_path(program: &str) -> Option<PathBuf> {
@@ -351,7 +335,7 @@ fn in_path(program: &str) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::{ffi::OsStrExt, fs::PermissionsExt};
 
     use super::*;
 
@@ -393,9 +377,9 @@ for path in sys.argv[1:]:
             .zip(String::from_utf8(output.stdout).unwrap().lines())
         {
             let (their_uri, md5) = line.split_once(' ').unwrap();
-            assert_eq!(uri(path), their_uri);
+            assert_eq!(file_uri(path), their_uri);
             assert_eq!(
-                thumbnails.path("large", &uri(path)),
+                thumbnails.path("large", &file_uri(path)),
                 dir.path().join(format!("large/{md5}.png"))
             );
         }

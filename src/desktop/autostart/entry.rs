@@ -103,7 +103,7 @@ fn unescape(value: &str) -> Option<String> {
 
 /// What an autostart entry says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Entry {
+pub struct DesktopEntry {
     /// What it runs.
     pub exec: Option<String>,
     /// It counts as deleted.
@@ -112,10 +112,10 @@ pub struct Entry {
     pub disabled: bool,
 }
 
-impl Entry {
+impl DesktopEntry {
     /// Reads the `[Desktop Entry]` group of a file; what it doesn't know is skipped.
     pub fn parse(text: &str) -> Self {
-        let mut entry = Entry::default();
+        let mut entry = DesktopEntry::default();
         for (key, value) in keys(text) {
             match key {
                 "Exec" => entry.exec = Some(value.to_owned()),
@@ -216,7 +216,7 @@ mod tests {
 
         #[test]
         fn nothing_makes_it_panic(text in ".*") {
-            let _ = (arguments(&text), Entry::parse(&text), with_exec(&text, "x"));
+            let _ = (arguments(&text), DesktopEntry::parse(&text), with_exec(&text, "x"));
         }
     }
 
@@ -235,7 +235,7 @@ mod tests {
             (String::new(), false),
         ];
         for (text, on) in cases {
-            assert_eq!(Entry::parse(&text).is_on(), on, "{text}");
+            assert_eq!(DesktopEntry::parse(&text).is_on(), on, "{text}");
         }
     }
 

@@ -15,14 +15,14 @@ use thiserror::Error;
 
 pub mod entry;
 
-use entry::Entry;
+use entry::DesktopEntry;
 
 /// The systemd user unit's name.
 pub const UNIT: &str = "fisga.service";
 
 /// Why start on login could not be read or switched.
 #[derive(Debug, Error)]
-pub enum Error {
+pub enum AutostartError {
     /// No home, so no autostart folder.
     #[error("there is no home folder, so nothing can start on login")]
     NoHome,
@@ -59,7 +59,7 @@ pub enum Error {
 
 /// How it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Status {
+pub enum AutostartStatus {
     /// It doesn't start on login.
     Off,
     /// The entry starts it.
@@ -73,10 +73,10 @@ pub enum Status {
     Unit,
 }
 
-impl Status {
+impl AutostartStatus {
     /// Whether the user has asked for it, by whichever way.
     pub fn is_on(&self) -> bool {
-        *self != Status::Off
+        *self != AutostartStatus::Off
     }
 }
 
@@ -92,10 +92,10 @@ impl Autostart {
     /// By the environment: `XDG_CONFIG_HOME`, `XDG_CONFIG_DIRS`.
     ///
     /// # Errors
-    /// [`Error::NoHome`]
-    pub fn new() -> Result<Self, Error> {
+    /// [`AutostartError::NoHome`]
+    pub fn new() -> Result<Self, AutostartError> {
         let home = BaseDirs::new()
-            .ok_or(Error::NoHome)?
+            .ok_or(AutostartError::NoHome)?
             .config_dir()
             .to_owned();
         let dirs = env::var_os("XDG_CONFIG_DIRS")
@@ -122,28 +122,28 @@ impl Autostart {
     /// How it stands now.
     ///
     /// # Errors
-    /// [`Error::Read`]
-    pub fn status(&self) -> Result<Status, Error> {
+    /// [`AutostartError::Read`]
+    pub fn status(&self) -> Result<AutostartStatus, AutostartError> {
         if self.unit_is_enabled() {
-            return Ok(Status::Unit);
+            return Ok(AutostartStatus::Unit);
         }
-        let entry = Entry::parse(&self.text()?.unwrap_or_default());
+        let entry = DesktopEntry::parse(&self.text()?.unwrap_or_default());
         if !entry.is_on() {
-            return Ok(Status::Off);
+            return Ok(AutostartStatus::Off);
         }
         match program(&entry) {
-            Some(program) if find(&program).is_none() => Ok(Status::Moved { program }),
-            _ => Ok(Status::On),
+            Some(program) if find(&program).is_none() => Ok(AutostartStatus::Moved { program }),
+            _ => Ok(AutostartStatus::On),
         }
     }
 
     /// Switches it on for `program`, the path of the binary.
     ///
     /// # Errors
-    /// [`Error::Program`], [`Error::Unit`], [`Error::Write`]
-    pub fn on(&self, program: &Path) -> Result<(), Error> {
+    /// [`AutostartError::Program`], [`AutostartError::Unit`], [`AutostartError::Write`]
+    pub fn on(&self, program: &Path) -> Result<(), AutostartError> {
         if self.unit_is_enabled() {
-            return Err(Error::Unit);
+            return Err(AutostartError::Unit);
         }
         let exec = entry::exec(&command(program)?);
         self.write(&format!(
@@ -156,16 +156,16 @@ impl Autostart {
     /// Switches it off. An entry of the system is overruled, not removed.
     ///
     /// # Errors
-    /// [`Error::Write`], [`Error::Unit`]: the unit is systemd's to disable
-    pub fn off(&self) -> Result<(), Error> {
+    /// [`AutostartError::Write`], [`AutostartError::Unit`]: the unit is systemd's to disable
+    pub fn off(&self) -> Result<(), AutostartError> {
         if self.unit_is_enabled() {
-            return Err(Error::Unit);
+            return Err(AutostartError::Unit);
         }
         if self.system_entry().is_some() {
             return self.write("[Desktop Entry]\nType=Application\nName=fisga\nHidden=true\n");
         }
         match fs::remove_file(self.path()) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(Error::Write {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(AutostartError::Write {
                 path: self.path(),
                 source,
             }),
@@ -177,15 +177,15 @@ impl Autostart {
     /// entry whose program is still there is its owner's choice and stays.
     ///
     /// # Errors
-    /// [`enum@Error`]
-    pub fn mend(&self, program: &Path) -> Result<bool, Error> {
-        let Status::Moved { program: old } = self.status()? else {
+    /// [`AutostartError`]
+    pub fn mend(&self, program: &Path) -> Result<bool, AutostartError> {
+        let AutostartStatus::Moved { program: old } = self.status()? else {
             return Ok(false);
         };
         let Some(text) = self.text()? else {
             return Ok(false);
         };
-        let exec = Entry::parse(&text).exec.unwrap_or_default();
+        let exec = DesktopEntry::parse(&text).exec.unwrap_or_default();
         let mut arguments = command(program)?;
         let rest = entry::arguments(&exec).unwrap_or_default();
         arguments.extend(rest.into_iter().skip_while(|a| *a != old).skip(1));
@@ -193,7 +193,7 @@ impl Autostart {
         Ok(true)
     }
 
-    fn text(&self) -> Result<Option<String>, Error> {
+    fn text(&self) -> Result<Option<String>, AutostartError> {
         let system = self
             .system
             .iter()
@@ -202,7 +202,7 @@ impl Autostart {
             match fs::read(&path) {
                 Ok(bytes) => return Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-                Err(source) => return Err(Error::Read { path, source }),
+                Err(source) => return Err(AutostartError::Read { path, source }),
             }
         }
         Ok(None)
@@ -228,7 +228,7 @@ impl Autostart {
         })
     }
 
-    fn write(&self, text: &str) -> Result<(), Error> {
+    fn write(&self, text: &str) -> Result<(), AutostartError> {
         let path = self.path();
         let write = || -> io::Result<()> {
             fs::create_dir_all(self.folder())?;
@@ -241,7 +241,7 @@ impl Autostart {
             file.persist(&path)?;
             Ok(())
         };
-        write().map_err(|source| Error::Write {
+        write().map_err(|source| AutostartError::Write {
             path: path.clone(),
             source,
         })
@@ -254,8 +254,8 @@ fn file_name() -> String {
 
 /// What runs `program`. The specification forbids `=` in the executable's path, so a shell stands
 /// in front of one.
-fn command(program: &Path) -> Result<Vec<String>, Error> {
-    let unfit = || Error::Program {
+fn command(program: &Path) -> Result<Vec<String>, AutostartError> {
+    let unfit = || AutostartError::Program {
         path: program.to_owned(),
     };
     let text = program
@@ -275,7 +275,7 @@ fn command(program: &Path) -> Result<Vec<String>, Error> {
 }
 
 /// The program that an entry names: behind the shell of [`command`], if that is there.
-fn program(entry: &Entry) -> Option<String> {
+fn program(entry: &DesktopEntry) -> Option<String> {
     let arguments = entry::arguments(entry.exec.as_deref()?)?;
     match arguments.as_slice() {
         [sh, c, _, program, ..] if sh == "sh" && c == "-c" => Some(program.clone()),
@@ -338,16 +338,16 @@ mod tests {
         ] {
             let sandbox = Sandbox::new();
             let (autostart, program) = (&sandbox.autostart, sandbox.program(name));
-            assert_eq!(autostart.status().unwrap(), Status::Off);
+            assert_eq!(autostart.status().unwrap(), AutostartStatus::Off);
             autostart.on(&program).unwrap();
-            assert_eq!(autostart.status().unwrap(), Status::On, "{name}");
+            assert_eq!(autostart.status().unwrap(), AutostartStatus::On, "{name}");
             fs::remove_file(&program).unwrap();
             assert!(
-                matches!(autostart.status().unwrap(), Status::Moved { .. }),
+                matches!(autostart.status().unwrap(), AutostartStatus::Moved { .. }),
                 "{name}"
             );
             autostart.off().unwrap();
-            assert_eq!(autostart.status().unwrap(), Status::Off);
+            assert_eq!(autostart.status().unwrap(), AutostartStatus::Off);
             autostart.off().unwrap();
         }
     }
@@ -364,7 +364,7 @@ mod tests {
             fs::write(autostart.path(), format!("{text}X-Mine=1\n")).unwrap();
             fs::remove_file(old).unwrap();
             assert!(autostart.mend(&new).unwrap());
-            assert_eq!(autostart.status().unwrap(), Status::On);
+            assert_eq!(autostart.status().unwrap(), AutostartStatus::On);
             let text = fs::read_to_string(autostart.path()).unwrap();
             assert!(
                 text.contains("X-Mine=1") && text.contains("new=place"),
@@ -380,9 +380,9 @@ mod tests {
         let folder = sandbox.dir.path().join("etc/autostart");
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join(file_name()), "[Desktop Entry]\nExec=true\n").unwrap();
-        assert_eq!(autostart.status().unwrap(), Status::On);
+        assert_eq!(autostart.status().unwrap(), AutostartStatus::On);
         autostart.off().unwrap();
-        assert_eq!(autostart.status().unwrap(), Status::Off);
+        assert_eq!(autostart.status().unwrap(), AutostartStatus::Off);
     }
 
     #[test]
@@ -395,10 +395,10 @@ mod tests {
             .join("home/systemd/user/graphical-session.target.wants");
         fs::create_dir_all(&wants).unwrap();
         std::os::unix::fs::symlink("/dangling", wants.join(UNIT)).unwrap();
-        assert_eq!(autostart.status().unwrap(), Status::Unit);
+        assert_eq!(autostart.status().unwrap(), AutostartStatus::Unit);
         assert!(matches!(
             autostart.on(&sandbox.program("fisga")),
-            Err(Error::Unit)
+            Err(AutostartError::Unit)
         ));
         assert!(!autostart.path().exists());
     }

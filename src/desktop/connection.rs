@@ -6,8 +6,12 @@
 //! program's end included.
 
 use std::{
-    io,
-    os::fd::{AsFd, OwnedFd},
+    io::{self, Read, Write},
+    os::{
+        fd::{AsFd, OwnedFd},
+        linux::net::SocketAddrExt,
+        unix::net::{SocketAddr, UnixStream},
+    },
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
@@ -38,7 +42,7 @@ const ATTEMPTS: [u16; 7] = [10, 20, 40, 80, 160, 320, 640];
 
 /// The thread. Dropping it closes the connection and joins.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(super) struct BusConnection {
     shared: Arc<Shared>,
     /// Dropped, it ends an attempt to connect.
     stop: Option<Sender<()>>,
@@ -58,7 +62,7 @@ enum State {
     Stopped,
 }
 
-impl Line {
+impl BusConnection {
     /// Starts the thread, named `name`, on the bus at `address`. `prepare` is what each connection
     /// begins with; `serve` is called with each, and returns when it has ended.
     ///
@@ -90,7 +94,7 @@ impl Line {
     }
 }
 
-impl Drop for Line {
+impl Drop for BusConnection {
     fn drop(&mut self) {
         self.stop = None;
         let _ = rustix::io::write(&self.shared.stop, &1u64.to_ne_bytes());
@@ -251,4 +255,34 @@ impl Socket {
             .map(|i| i.read_events(&mut buffer).map(Iterator::count));
         true
     }
+}
+
+/// A bus that stays silent for this long hangs.
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// Whether the session bus takes connections and then says nothing. Whoever connects to such a one
+/// by zbus or GIO waits without end.
+pub(super) fn bus_hangs() -> bool {
+    let Ok(address) = Address::session() else {
+        return false;
+    };
+    let Transport::Unix(unix) = address.transport() else {
+        return false;
+    };
+    let connected = match unix.path() {
+        UnixSocket::File(path) => UnixStream::connect(path),
+        UnixSocket::Abstract(name) => SocketAddr::from_abstract_name(name.as_encoded_bytes())
+            .and_then(|address| UnixStream::connect_addr(&address)),
+        _ => return false,
+    };
+    let Ok(mut bus) = connected else { return false };
+    // Any answer will do; an AUTH without a mechanism has one (D-Bus Specification, "Authentication
+    // Protocol").
+    let asked = bus
+        .set_read_timeout(Some(SILENCE))
+        .and_then(|()| bus.write_all(b"\0AUTH\r\n"));
+    asked.is_ok()
+        && bus
+            .read(&mut [0; 1])
+            .is_err_and(|e| e.kind() == std::io::ErrorKind::WouldBlock)
 }

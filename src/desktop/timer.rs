@@ -1,9 +1,9 @@
-//! A thread that sleeps until the wall clock shows a time, or a folder changes.
+//! A thread that sleeps until the wall clock reaches a set time, or a folder changes.
 //!
-//! A pause until 14:30 ends at 14:30, though the machine was asleep or its clock was set in
-//! between. No timeout of an event loop does that (they count monotonic time, which stands still in
-//! suspend); a timer of the kernel on `CLOCK_REALTIME` with an absolute time does
-//! (timerfd_create(2): it fires late after a suspend at once, and follows a clock that is set).
+//! A pause until 14:30 ends at 14:30, even if the machine was asleep or its clock was set in
+//! between. An event loop's timeouts count monotonic time, which stands still in suspend. A kernel
+//! timer on `CLOCK_REALTIME` with an absolute time follows a clock that is set, and fires
+//! immediately after a suspend that outlasted it (timerfd_create(2)).
 
 use std::{
     io,
@@ -23,31 +23,31 @@ use rustix::{
     },
 };
 
-/// What the thread has to tell.
+/// What the thread reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sign {
+pub enum TimerEvent {
     /// The time has come.
-    Time,
+    Due,
     /// Something in the folder came, went or was written.
-    Folder,
+    FolderChanged,
 }
 
 /// The thread. Dropping it ends and joins it.
 #[derive(Debug)]
-pub struct Alarm {
+pub struct Timer {
     timer: Arc<OwnedFd>,
     stop: Arc<OwnedFd>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Alarm {
-    /// Starts the thread; `tell` is called on it. The folder need not be there yet.
+impl Timer {
+    /// Starts the thread, which calls `report`. The folder need not exist yet.
     ///
     /// # Errors
     /// The kernel gives no timer, no inotify instance or no thread.
     pub fn start(
         folder: Option<PathBuf>,
-        tell: impl Fn(Sign) + Send + 'static,
+        report: impl Fn(TimerEvent) + Send + 'static,
     ) -> io::Result<Self> {
         let timer = timerfd_create(
             TimerfdClockId::Realtime,
@@ -58,9 +58,9 @@ impl Alarm {
             Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?),
         );
         let folder = folder.map(Folder::watch).transpose()?;
-        let thread = thread::Builder::new().name("alarm".into()).spawn({
+        let thread = thread::Builder::new().name("timer".into()).spawn({
             let (timer, stop) = (timer.clone(), stop.clone());
-            move || wait(&timer, &stop, folder, tell)
+            move || wait(&timer, &stop, folder, report)
         })?;
         Ok(Self {
             timer,
@@ -69,7 +69,7 @@ impl Alarm {
         })
     }
 
-    /// Sets the time, or no time. A time that is past comes at once.
+    /// Sets the time, or clears it. A time in the past is reported at once.
     ///
     /// # Errors
     /// The kernel refuses the time.
@@ -95,7 +95,7 @@ impl Alarm {
     }
 }
 
-impl Drop for Alarm {
+impl Drop for Timer {
     fn drop(&mut self) {
         let _ = rustix::io::write(&self.stop, &1u64.to_ne_bytes());
         if let Some(thread) = self.thread.take() {
@@ -104,7 +104,7 @@ impl Drop for Alarm {
     }
 }
 
-fn wait(timer: &OwnedFd, stop: &OwnedFd, mut folder: Option<Folder>, tell: impl Fn(Sign)) {
+fn wait(timer: &OwnedFd, stop: &OwnedFd, mut folder: Option<Folder>, report: impl Fn(TimerEvent)) {
     loop {
         let mut fds = vec![
             PollFd::new(stop, PollFlags::IN),
@@ -118,7 +118,7 @@ fn wait(timer: &OwnedFd, stop: &OwnedFd, mut folder: Option<Folder>, tell: impl 
         match poll(&mut fds, None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => {
-                return tracing::error!(%error, "the alarm can't wait; pauses end by hand");
+                return tracing::error!(%error, "the timer can't wait; pauses end only by hand");
             }
         }
         let ready: Vec<_> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
@@ -126,15 +126,15 @@ fn wait(timer: &OwnedFd, stop: &OwnedFd, mut folder: Option<Folder>, tell: impl 
             return;
         }
         if ready[1] && rustix::io::read(timer, &mut [0; 8]).is_ok() {
-            tell(Sign::Time);
+            report(TimerEvent::Due);
         }
         if ready.get(2) == Some(&true) && folder.as_mut().is_some_and(Folder::changed) {
-            tell(Sign::Folder);
+            report(TimerEvent::FolderChanged);
         }
     }
 }
 
-/// A folder that may not be there: then its parent is watched until it comes.
+/// A folder that may not exist; then its parent is watched until it is created.
 #[derive(Debug)]
 struct Folder {
     inotify: Inotify,
@@ -147,11 +147,11 @@ impl Folder {
             inotify: Inotify::init()?,
             path,
         };
-        folder.look();
+        folder.add_watch();
         Ok(folder)
     }
 
-    fn look(&self) {
+    fn add_watch(&self) {
         let add = |path: &Path, mask| self.inotify.watches().add(path, mask | WatchMask::ONLYDIR);
         let inside =
             WatchMask::CLOSE_WRITE | WatchMask::MOVE | WatchMask::DELETE | WatchMask::DELETE_SELF;
@@ -164,19 +164,19 @@ impl Folder {
             .parent()
             .is_some_and(|parent| add(parent, arrival).is_ok())
         {
-            // It may have come between the two looks.
+            // It may have been created between the two calls.
             let _ = add(&self.path, inside | WatchMask::MOVE_SELF);
         }
     }
 
-    /// Reads what has come, and looks again where the folder is now.
+    /// Reads the pending events and watches the folder again, which may have been replaced.
     fn changed(&mut self) -> bool {
         let mut buffer = [0; 4096];
         let any = self
             .inotify
             .read_events(&mut buffer)
             .is_ok_and(|mut events| events.next().is_some());
-        self.look();
+        self.add_watch();
         any
     }
 }
@@ -194,16 +194,16 @@ mod tests {
     #[test]
     fn it_rings_at_the_time_and_not_before_and_again() {
         let (tx, rx) = mpsc::channel();
-        let alarm = Alarm::start(None, move |sign| tx.send(sign).unwrap()).unwrap();
+        let timer = Timer::start(None, move |sign| tx.send(sign).unwrap()).unwrap();
         for after in [0, -3_600_000, 50] {
             let at = Local::now() + TimeDelta::milliseconds(after);
-            alarm.set(Some(at)).unwrap();
-            assert_eq!(rx.recv_timeout(LONG), Ok(Sign::Time));
+            timer.set(Some(at)).unwrap();
+            assert_eq!(rx.recv_timeout(LONG), Ok(TimerEvent::Due));
             assert!(Local::now() >= at);
         }
-        alarm.set(Some(Local::now() + TimeDelta::hours(1))).unwrap();
-        alarm.set(None).unwrap();
-        drop(alarm);
+        timer.set(Some(Local::now() + TimeDelta::hours(1))).unwrap();
+        timer.set(None).unwrap();
+        drop(timer);
         assert_eq!(rx.recv(), Err(mpsc::RecvError));
     }
 
@@ -212,15 +212,15 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let folder = home.path().join("autostart");
         let (tx, rx) = mpsc::channel();
-        let _alarm = Alarm::start(Some(folder.clone()), move |sign| {
+        let _timer = Timer::start(Some(folder.clone()), move |sign| {
             let _ = tx.send(sign);
         })
         .unwrap();
         for _ in 0..2 {
             fs::create_dir(&folder).unwrap();
-            assert_eq!(rx.recv_timeout(LONG), Ok(Sign::Folder));
+            assert_eq!(rx.recv_timeout(LONG), Ok(TimerEvent::FolderChanged));
             fs::write(folder.join("x"), "").unwrap();
-            assert_eq!(rx.recv_timeout(LONG), Ok(Sign::Folder));
+            assert_eq!(rx.recv_timeout(LONG), Ok(TimerEvent::FolderChanged));
             fs::remove_dir_all(&folder).unwrap();
             while rx.recv_timeout(Duration::from_millis(200)).is_ok() {}
         }
