@@ -61,16 +61,10 @@ const TABLE: &[Row] = &[
 const KNOWN_IMPORTS: &[(&str, &str)] = &[
     ("doctor", "commands"),
     ("doctor::hide", "cli"),
-    ("desktop::show", "library::thumbnail"),
 ];
 const KNOWN_CIRCLES: &[&str] = &[
     "config::error",
     "config::file",
-    "desktop::action",
-    "desktop::bus",
-    "desktop::control",
-    "desktop::health",
-    "desktop::state",
     "library::copy",
     "library::draft",
     "library::incomplete",
@@ -361,7 +355,7 @@ impl Source {
         let words = text
             .split(|c: char| !c.is_alphanumeric() && c != '_')
             .map(str::to_owned);
-        let starts = [".name(\"", "spawn(\"", "Line::start(\""];
+        let starts = [".name(\"", "spawn(\"", "::start(\""];
         let threads = starts
             .iter()
             .flat_map(|start| text.split(start).skip(1))
