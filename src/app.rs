@@ -61,7 +61,7 @@ pub enum StartError {
     Engine(#[from] EngineError),
     /// The history can't be written.
     #[error(transparent)]
-    History(#[from] history::Error),
+    History(#[from] history::HistoryError),
     /// The system gives no thread.
     #[error("can't start a thread")]
     Thread(#[source] std::io::Error),

@@ -1,6 +1,6 @@
 //! Bytes that can be read anywhere, with their holes: a file, or bytes in memory.
 
-use std::{fs::File, io, os::unix::fs::FileExt};
+use std::{fs::File, io, ops::Range, os::unix::fs::FileExt};
 
 use rustix::fs::SeekFrom;
 
@@ -20,6 +20,11 @@ pub trait Content {
     /// Start of the first data at or after `from`, or the length when there is none (lseek(2),
     /// SEEK_DATA).
     fn next_data(&self, from: u64) -> io::Result<u64>;
+    /// The file that the start of `range` lies in, and how much of the range follows there, for
+    /// copying inside the kernel; `None` for bytes that lie elsewhere.
+    fn file_at(&self, _range: Range<u64>) -> Option<(&File, Range<u64>)> {
+        None
+    }
 }
 
 impl<C: Content + ?Sized> Content for &C {
@@ -37,6 +42,10 @@ impl<C: Content + ?Sized> Content for &C {
 
     fn next_data(&self, from: u64) -> io::Result<u64> {
         (**self).next_data(from)
+    }
+
+    fn file_at(&self, range: Range<u64>) -> Option<(&File, Range<u64>)> {
+        (**self).file_at(range)
     }
 }
 
@@ -64,6 +73,10 @@ impl Content for File {
 
     fn next_data(&self, from: u64) -> io::Result<u64> {
         seek(self, SeekFrom::Data(from), from)
+    }
+
+    fn file_at(&self, range: Range<u64>) -> Option<(&File, Range<u64>)> {
+        Some((self, range))
     }
 }
 

@@ -24,6 +24,7 @@ pub mod commands;
 pub mod config;
 mod container;
 pub mod content;
+pub mod copy;
 pub mod desktop;
 pub mod doctor;
 pub mod engine;

@@ -229,7 +229,7 @@ impl Backend for ResidentBackend {
 
     fn discard(&mut self, path: &Path) {
         let discarded = History::open(&self.start.env.history_file())
-            .map_err(trash::Error::from)
+            .map_err(trash::DiscardError::from)
             .and_then(|history| {
                 trash::discard(path.as_os_str(), &self.watcher.settings().library, &history)
             });

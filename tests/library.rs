@@ -27,12 +27,13 @@ use std::{
 
 use common::namespace::{in_namespace, mount, mount_again};
 use fisga::{
+    copy::Observer,
     inode::Inode,
     library::{
-        Means,
+        folder::{Means, PlaceError, Placed},
         history::{Entry, History, Outcome},
         name::Name,
-        place::{self, Error, Held, Placed, Staged, Work},
+        place::{self, Held, Staged},
         trash, upkeep,
     },
 };
@@ -86,7 +87,7 @@ impl Hold {
         library: &Path,
         name: &str,
         change: impl FnOnce(&mut Held<'_>),
-    ) -> Result<Placed, Error> {
+    ) -> Result<Placed, PlaceError> {
         let dir = File::open(&self.dir).unwrap();
         let staged = Some(Staged {
             dir: dir.as_fd(),
@@ -104,14 +105,14 @@ impl Hold {
             &held,
             library,
             &Name::plain(name, "mp4"),
-            &mut Work {
+            &mut Observer {
                 progress: &mut |_, _| (),
                 stop: &stop,
             },
         )
     }
 
-    fn place(&self, library: &Path) -> Result<Placed, Error> {
+    fn place(&self, library: &Path) -> Result<Placed, PlaceError> {
         self.place_as(library, "A film", |_| ())
     }
 }
@@ -354,12 +355,12 @@ fn a_stopped_copy_leaves_nothing() {
         writer: false,
         len: None,
     };
-    let work = &mut Work {
+    let work = &mut Observer {
         progress: &mut progress,
         stop: &stop,
     };
     let error = place::place(&held, &library, &Name::plain("A film", "mp4"), work).unwrap_err();
-    assert!(matches!(error, Error::Stopped) && error.retry());
+    assert!(matches!(error, PlaceError::Stopped) && error.retry());
     assert!(
         !seen.is_empty()
             && seen
@@ -388,7 +389,7 @@ fn a_killed_copy_leaves_nothing() {
             writer: false,
             len: None,
         };
-        let work = &mut Work {
+        let work = &mut Observer {
             progress: &mut progress,
             stop: &stop,
         };
@@ -446,13 +447,13 @@ fn a_full_disk() {
     let hold = Hold::new(other.path(), &content(600 << 10));
     let error = hold.place(&library).unwrap_err();
     assert!(
-        matches!(error, Error::NoSpace { .. }) && error.retry(),
+        matches!(error, PlaceError::NoSpace { .. }) && error.retry(),
         "{error:?}"
     );
     assert_eq!(names(&library), ["ballast"]);
     let too_much = |file: &mut File| file.write_all(&content(600 << 10));
     let error = place::write_new(&library, &Name::plain("A film", "mp4"), too_much).unwrap_err();
-    assert!(matches!(error, Error::NoSpace { .. }), "{error:?}");
+    assert!(matches!(error, PlaceError::NoSpace { .. }), "{error:?}");
     assert_eq!(names(&library), ["ballast"]);
     fs::remove_file(ballast).unwrap();
     assert!(fs::read(hold.place(&library).unwrap().path).unwrap() == content(600 << 10));
@@ -470,7 +471,7 @@ fn a_read_only_disk() {
     let hold = Hold::new(other.path(), b"content");
     let error = hold.place(&library).unwrap_err();
     assert!(
-        matches!(error, Error::ReadOnly { .. }) && error.retry(),
+        matches!(error, PlaceError::ReadOnly { .. }) && error.retry(),
         "{error:?}"
     );
     mount_again("remount,rw", disk.path());
@@ -508,14 +509,14 @@ fn a_library_that_goes_away() {
     fs::remove_dir(&library).unwrap();
     let error = hold.place(&library).unwrap_err();
     assert!(
-        matches!(error, Error::Missing { .. }) && error.retry(),
+        matches!(error, PlaceError::Missing { .. }) && error.retry(),
         "{error:?}"
     );
     assert!(!library.exists(), "placing makes no second library");
     fs::write(&library, "a file").unwrap();
     assert!(matches!(
         hold.place(&library).unwrap_err(),
-        Error::Missing { .. }
+        PlaceError::Missing { .. }
     ));
     fs::remove_file(&library).unwrap();
     place::prepare(&library).unwrap();
@@ -532,7 +533,7 @@ fn what_is_replaced_stays_readable() {
     let mut reader = File::open(&saved.path).unwrap();
     fs::write(hold.path(), content(5000)).unwrap();
     let stop = AtomicBool::new(false);
-    let mut work = Work {
+    let mut work = Observer {
         progress: &mut |_, _| (),
         stop: &stop,
     };
@@ -553,7 +554,7 @@ fn what_is_replaced_stays_readable() {
     assert_eq!(fs::read(&mended.path).unwrap(), b"mended");
     fs::rename(&mended.path, library.join("mine now")).unwrap();
     let error = place::replace(&mended, &held, &mut work).unwrap_err();
-    assert!(matches!(error, Error::Gone { .. }) && !error.retry());
+    assert!(matches!(error, PlaceError::Gone { .. }) && !error.retry());
     place::sweep(&library).unwrap();
     assert_eq!(names(&library), ["mine now"]);
 }
@@ -566,7 +567,7 @@ fn what_is_written_fails_as_a_whole() {
         file.write_all(b"half")?;
         Err(std::io::Error::other("the playlist is broken"))
     });
-    assert!(matches!(failed.unwrap_err(), Error::Other { .. }));
+    assert!(matches!(failed.unwrap_err(), PlaceError::Other { .. }));
     assert_eq!(names(dir.path()), [""; 0]);
     let placed = place::write_new(dir.path(), &name, |file| file.write_all(b"whole")).unwrap();
     assert_eq!(
@@ -624,31 +625,31 @@ fn discarding() {
 
     assert!(matches!(
         discard(foreign.as_os_str()),
-        Err(trash::Error::NotOurs { .. })
+        Err(trash::DiscardError::NotOurs { .. })
     ));
     assert!(matches!(
         discard(link.as_os_str()),
-        Err(trash::Error::NoFile { .. })
+        Err(trash::DiscardError::NoFile { .. })
     ));
     assert!(matches!(
         discard(library.as_os_str()),
-        Err(trash::Error::NoFile { .. })
+        Err(trash::DiscardError::NoFile { .. })
     ));
     assert!(matches!(
         discard(OsStr::new("not there")),
-        Err(trash::Error::Missing { .. })
+        Err(trash::DiscardError::Missing { .. })
     ));
     let escape = library.join("../../elsewhere/foreign.mp4");
     assert!(matches!(
         discard(escape.as_os_str()),
-        Err(trash::Error::NotOurs { .. })
+        Err(trash::DiscardError::NotOurs { .. })
     ));
 
     assert_eq!(discard(OsStr::new("LAST")).unwrap(), last);
     assert!(
         matches!(
             discard(OsStr::new("LAST")),
-            Err(trash::Error::Missing { .. })
+            Err(trash::DiscardError::Missing { .. })
         ),
         "and not the one before"
     );
@@ -662,7 +663,10 @@ fn discarding() {
     let stuck = file(library.join("stuck.mp4"));
     mount_again("remount,ro", dir.path());
     let error = discard(stuck.as_os_str()).unwrap_err();
-    assert!(matches!(error, trash::Error::Trash { .. }), "{error:?}");
+    assert!(
+        matches!(error, trash::DiscardError::Trash { .. }),
+        "{error:?}"
+    );
     assert!(
         error.to_string().contains("Read-only file system"),
         "{error}"
@@ -675,7 +679,10 @@ fn nothing_to_discard() {
     let dir = on_disk();
     let history = history(dir.path(), &[]);
     let error = trash::discard(OsStr::new("LAST"), dir.path(), &history).unwrap_err();
-    assert!(matches!(error, trash::Error::NothingSaved), "{error:?}");
+    assert!(
+        matches!(error, trash::DiscardError::NothingSaved),
+        "{error:?}"
+    );
 }
 
 #[test]

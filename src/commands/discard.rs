@@ -11,7 +11,7 @@ use crate::{
 /// Discards the video that was saved last (`LAST`), or a file, and prints its path.
 ///
 /// # Errors
-/// A [`trash::Error`], or an `out` that can't be written.
+/// A [`trash::DiscardError`], or an `out` that can't be written.
 pub fn run(
     what: &OsStr,
     library: &Path,

@@ -10,13 +10,13 @@ use std::{
     ffi::{OsStr, OsString},
     fmt::Write as _,
     fs::File,
-    io::{self, Read, Seek, SeekFrom},
+    io,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::ffi::OsStrExt,
     },
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -28,7 +28,10 @@ use rustix::{
     io::Errno,
 };
 
-use crate::content::Content;
+use crate::{
+    content::Content,
+    copy::{self, Observer},
+};
 
 /// What every staging folder's name begins with; no rule looks into such folders.
 pub const PREFIX: &str = ".fisga-";
@@ -144,7 +147,13 @@ impl Staging {
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let copy = File::from(openat(&self.dir, &draft, flags, Mode::RUSR | Mode::WUSR)?);
-        let written = copy_data(file, &copy).and_then(|()| copy.sync_all());
+        let mut observer = Observer {
+            progress: &mut |_, _| (),
+            stop: &AtomicBool::new(false),
+        };
+        let written = copy::copy(file, &copy, Content::len(file), &mut observer)
+            .map_err(io::Error::from)
+            .and_then(|()| copy.sync_all());
         let renamed = written.and_then(|()| Ok(renameat(&self.dir, &draft, &self.dir, staged)?));
         if renamed.is_err() {
             let _ = self.remove(&draft);
@@ -212,22 +221,6 @@ impl AsFd for Staging {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.dir.as_fd()
     }
-}
-
-/// Data only: what is a hole stays one.
-fn copy_data(from: &File, to: &File) -> io::Result<()> {
-    let len = from.metadata()?.len();
-    to.set_len(len)?;
-    let (mut from, mut to) = (from, to);
-    let mut start = from.next_data(0)?;
-    while start < len {
-        let end = from.next_hole(start)?;
-        from.seek(SeekFrom::Start(start))?;
-        to.seek(SeekFrom::Start(start))?;
-        io::copy(&mut from.take(end - start), &mut to)?;
-        start = from.next_data(end)?;
-    }
-    Ok(())
 }
 
 fn open_own(path: &Path, uid: u32) -> rustix::io::Result<OwnedFd> {

@@ -7,18 +7,21 @@
 use std::{
     ffi::OsStr,
     fs::File,
-    os::{fd::OwnedFd, unix::ffi::OsStrExt},
+    os::{
+        fd::{AsRawFd, BorrowedFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
 };
 
 use rustix::{
-    fs::{AtFlags, Mode, OFlags, RenameFlags},
+    fs::{AtFlags, CWD, Mode, OFlags, RenameFlags},
     io::Errno,
 };
 
 use super::{
-    copy::Means,
+    folder::{Folder, Means, PlaceError, Placed},
     name::Name,
-    place::{Error, Folder, Placed, by_descriptor, unopened},
+    shelf,
 };
 use crate::inode::Inode;
 
@@ -45,7 +48,7 @@ struct Temp {
 }
 
 impl<'a> Draft<'a> {
-    pub(super) fn new(folder: &'a Folder) -> Result<Self, Error> {
+    pub(super) fn new(folder: &'a Folder) -> Result<Self, PlaceError> {
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         match rustix::fs::openat(&folder.fd, ".", flags, Mode::from_raw_mode(MODE)) {
             Ok(fd) => Ok(Self {
@@ -61,7 +64,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    fn named(folder: &'a Folder) -> Result<Self, Error> {
+    fn named(folder: &'a Folder) -> Result<Self, PlaceError> {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
         let make = |dir: &OwnedFd, name: &str| {
             rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(MODE))
@@ -91,7 +94,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Gives it the first name that is free, after its content is on the disk.
-    pub(super) fn publish(self, name: &Name, means: Means) -> Result<Placed, Error> {
+    pub(super) fn publish(self, name: &Name, means: Means) -> Result<Placed, PlaceError> {
         self.sync()?;
         let to = &self.folder.fd;
         let name = match &self.temp {
@@ -108,9 +111,13 @@ impl<'a> Draft<'a> {
     }
 
     /// Puts it in the place of a file that was saved before.
-    pub(super) fn publish_over(mut self, saved: &Placed, means: Means) -> Result<Placed, Error> {
+    pub(super) fn publish_over(
+        mut self,
+        saved: &Placed,
+        means: Means,
+    ) -> Result<Placed, PlaceError> {
         self.sync()?;
-        let gone = || Error::Gone {
+        let gone = || PlaceError::Gone {
             path: saved.path.clone(),
         };
         let name = saved
@@ -141,14 +148,14 @@ impl<'a> Draft<'a> {
         self.placed(name, means)
     }
 
-    fn sync(&self) -> Result<(), Error> {
+    fn sync(&self) -> Result<(), PlaceError> {
         self.file
             .sync_all()
-            .map_err(|e| Error::sorted("sync the file", &self.folder.path, e))
+            .map_err(|e| PlaceError::new("sync the file", &self.folder.path, e))
     }
 
-    fn placed(self, name: &str, means: Means) -> Result<Placed, Error> {
-        unopened(&self.file);
+    fn placed(self, name: &str, means: Means) -> Result<Placed, PlaceError> {
+        shelf::unopened(&self.file);
         self.folder.sync()?;
         let stat = rustix::fs::fstat(&self.file).map_err(self.folder.error("look at the file"))?;
         Ok(Placed {
@@ -226,8 +233,13 @@ impl Drop for Temp {
     }
 }
 
+/// Where a nameless file can be linked from (linkat(2), open(2) under `O_TMPFILE`).
+fn by_descriptor(file: &File) -> (BorrowedFd<'static>, String) {
+    (CWD, format!("/proc/self/fd/{}", file.as_raw_fd()))
+}
+
 /// Removes the names that a crash left in the hidden folder of `folder`; returns how many.
-pub(super) fn sweep(folder: &Folder) -> Result<usize, Error> {
+pub(super) fn sweep(folder: &Folder) -> Result<usize, PlaceError> {
     let error = || folder.error("clean the hidden folder");
     let dir = match open_hidden(folder) {
         Ok(dir) => dir,
@@ -360,12 +372,12 @@ mod tests {
             assert_eq!(fs::read(&saved.path).unwrap(), b"content and more");
             assert!(matches!(
                 draft().publish_over(&saved, Means::Written),
-                Err(Error::Gone { .. })
+                Err(PlaceError::Gone { .. })
             ));
             fs::remove_file(&newer.path).unwrap();
             assert!(matches!(
                 draft().publish_over(&newer, Means::Written),
-                Err(Error::Gone { .. })
+                Err(PlaceError::Gone { .. })
             ));
             assert_eq!(names(&folder.path), [""; 0]);
         });

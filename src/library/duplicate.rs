@@ -18,7 +18,7 @@ use std::{
 use blake3::Hash;
 use serde::{Deserialize, Serialize};
 
-use super::shelf::{self, Video};
+use super::shelf::{self, LibraryFile};
 use crate::{content::Content, inode::Inode};
 
 /// Bytes of a beginning. All containers say here how long the video is, or have its first frames.
@@ -62,7 +62,7 @@ enum Relation {
 
 /// What one file in the library means for a candidate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Bearing {
+enum Consequence {
     None,
     Duplicate,
     Replaced,
@@ -70,7 +70,7 @@ enum Bearing {
 
 /// Why a candidate could not be judged.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum CompareError {
     /// The candidate can't be read.
     #[error("the held file can't be compared with the library")]
     Read(#[from] io::Error),
@@ -150,7 +150,11 @@ impl Duplicates {
     /// # Errors
     /// That the candidate can't be read, or that `stop` was set. A file in the library that can't
     /// be read is none that it could be a duplicate of.
-    pub fn judge(&self, candidate: &Candidate<'_>, stop: &AtomicBool) -> Result<Judgement, Error> {
+    pub fn judge(
+        &self,
+        candidate: &Candidate<'_>,
+        stop: &AtomicBool,
+    ) -> Result<Judgement, CompareError> {
         let head = head(candidate.file, candidate.len)?;
         let mut replaced = Vec::new();
         let mut longer = Vec::new();
@@ -164,16 +168,16 @@ impl Duplicates {
                 Err(e) => Err(e.into()),
             };
             let relation = match relation {
-                Err(Error::Read(e)) => {
+                Err(CompareError::Read(e)) => {
                     tracing::warn!("can't compare with {}: {e}", video.path.display());
                     Relation::Different
                 }
                 relation => relation?,
             };
-            match bearing(candidate.whole, video.whole, relation) {
-                Bearing::None => {}
-                Bearing::Duplicate => longer.push(video),
-                Bearing::Replaced => replaced.push(video.path),
+            match consequence(candidate.whole, video.whole, relation) {
+                Consequence::None => {}
+                Consequence::Duplicate => longer.push(video),
+                Consequence::Replaced => replaced.push(video.path),
             }
         }
         replaced.sort();
@@ -190,7 +194,7 @@ impl Duplicates {
     }
 
     /// The files in the library with their beginnings; keeps the index up to date.
-    fn heads(&self) -> Vec<(Video, Hash)> {
+    fn heads(&self) -> Vec<(LibraryFile, Hash)> {
         let mut index = self.index.borrow_mut();
         let Index { heads, damaged } = index.get_or_insert_with(|| Index::load(&self.path));
         let mut new = Vec::new();
@@ -304,16 +308,16 @@ fn read(file: &File, at: u64, buffer: &mut [u8]) -> io::Result<()> {
 }
 
 /// Pure: what a file that is there means for a candidate.
-fn bearing(candidate_whole: bool, there_whole: bool, relation: Relation) -> Bearing {
+fn consequence(candidate_whole: bool, there_whole: bool, relation: Relation) -> Consequence {
     match (relation, candidate_whole, there_whole) {
-        (Relation::Different, ..) => Bearing::None,
+        (Relation::Different, ..) => Consequence::None,
         // The judgement of the content may have changed, the content has not: a whole one is worth
         // its name and place.
-        (Relation::Same | Relation::Part, true, false) => Bearing::Replaced,
-        (Relation::Same | Relation::Part, ..) => Bearing::Duplicate,
-        (Relation::Contains, _, false) => Bearing::Replaced,
+        (Relation::Same | Relation::Part, true, false) => Consequence::Replaced,
+        (Relation::Same | Relation::Part, ..) => Consequence::Duplicate,
+        (Relation::Contains, _, false) => Consequence::Replaced,
         // More than a whole one: another cut, or a stream that went on. Both stay.
-        (Relation::Contains, _, true) => Bearing::None,
+        (Relation::Contains, _, true) => Consequence::None,
     }
 }
 
@@ -322,7 +326,7 @@ fn relation(
     there: &File,
     there_len: u64,
     stop: &AtomicBool,
-) -> Result<Relation, Error> {
+) -> Result<Relation, CompareError> {
     let part = is_part(candidate.file, candidate.len, there, there_len, stop)?;
     let contains = is_part(there, there_len, candidate.file, candidate.len, stop)?;
     Ok(match (part, contains) {
@@ -340,7 +344,7 @@ fn is_part(
     whole: &File,
     whole_len: u64,
     stop: &AtomicBool,
-) -> Result<bool, Error> {
+) -> Result<bool, CompareError> {
     if part_len > whole_len || part_len == 0 {
         return Ok(false);
     }
@@ -359,7 +363,7 @@ fn is_part(
         let mut at = data;
         while at < end {
             if stop.load(Ordering::Relaxed) {
-                return Err(Error::Stopped);
+                return Err(CompareError::Stopped);
             }
             let n = usize::try_from(end - at).unwrap_or(BLOCK).min(BLOCK);
             read(part, at, &mut ours[..n])?;
@@ -397,22 +401,22 @@ mod tests {
     fn what_is_there_decides() {
         use Relation::*;
         for (relation, candidate_whole, there_whole, expected) in [
-            (Different, true, true, Bearing::None),
-            (Same, true, true, Bearing::Duplicate),
-            (Same, false, false, Bearing::Duplicate),
-            (Same, false, true, Bearing::Duplicate),
-            (Same, true, false, Bearing::Replaced),
-            (Part, false, true, Bearing::Duplicate),
-            (Part, false, false, Bearing::Duplicate),
-            (Part, true, true, Bearing::Duplicate),
-            (Part, true, false, Bearing::Replaced),
-            (Contains, true, false, Bearing::Replaced),
-            (Contains, false, false, Bearing::Replaced),
-            (Contains, true, true, Bearing::None),
-            (Contains, false, true, Bearing::None),
+            (Different, true, true, Consequence::None),
+            (Same, true, true, Consequence::Duplicate),
+            (Same, false, false, Consequence::Duplicate),
+            (Same, false, true, Consequence::Duplicate),
+            (Same, true, false, Consequence::Replaced),
+            (Part, false, true, Consequence::Duplicate),
+            (Part, false, false, Consequence::Duplicate),
+            (Part, true, true, Consequence::Duplicate),
+            (Part, true, false, Consequence::Replaced),
+            (Contains, true, false, Consequence::Replaced),
+            (Contains, false, false, Consequence::Replaced),
+            (Contains, true, true, Consequence::None),
+            (Contains, false, true, Consequence::None),
         ] {
             assert_eq!(
-                bearing(candidate_whole, there_whole, relation),
+                consequence(candidate_whole, there_whole, relation),
                 expected,
                 "{relation:?}"
             );
@@ -618,6 +622,6 @@ mod tests {
             whole: true,
         };
         let stopped = library.duplicates.judge(&candidate, &AtomicBool::new(true));
-        assert!(matches!(stopped, Err(Error::Stopped)));
+        assert!(matches!(stopped, Err(CompareError::Stopped)));
     }
 }

@@ -129,7 +129,7 @@ mod text_and_bytes {
 /// The history could not be read or written.
 #[derive(Debug, thiserror::Error)]
 #[error("can't {doing} the history {}", path.display())]
-pub struct Error {
+pub struct HistoryError {
     /// The operation that failed.
     pub doing: &'static str,
     /// The history file.
@@ -212,7 +212,7 @@ impl History {
     ///
     /// # Errors
     /// That the folder can't be made.
-    pub fn open(path: &Path) -> Result<Self, Error> {
+    pub fn open(path: &Path) -> Result<Self, HistoryError> {
         let history = Self {
             path: path.to_owned(),
             rotate: ROTATE,
@@ -235,7 +235,7 @@ impl History {
     ///
     /// # Errors
     /// That it can't be written.
-    pub fn append(&self, entry: &Entry) -> Result<(), Error> {
+    pub fn append(&self, entry: &Entry) -> Result<(), HistoryError> {
         let mut line = serde_json::to_vec(entry).map_err(|e| self.error("write")(e.into()))?;
         line.push(b'\n');
         self.write(&line, entry.outcome == Outcome::Saved)
@@ -287,7 +287,7 @@ impl History {
     ///
     /// # Errors
     /// That the file is there and can't be read.
-    pub fn read_last(&self, n: usize) -> Result<Vec<Entry>, Error> {
+    pub fn read_last(&self, n: usize) -> Result<Vec<Entry>, HistoryError> {
         let mut entries = Vec::new();
         self.backwards(|entry| {
             entries.push(entry);
@@ -302,7 +302,7 @@ impl History {
     ///
     /// # Errors
     /// That the file is there and can't be read.
-    pub fn last_saved(&self) -> Result<Option<Entry>, Error> {
+    pub fn last_saved(&self) -> Result<Option<Entry>, HistoryError> {
         self.newest(|entry| entry.outcome == Outcome::Saved)
     }
 
@@ -310,7 +310,7 @@ impl History {
     ///
     /// # Errors
     /// That the file is there and can't be read.
-    pub fn newest(&self, wanted: impl Fn(&Entry) -> bool) -> Result<Option<Entry>, Error> {
+    pub fn newest(&self, wanted: impl Fn(&Entry) -> bool) -> Result<Option<Entry>, HistoryError> {
         let mut found = None;
         self.backwards(|entry| {
             if wanted(&entry) {
@@ -326,7 +326,7 @@ impl History {
     ///
     /// # Errors
     /// That the file is there and can't be read.
-    pub fn saved(&self) -> Result<HashSet<PathBuf>, Error> {
+    pub fn saved(&self) -> Result<HashSet<PathBuf>, HistoryError> {
         let mut saved = HashSet::new();
         self.backwards(|entry| {
             if entry.outcome == Outcome::Saved {
@@ -338,7 +338,7 @@ impl History {
     }
 
     /// Gives the entries to `each`, the newest first, until it says no.
-    fn backwards(&self, mut each: impl FnMut(Entry) -> bool) -> Result<(), Error> {
+    fn backwards(&self, mut each: impl FnMut(Entry) -> bool) -> Result<(), HistoryError> {
         for path in [self.path.clone(), self.older()] {
             let mut file = match File::open(&path) {
                 Ok(file) => file,
@@ -368,8 +368,8 @@ impl History {
         path.into()
     }
 
-    fn error(&self, doing: &'static str) -> impl FnOnce(io::Error) -> Error {
-        move |source| Error {
+    fn error(&self, doing: &'static str) -> impl FnOnce(io::Error) -> HistoryError {
+        move |source| HistoryError {
             doing,
             path: self.path.clone(),
             source,

@@ -6,21 +6,21 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{place::Error, shelf::Video};
-
-/// The folder below the library.
-pub const FOLDER: &str = "Incomplete";
+use super::{
+    folder::{INCOMPLETE, PlaceError},
+    shelf::LibraryFile,
+};
 
 /// The folder of the incomplete ones; made if it is not there. The library itself is not made, see
 /// [`place::prepare`](super::place::prepare).
 ///
 /// # Errors
 /// That it can't be made.
-pub fn folder(library: &Path) -> Result<PathBuf, Error> {
-    let folder = library.join(FOLDER);
+pub fn folder(library: &Path) -> Result<PathBuf, PlaceError> {
+    let folder = library.join(INCOMPLETE);
     match std::fs::create_dir(&folder) {
         Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
-            Err(Error::sorted("make a folder", library, e))
+            Err(PlaceError::new("make a folder", library, e))
         }
         _ => Ok(folder),
     }
@@ -30,11 +30,11 @@ pub fn folder(library: &Path) -> Result<PathBuf, Error> {
 /// ours to remove (see [`History::saved`](super::history::History::saved)): what the user puts into
 /// the folder stays.
 pub fn expired<'a>(
-    videos: &'a [Video],
+    videos: &'a [LibraryFile],
     saved: &HashSet<PathBuf>,
     days: u32,
     now: SystemTime,
-) -> Vec<&'a Video> {
+) -> Vec<&'a LibraryFile> {
     deadlines(videos, saved, days)
         .filter(|(_, deadline)| *deadline <= now)
         .map(|(video, _)| video)
@@ -42,17 +42,21 @@ pub fn expired<'a>(
 }
 
 /// When the next one leaves: the time to look again. `None` if there is none.
-pub fn next_expiry(videos: &[Video], saved: &HashSet<PathBuf>, days: u32) -> Option<SystemTime> {
+pub fn next_expiry(
+    videos: &[LibraryFile],
+    saved: &HashSet<PathBuf>,
+    days: u32,
+) -> Option<SystemTime> {
     deadlines(videos, saved, days)
         .map(|(_, deadline)| deadline)
         .min()
 }
 
 fn deadlines<'a>(
-    videos: &'a [Video],
+    videos: &'a [LibraryFile],
     saved: &HashSet<PathBuf>,
     days: u32,
-) -> impl Iterator<Item = (&'a Video, SystemTime)> {
+) -> impl Iterator<Item = (&'a LibraryFile, SystemTime)> {
     let kept = Duration::from_secs(u64::from(days) * 24 * 60 * 60);
     videos
         .iter()
@@ -68,9 +72,9 @@ mod tests {
     use super::*;
     use crate::inode::Inode;
 
-    fn video(name: &str, modified: i64, whole: bool) -> Video {
+    fn video(name: &str, modified: i64, whole: bool) -> LibraryFile {
         let id = Inode { dev: 1, ino: 1 };
-        Video {
+        LibraryFile {
             path: name.into(),
             id,
             bytes: 1,
@@ -112,11 +116,11 @@ mod tests {
     #[test]
     fn the_folder_is_made_but_not_the_library() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(folder(dir.path()).unwrap(), dir.path().join(FOLDER));
+        assert_eq!(folder(dir.path()).unwrap(), dir.path().join(INCOMPLETE));
         assert!(folder(dir.path()).unwrap().is_dir());
         assert!(matches!(
             folder(&dir.path().join("gone")),
-            Err(Error::Missing { .. })
+            Err(PlaceError::Missing { .. })
         ));
     }
 }

@@ -12,9 +12,9 @@
 //! At the start: [`place::prepare`], [`place::sweep`], and [`place::find`] for what was held before
 //! a crash. At the time that [`upkeep::expire`] returns: that again.
 
-mod copy;
 mod draft;
 pub mod duplicate;
+pub mod folder;
 pub mod history;
 pub mod incomplete;
 pub mod name;
@@ -25,5 +25,3 @@ pub mod shelf;
 pub mod thumbnail;
 pub mod trash;
 pub mod upkeep;
-
-pub use copy::Means;

@@ -16,15 +16,6 @@ fn chunks(png: &[u8]) -> Option<impl Iterator<Item = (&[u8], &[u8], &[u8])>> {
     }))
 }
 
-/// The text under a key.
-pub(super) fn text<'a>(png: &'a [u8], key: &str) -> Option<&'a [u8]> {
-    chunks(png)?.find_map(|(kind, data, _)| {
-        data.strip_prefix(key.as_bytes())
-            .filter(|_| kind == b"tEXt")?
-            .strip_prefix(b"\0")
-    })
-}
-
 /// The same picture with these texts and no others. `None` if it is no complete PNG.
 pub(super) fn with_texts(png: &[u8], texts: &[(&str, &str)]) -> Option<Vec<u8>> {
     let mut out = SIGNATURE.to_vec();
@@ -61,13 +52,22 @@ fn crc(data: &[u8]) -> u32 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
+    /// The text under a key.
+    pub(in crate::library) fn text<'a>(png: &'a [u8], key: &str) -> Option<&'a [u8]> {
+        chunks(png)?.find_map(|(kind, data, _)| {
+            data.strip_prefix(key.as_bytes())
+                .filter(|_| kind == b"tEXt")?
+                .strip_prefix(b"\0")
+        })
+    }
+
     /// One white pixel, with a text of its own.
-    pub(super) fn pixel() -> Vec<u8> {
+    fn pixel() -> Vec<u8> {
         let chunk = |kind: &[u8], data: &[u8]| {
             let body = [kind, data].concat();
             [

@@ -4,7 +4,7 @@
 //! Both are decided here and told before they happen; the caller does them.
 //!
 //! A library that is to stay below a size gives up the oldest files that were saved by this program
-//! and never opened. "Opened" is what the kernel's time of access tells (see [`Video::opened`]), so
+//! and never opened. "Opened" is what the kernel's time of access tells (see [`LibraryFile::opened`]), so
 //! a program that reads all files, such as a search index of contents, counts as opening them: they
 //! stay then. On a mount with `noatime` nobody can tell, and nothing is given up.
 
@@ -12,7 +12,7 @@ use std::{collections::HashSet, io, path::Path, path::PathBuf};
 
 use rustix::fs::StatVfsMountFlags;
 
-use super::{place::Error, shelf::Video};
+use super::{folder::PlaceError, shelf::LibraryFile};
 
 /// How much is free, and whether a mount can tell that a file was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub struct Disk {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     /// Goes to the trash, the oldest first.
-    pub trash: Vec<Video>,
+    pub trash: Vec<LibraryFile>,
     /// Bytes that the library is too large by all the same: everything else is opened, or not ours.
     pub over: u64,
 }
@@ -60,12 +60,12 @@ impl Disk {
 /// file that is only linked needs none.
 ///
 /// # Errors
-/// [`Error::MinFree`], or that the folder is not there.
-pub fn check(folder: &Path, need: u64, min_free: u64) -> Result<(), Error> {
-    let disk = Disk::of(folder).map_err(|e| Error::sorted("ask for the room left", folder, e))?;
+/// [`PlaceError::MinFree`], or that the folder is not there.
+pub fn check(folder: &Path, need: u64, min_free: u64) -> Result<(), PlaceError> {
+    let disk = Disk::of(folder).map_err(|e| PlaceError::new("ask for the room left", folder, e))?;
     match disk.missing(need, min_free) {
         None => Ok(()),
-        Some(missing) => Err(Error::MinFree {
+        Some(missing) => Err(PlaceError::MinFree {
             path: folder.to_owned(),
             min_free,
             missing,
@@ -75,7 +75,13 @@ pub fn check(folder: &Path, need: u64, min_free: u64) -> Result<(), Error> {
 
 /// What must go before `need` bytes are added to a library that is to stay below `max` bytes. Only
 /// files in `saved` are ours to move (see [`History::saved`](super::history::History::saved)).
-pub fn plan(videos: &[Video], saved: &HashSet<PathBuf>, disk: Disk, max: u64, need: u64) -> Plan {
+pub fn plan(
+    videos: &[LibraryFile],
+    saved: &HashSet<PathBuf>,
+    disk: Disk,
+    max: u64,
+    need: u64,
+) -> Plan {
     let total = videos
         .iter()
         .fold(need, |sum, video| sum.saturating_add(video.bytes));
@@ -129,11 +135,11 @@ mod tests {
         assert!(Disk::of(Path::new("/")).unwrap().free > 0);
         assert!(matches!(
             check(Path::new("/not there"), 0, 0),
-            Err(Error::Missing { .. })
+            Err(PlaceError::Missing { .. })
         ));
         let full = check(Path::new("/"), 0, u64::MAX).unwrap_err();
         assert!(
-            matches!(full, Error::MinFree { .. }) && full.retry(),
+            matches!(full, PlaceError::MinFree { .. }) && full.retry(),
             "{full}"
         );
         assert!(check(Path::new("/"), 0, 0).is_ok());
@@ -141,7 +147,7 @@ mod tests {
 
     #[test]
     fn the_oldest_unopened_go() {
-        let video = |name: &str, modified: i64, opened: bool| Video {
+        let video = |name: &str, modified: i64, opened: bool| LibraryFile {
             path: name.into(),
             id: Inode { dev: 1, ino: 1 },
             bytes: 10,

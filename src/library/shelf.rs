@@ -11,9 +11,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{Timespec, Timestamps};
+use rustix::fs::{OFlags, Timespec, Timestamps};
 
-use super::incomplete;
+use super::folder::INCOMPLETE;
 use crate::inode::Inode;
 
 /// Folders below the library that are looked into: what the user sorts by hand is rarely deeper,
@@ -22,7 +22,7 @@ const DEPTH: usize = 8;
 
 /// A file in the library.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Video {
+pub struct LibraryFile {
     /// Where.
     pub path: PathBuf,
     /// Its inode.
@@ -37,7 +37,7 @@ pub struct Video {
     pub whole: bool,
 }
 
-impl Video {
+impl LibraryFile {
     fn new(path: PathBuf, metadata: &Metadata, whole: bool) -> Self {
         Self {
             path,
@@ -60,13 +60,13 @@ impl Video {
 
 /// All files in the library and in the folders below it, hidden ones left out, in no order.
 /// Symbolic links are not followed; what can't be read is left out, with a warning in the log.
-pub fn videos(library: &Path) -> Vec<Video> {
+pub fn videos(library: &Path) -> Vec<LibraryFile> {
     let mut videos = Vec::new();
     look(library, DEPTH, true, &mut videos);
     videos
 }
 
-fn look(folder: &Path, depth: usize, whole: bool, videos: &mut Vec<Video>) {
+fn look(folder: &Path, depth: usize, whole: bool, videos: &mut Vec<LibraryFile>) {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(e) => return tracing::warn!("can't look into {}: {e}", folder.display()),
@@ -81,12 +81,12 @@ fn look(folder: &Path, depth: usize, whole: bool, videos: &mut Vec<Video>) {
             continue;
         }
         if metadata.is_file() {
-            videos.push(Video::new(entry.path(), &metadata, whole));
+            videos.push(LibraryFile::new(entry.path(), &metadata, whole));
         } else if metadata.is_dir() && depth > 0 {
             look(
                 &entry.path(),
                 depth - 1,
-                whole && name != OsStr::new(incomplete::FOLDER),
+                whole && name != OsStr::new(INCOMPLETE),
                 videos,
             );
         }
@@ -100,6 +100,19 @@ fn look(folder: &Path, depth: usize, whole: bool, videos: &mut Vec<Video>) {
 pub(super) fn forget_access(file: &File) -> rustix::io::Result<()> {
     let stat = rustix::fs::fstat(file)?;
     rustix::fs::futimens(file, &access(stat.st_mtime as _, stat.st_mtime_nsec as _))
+}
+
+/// Makes a file that is ours count as never opened (see [`LibraryFile::opened`]), and reading it
+/// through this descriptor as no opening. Where that can't be had, it counts as opened, and
+/// `max_library` leaves it alone.
+pub(super) fn unopened(file: &File) {
+    let set = || -> rustix::io::Result<()> {
+        rustix::fs::fcntl_setfl(file, rustix::fs::fcntl_getfl(file)? | OFlags::NOATIME)?;
+        forget_access(file)
+    };
+    if let Err(e) = set() {
+        tracing::debug!("a saved file will count as opened: {e}");
+    }
 }
 
 /// Runs `look` on the file and puts its time of access back, so that what we or a program of ours

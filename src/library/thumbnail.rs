@@ -3,8 +3,8 @@
 //!
 //! A picture lies in `thumbnails/SIZE/MD5.png` below the XDG cache folder, MD5 being that of the
 //! file's URI, and is good as long as the URI and the time of change in it are those of the file.
-//! What is there already is used; else the desktop's own programs make it: `ffmpegthumbnailer`, or
-//! `ffmpeg`. Without any of them there is no picture, and that is fine.
+//! A video that was just saved has none yet, so one is made in any case, by the desktop's own
+//! programs: `ffmpegthumbnailer`, or `ffmpeg`. Without any of them there is no picture.
 
 use std::{
     env,
@@ -27,16 +27,12 @@ use rustix::{
 use super::{png, shelf};
 use crate::text::file_uri;
 
-/// Folders of the cache with the longest side of their pictures in pixels, the one that we want
-/// first.
-const SIZES: [(&str, u32); 4] = [
-    ("large", 256),
-    ("x-large", 512),
-    ("xx-large", 1024),
-    ("normal", 128),
-];
+/// The folder of the cache for pictures of [`PIXELS`].
+const FOLDER: &str = "large";
+/// Longest side of a picture, in pixels.
+const PIXELS: u32 = 256;
 
-/// Longer files are not taken for thumbnails.
+/// Longer files are not taken for thumbnails, in bytes.
 const LONGEST: u64 = 8 << 20;
 
 /// The thumbnail cache of the user.
@@ -55,7 +51,7 @@ enum Program {
 
 /// Why there is no thumbnail.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum ThumbnailError {
     /// The video can't be looked at.
     #[error("can't look at {}", path.display())]
     Video {
@@ -106,35 +102,25 @@ impl Thumbnails {
         }
     }
 
-    /// A picture that is there already, whoever made it.
-    pub fn find(&self, video: &Path) -> Option<PathBuf> {
-        let (uri, mtime) = identity(video).ok()?;
-        SIZES
-            .iter()
-            .map(|(folder, _)| self.path(folder, &uri))
-            .find(|path| is_good(path, &uri, mtime))
-    }
-
     /// Has a picture made, 256 pixels at most; a program gets `limit` for it and the lowest
     /// priority. `length` is that of the video, for a picture that is not its black beginning.
     /// `None` if there is no program that can.
     ///
     /// # Errors
-    /// See [`Error`]; a video without a picture is whole and saved all the same.
+    /// See [`ThumbnailError`]; a video without a picture is whole and saved all the same.
     pub fn make(
         &self,
         video: &Path,
         length: Option<Duration>,
         limit: Duration,
-    ) -> Result<Option<PathBuf>, Error> {
-        let (uri, mtime) = identity(video).map_err(|source| Error::Video {
+    ) -> Result<Option<PathBuf>, ThumbnailError> {
+        let (uri, mtime) = identity(video).map_err(|source| ThumbnailError::Video {
             path: video.to_owned(),
             source,
         })?;
-        let (folder, pixels) = SIZES[0];
-        let path = self.path(folder, &uri);
-        let folder = self.cache.join(folder);
-        let cache = |source| Error::Cache {
+        let path = self.path(&uri);
+        let folder = self.cache.join(FOLDER);
+        let cache = |source| ThumbnailError::Cache {
             path: folder.clone(),
             source,
         };
@@ -150,9 +136,7 @@ impl Thumbnails {
             .map_err(cache)?;
         let mut result = Ok(None);
         for program in &self.programs {
-            match shelf::unseen(video, || {
-                program.picture(video, length, pixels, out.path(), limit)
-            }) {
+            match shelf::unseen(video, || program.picture(video, length, out.path(), limit)) {
                 Ok(picture) => {
                     let mtime = mtime.to_string();
                     let texts = [
@@ -176,12 +160,12 @@ impl Thumbnails {
         result
     }
 
-    fn path(&self, folder: &str, uri: &str) -> PathBuf {
+    fn path(&self, uri: &str) -> PathBuf {
         let mut name = String::new();
         for byte in Md5::digest(uri.as_bytes()) {
             let _ = write!(name, "{byte:02x}");
         }
-        self.cache.join(folder).join(name + ".png")
+        self.cache.join(FOLDER).join(name + ".png")
     }
 }
 
@@ -193,8 +177,8 @@ impl Program {
         }
     }
 
-    fn failed(&self, video: &Path) -> Error {
-        Error::Picture {
+    fn failed(&self, video: &Path) -> ThumbnailError {
+        ThumbnailError::Picture {
             path: video.to_owned(),
             program: self.name().to_owned(),
         }
@@ -205,21 +189,19 @@ impl Program {
         &self,
         video: &Path,
         length: Option<Duration>,
-        pixels: u32,
         out: &Path,
         limit: Duration,
-    ) -> Result<Vec<u8>, Error> {
+    ) -> Result<Vec<u8>, ThumbnailError> {
         let (deadline, failed) = (Instant::now() + limit, || self.failed(video));
         // A tenth in, and the beginning if there is nothing: the rest may be missing.
         let tenth = length
             .filter(|_| matches!(self, Self::Ffmpeg(_)))
             .map(|length| length / 10);
         for start in tenth.map(Some).into_iter().chain([None]) {
-            let finished =
-                run(self.command(video, start, pixels, out), deadline).map_err(|_| failed())?;
+            let finished = run(self.command(video, start, out), deadline).map_err(|_| failed())?;
             if finished.is_none() {
                 let program = self.name().to_owned();
-                return Err(Error::Late {
+                return Err(ThumbnailError::Late {
                     path: video.to_owned(),
                     program,
                     limit,
@@ -234,13 +216,13 @@ impl Program {
         Err(failed())
     }
 
-    fn command(&self, video: &Path, start: Option<Duration>, pixels: u32, out: &Path) -> Command {
+    fn command(&self, video: &Path, start: Option<Duration>, out: &Path) -> Command {
         let mut command = Command::new("nice");
         command.args(["-n", "19"]);
         match self {
             Self::Ffmpegthumbnailer(program) => {
                 command.arg(program).arg("-i").arg(video).arg("-o").arg(out);
-                command.args(["-c", "png", "-s", &pixels.to_string()]);
+                command.args(["-c", "png", "-s", &PIXELS.to_string()]);
             }
             Self::Ffmpeg(program) => {
                 // Only the file itself: what was saved may name other files and addresses.
@@ -259,7 +241,7 @@ impl Program {
                 }
                 let mut input = std::ffi::OsString::from("file:");
                 input.push(video);
-                let scale = format!("scale={pixels}:{pixels}:force_original_aspect_ratio=decrease");
+                let scale = format!("scale={PIXELS}:{PIXELS}:force_original_aspect_ratio=decrease");
                 command.arg("-i").arg(input).args([
                     "-map",
                     "0:v:0",
@@ -313,16 +295,6 @@ fn identity(video: &Path) -> io::Result<(String, i64)> {
     Ok((file_uri(&video), fs::metadata(&video)?.mtime()))
 }
 
-fn is_good(thumbnail: &Path, uri: &str, mtime: i64) -> bool {
-    let mut png = Vec::new();
-    let read = File::open(thumbnail).and_then(|file| file.take(LONGEST).read_to_end(&mut png));
-    // Some write fractions of seconds.
-    let seconds = |text: &[u8]| text.split(|&b| b == b'.').next().map(<[u8]>::to_vec);
-    read.is_ok()
-        && png::text(&png, "Thumb::URI") == Some(uri.as_bytes())
-        && png::text(&png, "Thumb::MTime").and_then(seconds) == Some(mtime.to_string().into_bytes())
-}
-
 fn in_path(program: &str) -> Option<PathBuf> {
     let executable = |path: &PathBuf| {
         rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok() && path.is_file()
@@ -337,7 +309,7 @@ fn in_path(program: &str) -> Option<PathBuf> {
 mod tests {
     use std::os::unix::{ffi::OsStrExt, fs::PermissionsExt};
 
-    use super::*;
+    use super::{super::png::tests::text as png_text, *};
 
     /// What GLib says, so that the file manager finds what we write and we find what it wrote.
     #[test]
@@ -379,7 +351,7 @@ for path in sys.argv[1:]:
             let (their_uri, md5) = line.split_once(' ').unwrap();
             assert_eq!(file_uri(path), their_uri);
             assert_eq!(
-                thumbnails.path("large", &file_uri(path)),
+                thumbnails.path(&file_uri(path)),
                 dir.path().join(format!("large/{md5}.png"))
             );
         }
@@ -425,7 +397,6 @@ for path in sys.argv[1:]:
                 cache: cache.clone(),
                 programs: vec![program],
             };
-            assert_eq!(thumbnails.find(&video), None);
             // Longer than the video: the beginning has to do.
             let length = Some(Duration::from_secs(600));
             let made = thumbnails
@@ -433,7 +404,12 @@ for path in sys.argv[1:]:
                 .unwrap()
                 .unwrap();
             assert_eq!(times(&video), before, "it was not opened by the user");
-            assert_eq!(thumbnails.find(&video), Some(made.clone()));
+            let (uri, modified) = identity(&video).unwrap();
+            assert_eq!(made, thumbnails.path(&uri));
+            let png = fs::read(&made).unwrap();
+            let text = |key| png_text(&png, key).map(String::from_utf8_lossy);
+            assert_eq!(text("Thumb::URI"), Some(uri.as_str().into()));
+            assert_eq!(text("Thumb::MTime"), Some(modified.to_string().into()));
             assert_eq!(
                 fs::metadata(&made).unwrap().permissions().mode() & 0o777,
                 0o600
@@ -451,7 +427,6 @@ for path in sys.argv[1:]:
                 1,
                 "nothing else is left"
             );
-            let png = fs::read(&made).unwrap();
             assert_eq!(
                 (&png[16..20], &png[20..24]),
                 (&256u32.to_be_bytes()[..], &144u32.to_be_bytes()[..])
@@ -462,17 +437,6 @@ for path in sys.argv[1:]:
                 .args(["-f", "null", "-"])
                 .output();
             assert!(probe.unwrap().stderr.is_empty(), "a PNG without faults");
-
-            let modified = fs::metadata(&video).unwrap().modified().unwrap();
-            let file = File::options().append(true).open(&video).unwrap();
-            file.set_modified(modified - Duration::from_secs(100))
-                .unwrap();
-            assert_eq!(
-                thumbnails.find(&video),
-                None,
-                "the video is another one now"
-            );
-            file.set_modified(modified).unwrap();
             fs::remove_file(made).unwrap();
         }
     }
@@ -491,11 +455,11 @@ for path in sys.argv[1:]:
         let all = Thumbnails::new(&dir.path().join("cache"));
         assert!(matches!(
             all.make(&broken, None, limit),
-            Err(Error::Picture { .. })
+            Err(ThumbnailError::Picture { .. })
         ));
         assert!(matches!(
             all.make(&dir.path().join("gone"), None, limit),
-            Err(Error::Video { .. })
+            Err(ThumbnailError::Video { .. })
         ));
         assert_eq!(
             fs::read_dir(dir.path().join("cache/large"))
@@ -522,7 +486,10 @@ for path in sys.argv[1:]:
             programs,
         };
         let result = thumbnails.make(&video, None, Duration::from_millis(500));
-        assert!(matches!(result, Err(Error::Late { .. })), "{result:?}");
+        assert!(
+            matches!(result, Err(ThumbnailError::Late { .. })),
+            "{result:?}"
+        );
         if let Ok(pid) = fs::read_to_string(dir.path().join("hangs.pid")) {
             assert!(
                 !Path::new("/proc").join(pid.trim()).exists(),

@@ -10,7 +10,7 @@ use super::history::{self, History};
 
 /// Why a file was not discarded.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum DiscardError {
     /// Nothing was saved yet.
     #[error("nothing was saved yet")]
     NothingSaved,
@@ -44,14 +44,14 @@ pub enum Error {
     },
     /// The history can't be read.
     #[error(transparent)]
-    History(#[from] history::Error),
+    History(#[from] history::HistoryError),
 }
 
 /// Moves a file to the trash of the disk that it lies on, else to the user's.
 ///
 /// # Errors
-/// [`Error::Trash`]; the file is still there.
-pub fn trash(path: &Path) -> Result<(), Error> {
+/// [`DiscardError::Trash`]; the file is still there.
+pub fn trash(path: &Path) -> Result<(), DiscardError> {
     trash::delete(path).map_err(|e| {
         let reason = match e {
             trash::Error::FileSystem { path, source } => format!("{}: {source}", path.display()),
@@ -60,7 +60,7 @@ pub fn trash(path: &Path) -> Result<(), Error> {
             }
             e => e.to_string(),
         };
-        Error::Trash {
+        DiscardError::Trash {
             path: path.to_owned(),
             reason,
         }
@@ -71,39 +71,39 @@ pub fn trash(path: &Path) -> Result<(), Error> {
 /// `FILE` is a path, or a name in the library. Returns where it was.
 ///
 /// # Errors
-/// See [`Error`]. Only regular files in the library, or ones that the history says were saved, are
+/// See [`DiscardError`]. Only regular files in the library, or ones that the history says were saved, are
 /// touched. `LAST` that is gone is an error, and not the one before.
-pub fn discard(target: &OsStr, library: &Path, history: &History) -> Result<PathBuf, Error> {
+pub fn discard(target: &OsStr, library: &Path, history: &History) -> Result<PathBuf, DiscardError> {
     let path = if target == "LAST" {
         history
             .last_saved()?
             .and_then(|entry| entry.path)
-            .ok_or(Error::NothingSaved)?
+            .ok_or(DiscardError::NothingSaved)?
     } else {
         named(target, library)?
     };
-    let missing = |source| Error::Missing {
+    let missing = |source| DiscardError::Missing {
         path: path.clone(),
         source,
     };
     if !fs::symlink_metadata(&path).map_err(missing)?.is_file() {
-        return Err(Error::NoFile { path });
+        return Err(DiscardError::NoFile { path });
     }
     let real = fs::canonicalize(&path).map_err(missing)?;
     let in_library = fs::canonicalize(library).is_ok_and(|library| real.starts_with(library));
     if !in_library && !history.saved()?.contains(&real) {
-        return Err(Error::NotOurs { path });
+        return Err(DiscardError::NotOurs { path });
     }
     trash(&real)?;
     Ok(path)
 }
 
 /// A name without folders is looked for in the library, unless it is here.
-fn named(target: &OsStr, library: &Path) -> Result<PathBuf, Error> {
+fn named(target: &OsStr, library: &Path) -> Result<PathBuf, DiscardError> {
     let path = PathBuf::from(target);
     let bare = path.file_name().map(OsStr::to_owned) == Some(OsString::from(target));
     if bare && fs::symlink_metadata(&path).is_err() {
         return Ok(library.join(path));
     }
-    std::path::absolute(&path).map_err(|source| Error::Missing { path, source })
+    std::path::absolute(&path).map_err(|source| DiscardError::Missing { path, source })
 }

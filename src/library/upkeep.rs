@@ -10,7 +10,7 @@ use super::{
     history::{self, History},
     incomplete,
     room::{self, Disk},
-    shelf::{self, Video},
+    shelf::{self, LibraryFile},
     trash,
 };
 use crate::units::Size;
@@ -27,7 +27,7 @@ pub fn keep_below(
     max: u64,
     need: u64,
     tell: &mut dyn FnMut(String),
-) -> Result<(), history::Error> {
+) -> Result<(), history::HistoryError> {
     let videos = shelf::videos(library);
     // The history is long; mostly the library is small enough.
     if videos
@@ -77,7 +77,7 @@ pub fn expire(
     days: u32,
     now: SystemTime,
     tell: &mut dyn FnMut(String),
-) -> Result<Option<SystemTime>, history::Error> {
+) -> Result<Option<SystemTime>, history::HistoryError> {
     let videos = shelf::videos(library);
     if videos.iter().all(|video| video.whole) {
         return Ok(None);
@@ -116,7 +116,7 @@ fn remove(path: &Path, tell: &mut dyn FnMut(String)) {
 }
 
 /// The first names, and how many more there are.
-fn names<'a>(videos: impl ExactSizeIterator<Item = &'a Video>) -> String {
+fn names<'a>(videos: impl ExactSizeIterator<Item = &'a LibraryFile>) -> String {
     const SHOWN: usize = 3;
     let more = videos.len().saturating_sub(SHOWN);
     let names: Vec<_> = videos

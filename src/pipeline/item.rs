@@ -11,7 +11,7 @@ use crate::{
     content::Content,
     engine::{Hold, HoldId, Producer, settle::Stamp},
     event::{Completeness, How, Saved},
-    library::{name::Fields, place::Placed},
+    library::{folder::Placed, name::Fields},
     media::{Container, Kind, Report, Verdict},
     rule::{Rule, Source},
     stream::collect::video::{Making, VideoId},

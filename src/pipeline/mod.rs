@@ -45,8 +45,9 @@ use crate::{
     event::Event,
     library::{
         duplicate::Duplicates,
+        folder::{INCOMPLETE, PlaceError},
         history::{self, History},
-        incomplete, place,
+        place,
         thumbnail::Thumbnails,
     },
     rule::{Rule, Source},
@@ -107,7 +108,7 @@ impl Store {
     ///
     /// # Errors
     /// That the history can't be written.
-    pub fn open(env: &Environment, titles: Titles) -> Result<Self, history::Error> {
+    pub fn open(env: &Environment, titles: Titles) -> Result<Self, history::HistoryError> {
         Ok(Self {
             history: History::open(&env.history_file())?,
             index: env.state_dir().join("fisga/index.jsonl"),
@@ -278,7 +279,7 @@ impl Pipeline {
     fn tidy(&mut self) {
         for folder in [
             self.settings.library.clone(),
-            self.settings.library.join(incomplete::FOLDER),
+            self.settings.library.join(INCOMPLETE),
         ] {
             if folder.is_dir()
                 && let Err(e) = place::sweep(&folder)
@@ -335,7 +336,7 @@ impl Pipeline {
     }
 
     /// It stays held; the user is told once.
-    fn wait(&mut self, waiting: Waiting, error: &place::Error) {
+    fn wait(&mut self, waiting: Waiting, error: &PlaceError) {
         if !std::mem::replace(&mut self.complained, true) {
             let message = format!(
                 "{}; what is held is saved as soon as that is possible again",

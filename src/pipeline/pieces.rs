@@ -17,8 +17,9 @@ use crate::{
     engine::{Hold, HoldId, staging::Origin},
     event::{Event, How},
     library::{
+        folder::{PlaceError, Placed},
         name::Name,
-        place::{self, Placed},
+        place,
     },
     rule::{Rule, Source},
     stream::{
@@ -105,7 +106,7 @@ impl Pipeline {
     pub(super) fn stream(&mut self, video: Box<Video>) {
         match self.save_stream(&video) {
             Ok(()) => {}
-            Err(place::Error::Stopped) => return,
+            Err(PlaceError::Stopped) => return,
             Err(e) if e.retry() => return self.wait(Waiting::Stream(video), &e),
             Err(e) => {
                 let (source, rule) = (
@@ -127,11 +128,11 @@ impl Pipeline {
         }
     }
 
-    fn save_stream(&mut self, video: &Video) -> Result<(), place::Error> {
+    fn save_stream(&mut self, video: &Video) -> Result<(), PlaceError> {
         let (rule, settled) = (self.rule_of(&video.folder), Instant::now());
         let making = video
             .making()
-            .map_err(|e| place::Error::Read(io::Error::other(e)))?;
+            .map_err(|e| PlaceError::Read(io::Error::other(e)))?;
         let item = Item {
             key: Key::Stream(video.id),
             replaces: video.replaces.map(Key::Stream),

@@ -10,7 +10,7 @@ use crate::{
     content::Content,
     engine::{Hold, lease},
     event::Event,
-    library::place,
+    library::folder::PlaceError,
     media::{self, Report, Verdict, firefox},
     stream::OpenBody,
 };
@@ -37,7 +37,7 @@ impl Pipeline {
             return self.done(hold.id, !finished);
         }
         let became = media::inspect(&*hold.file)
-            .map_err(place::Error::Read)
+            .map_err(PlaceError::Read)
             .and_then(|report| {
                 let item = Item {
                     key: Key::Part(hold.id, 0),
@@ -74,7 +74,7 @@ impl Pipeline {
             Ok(Became::Ended) => self.done(hold.id, !finished),
             Ok(Became::Waits) => self.done(hold.id, true),
             // Stopped by our own end: it is still held for the next start.
-            Err(place::Error::Stopped) => {}
+            Err(PlaceError::Stopped) => {}
             Err(e) if e.retry() => self.wait(
                 Waiting::Player {
                     hold,
@@ -105,7 +105,7 @@ impl Pipeline {
 
     /// Blocks in the order of their arrival: the video as it is, or each that can be put back into
     /// order; else the browser's cache may have it exactly.
-    fn firefox(&mut self, hold: &Hold, item: &Item<'_>) -> Result<Became, place::Error> {
+    fn firefox(&mut self, hold: &Hold, item: &Item<'_>) -> Result<Became, PlaceError> {
         // While it is open, only what is not whole as it lies is worth the search; at its end a
         // second video may be behind the first.
         let whole = item.report.verdict == Verdict::Complete;
@@ -114,11 +114,11 @@ impl Pipeline {
         }
         let mut videos = Vec::new();
         let mut unproven = None;
-        for found in firefox::repair(&*hold.file).map_err(place::Error::Read)? {
+        for found in firefox::repair(&*hold.file).map_err(PlaceError::Read)? {
             match found {
                 Ok(plan) => {
                     let mut report =
-                        media::inspect(&plan.view(&*hold.file)).map_err(place::Error::Read)?;
+                        media::inspect(&plan.view(&*hold.file)).map_err(PlaceError::Read)?;
                     if let Some(doubt) = plan.doubt() {
                         report.verdict = Verdict::Damaged {
                             reason: doubt.to_string(),
@@ -181,17 +181,17 @@ impl Pipeline {
     }
 
     /// The same video, whole, from the browser's disk cache.
-    fn exactly_from_cache(&mut self, item: &Item<'_>) -> Result<Option<Became>, place::Error> {
+    fn exactly_from_cache(&mut self, item: &Item<'_>) -> Result<Option<Became>, PlaceError> {
         let Substance::Held(hold, _) = item.substance else {
             return Ok(None);
         };
         let mut head = vec![0; HEAD];
-        let n = Content::read_at(&*hold.file, 0, &mut head).map_err(place::Error::Read)?;
+        let n = Content::read_at(&*hold.file, 0, &mut head).map_err(PlaceError::Read)?;
         let Some(body) = self.collector.exact(&head[..n], None) else {
             return Ok(None);
         };
-        let body: OpenBody = body.open().map_err(place::Error::Read)?;
-        let report = media::inspect(&body).map_err(place::Error::Read)?;
+        let body: OpenBody = body.open().map_err(PlaceError::Read)?;
+        let report = media::inspect(&body).map_err(PlaceError::Read)?;
         let (bytes, substance) = (Content::len(&body), Substance::Read(&body));
         self.keep(&Item {
             bytes,

@@ -10,7 +10,7 @@ use super::{Pipeline, Store, pieces};
 use crate::{
     config::Settings,
     event::Event,
-    library::place,
+    library::{folder::PlaceError, place},
     stream::collect::{
         rebuild::{self, Found},
         video::Video,
@@ -36,7 +36,7 @@ pub enum RebuildError {
     },
     /// The library can't be made.
     #[error(transparent)]
-    Library(#[from] place::Error),
+    Library(#[from] PlaceError),
     /// The library takes no more; the reason was told.
     #[error("not saved: {left} videos")]
     Stopped {

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Write},
+    io,
     os::{fd::AsFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
     time::{Duration, Instant, SystemTime},
@@ -18,15 +18,16 @@ use super::{
 use crate::{
     config::Settings,
     content::Content,
+    copy::{self, Observer},
     engine::{Hold, lease, settle::Writers},
     event::{Event, display},
     library::{
-        Means,
         duplicate::{self, Candidate, Judgement},
+        folder::{Means, PlaceError, Placed},
         history::Entry,
         incomplete,
         name::Name,
-        place::{self, Held, Placed, Staged, Work as Copying},
+        place::{self, Held, Staged},
         room, upkeep,
     },
     media::Kind,
@@ -46,18 +47,18 @@ const TITLE: Duration = Duration::from_secs(20);
 enum NotSaved {
     /// The library has it already.
     Duplicate(String),
-    Failed(place::Error),
+    Failed(PlaceError),
 }
 
-impl From<place::Error> for NotSaved {
-    fn from(error: place::Error) -> Self {
+impl From<PlaceError> for NotSaved {
+    fn from(error: PlaceError) -> Self {
         Self::Failed(error)
     }
 }
 
 impl Pipeline {
     /// Decides on a video, and saves it if it is to be.
-    pub(super) fn keep(&mut self, item: &Item<'_>) -> Result<Became, place::Error> {
+    pub(super) fn keep(&mut self, item: &Item<'_>) -> Result<Became, PlaceError> {
         let Item {
             report,
             bytes,
@@ -183,7 +184,12 @@ impl Pipeline {
             }
             Substance::Read(content) => {
                 self.place_new(&folder, &name, over, !apart, before.is_some(), |out| {
-                    Ok(copy(content, out)?)
+                    let len = content.len();
+                    let mut observer = Observer {
+                        progress: &mut |_, _| (),
+                        stop: &self.stop,
+                    };
+                    Ok(copy::copy(content, out, len, &mut observer).map_err(io::Error::from)?)
                 })?
             }
             Substance::Made(making) => {
@@ -244,8 +250,8 @@ impl Pipeline {
             Ok(Judgement::Fresh) => Ok(Vec::new()),
             Ok(Judgement::Replaces(paths)) => Ok(paths),
             Ok(Judgement::DuplicateOf(path)) => Err(NotSaved::Duplicate(display(&path))),
-            Err(duplicate::Error::Stopped) => Err(place::Error::Stopped.into()),
-            Err(duplicate::Error::Read(e)) => Err(place::Error::Read(e).into()),
+            Err(duplicate::CompareError::Stopped) => Err(PlaceError::Stopped.into()),
+            Err(duplicate::CompareError::Read(e)) => Err(PlaceError::Read(e).into()),
         }
     }
 
@@ -269,7 +275,7 @@ impl Pipeline {
             // Pieces that can't be read are no fault of the library.
             write(out).map_err(|e| match e.of_the_file() {
                 Ok(of_the_file) => of_the_file,
-                Err(e) => fail(place::Error::Read(io::Error::other(e)).into()),
+                Err(e) => fail(PlaceError::Read(io::Error::other(e)).into()),
             })?;
             if !known {
                 let len = Content::len(out);
@@ -343,7 +349,7 @@ impl Pipeline {
         name: &Name,
         before: Option<&Placed>,
         title: Option<String>,
-    ) -> Result<Placed, place::Error> {
+    ) -> Result<Placed, PlaceError> {
         let source = &hold.source;
         let title = title.unwrap_or_else(|| "Video".into());
         let mut progress = |done, total| {
@@ -354,7 +360,7 @@ impl Pipeline {
                 total,
             });
         };
-        let mut copying = Copying {
+        let mut copying = Observer {
             progress: &mut progress,
             stop: &self.stop,
         };
@@ -394,27 +400,4 @@ fn remove(old: &Placed) {
     {
         tracing::warn!("{}: {e}", old.path.display());
     }
-}
-
-/// Data only: what is a hole stays one.
-fn copy(content: &dyn Content, out: &mut File) -> io::Result<()> {
-    let mut buffer = vec![0; 1 << 20];
-    out.set_len(content.len())?;
-    let mut at = content.next_data(0)?;
-    while at < content.len() {
-        let end = content.next_hole(at)?;
-        io::Seek::seek(out, io::SeekFrom::Start(at))?;
-        while at < end {
-            let most =
-                usize::try_from(end - at).map_or(buffer.len(), |left| left.min(buffer.len()));
-            let n = content.read_at(at, &mut buffer[..most])?;
-            if n == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            out.write_all(&buffer[..n])?;
-            at += n as u64;
-        }
-        at = content.next_data(at)?;
-    }
-    Ok(())
 }
