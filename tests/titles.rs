@@ -7,7 +7,7 @@ mod common;
 use std::{
     collections::HashMap,
     io::{BufRead, BufReader, Write},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::mpsc::{Sender, channel},
     time::{Duration, Instant, SystemTime},
@@ -15,18 +15,19 @@ use std::{
 
 use common::{
     browser::{self, Browser},
+    cache,
     desktop::{Bus, Xvfb},
     media,
     page::Page,
     process::Group,
-    sandbox::Sandbox,
+    sandbox::{Fisga, Sandbox},
     server::Server,
     sound,
 };
 use fisga::{
     desktop::mpris::Mpris,
     event::Event,
-    title::{Choice, Family, Showing, Titles, Wanted},
+    title::{Choice, Family, Names, Showing, Titles, Wanted, Whose},
 };
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -43,7 +44,20 @@ struct Player {
 
 impl Player {
     fn start(bus: &str, name: &str) -> Self {
-        let mut command = Command::new(std::env::current_exe().unwrap());
+        Self::start_program(&std::env::current_exe().unwrap(), bus, name)
+    }
+
+    /// A player whose process has this name, as far as anybody can see.
+    fn start_as(sandbox: &Sandbox, program: &str, bus: &str, name: &str) -> Self {
+        let link = sandbox.path(program);
+        if !link.exists() {
+            std::os::unix::fs::symlink(std::env::current_exe().unwrap(), &link).unwrap();
+        }
+        Self::start_program(&link, bus, name)
+    }
+
+    fn start_program(program: &Path, bus: &str, name: &str) -> Self {
+        let mut command = Command::new(program);
         command.args(["--exact", "player", "--ignored", "--nocapture", "--quiet"]);
         command
             .env(PLAYER, format!("{bus} {name}"))
@@ -250,8 +264,16 @@ fn player() {
 
 /// Waits until something of the kind is known.
 fn until(titles: &Titles, what: &str, wanted: impl Fn(&Showing) -> bool) {
-    let known = titles.wait(PATIENCE, |players| players.showings().any(&wanted));
-    assert!(known, "{what}: {:#?}", titles.players());
+    let (changed, changes) = channel();
+    titles.listen(move || {
+        let _ = changed.send(());
+    });
+    let end = Instant::now() + PATIENCE;
+    while !titles.players().showings().any(&wanted) {
+        let left = end.saturating_duration_since(Instant::now());
+        let change = changes.recv_timeout(left);
+        assert!(change.is_ok(), "{what}: {:#?}", titles.players());
+    }
 }
 
 fn is(title: &str) -> impl Fn(&Showing) -> bool {
@@ -259,21 +281,27 @@ fn is(title: &str) -> impl Fn(&Showing) -> bool {
 }
 
 fn choose(titles: &Titles, pid: u32, from: SystemTime, length: Option<u64>) -> Choice {
+    let now = SystemTime::now();
     titles.choose(&Wanted {
-        family: &Family::of(pid),
+        whose: Whose::Process(&Family::of(pid)),
         from,
-        to: SystemTime::now(),
+        to: now,
+        deadline: now,
         length: length.map(Duration::from_secs),
-        source: Path::new("/var/tmp/WebKit-Media-ABCDEF"),
-        tag: Some("the container's"),
+        names: Names {
+            source: Some(Path::new("/var/tmp/WebKit-Media-ABCDEF")),
+            container: Some("the container's"),
+            ..Names::default()
+        },
     })
 }
 
 fn title(text: &str) -> Choice {
-    Choice {
-        title: Some(text.into()),
-        private: false,
-    }
+    Choice::Shown(text.into())
+}
+
+fn container_title() -> Choice {
+    Choice::Named(Some("the container's".into()))
 }
 
 #[test]
@@ -315,7 +343,7 @@ fn a_player_that_was_there_and_one_that_comes() {
     );
     assert_eq!(
         choose(&titles, first_content, held, Some(300)),
-        title("the container's"),
+        container_title(),
         "another video's length"
     );
 
@@ -324,10 +352,7 @@ fn a_player_that_was_there_and_one_that_comes() {
     let later = SystemTime::now();
     assert_eq!(
         choose(&titles, second_content, later, Some(90)),
-        Choice {
-            title: None,
-            private: true
-        }
+        Choice::Private
     );
     drop(mpris);
 }
@@ -347,13 +372,14 @@ fn what_was_shown_stays_known_when_the_player_ends() {
     until(&titles, "the end of the player", |showing| {
         is("Gone soon")(showing) && showing.to.is_some()
     });
+    let now = SystemTime::now();
     let wanted = Wanted {
-        family: &family,
+        whose: Whose::Process(&family),
         from: held,
-        to: SystemTime::now(),
+        to: now,
+        deadline: now,
         length: None,
-        source: Path::new("/tmp/mozilla-temp-1"),
-        tag: None,
+        names: Names::default(),
     };
     assert_eq!(titles.choose(&wanted), title("Gone soon"));
 }
@@ -481,6 +507,108 @@ fn a_private_window_is_not_saved() {
     assert_eq!(sandbox.history().len(), 1);
 }
 
+/// What a browser's cache would have of a video: fisga on a bus, without a browser.
+struct Cached {
+    sandbox: Sandbox,
+    bus: Bus,
+    fisga: Fisga,
+    cache: PathBuf,
+}
+
+impl Cached {
+    fn start() -> Self {
+        let mut sandbox = Sandbox::new();
+        let bus = Bus::start(&sandbox);
+        sandbox.set("DBUS_SESSION_BUS_ADDRESS", bus.address.clone());
+        sandbox.configure(json!({"sources": {"temporary_files": false, "browser_cache": true}}));
+        let cache = sandbox.path("home/.cache/chromium/Default/Cache/Cache_Data");
+        std::fs::create_dir_all(&cache).unwrap();
+        let fisga = sandbox.watch();
+        Self {
+            sandbox,
+            bus,
+            fisga,
+            cache,
+        }
+    }
+
+    /// A player of Chromium that fisga listens to.
+    fn player(&self, instance: &str) -> Player {
+        let name = format!("chromium.{instance}");
+        let mut player = Player::start_as(&self.sandbox, "chromium", &self.bus.address, &name);
+        player.wait_asked();
+        player
+    }
+
+    /// The entry of a video of 15 s, no two of which are the same.
+    fn entry(&self, number: u8) -> (PathBuf, Vec<u8>) {
+        let mut video = std::fs::read(media::clip("short.mp4")).unwrap();
+        video.extend([0, 0, 0, 9]);
+        video.extend(b"free");
+        video.push(number);
+        let url = format!("https://cdn.example/watch/lazy-address-{number}.mp4");
+        let folder = self.sandbox.path("made");
+        let path = cache::entry(&folder, number.into(), &url, "video/mp4", &video).unwrap();
+        let entry = std::fs::read(&path).unwrap();
+        (self.cache.join(path.file_name().unwrap()), entry)
+    }
+
+    /// It waits for longer than a video with a title does.
+    fn none_saved(&mut self) {
+        let end = Instant::now() + Duration::from_secs(3);
+        let saved = |event: &Event| matches!(event, Event::Saved(_));
+        assert_eq!(self.fisga.try_next(end, saved), None);
+    }
+
+    fn saved(&mut self) -> String {
+        self.fisga.wait_saved(PATIENCE).title
+    }
+}
+
+/// A title that came after the video, of the same length too, is another video's.
+#[test]
+fn a_stream_is_called_what_was_shown_while_it_came() {
+    let mut cached = Cached::start();
+    let mut first = cached.player("instance1");
+    first.show(&json!({"title": "First", "length": 15, "status": "Playing"}));
+    let (path, bytes) = cached.entry(1);
+    let (early, late) = bytes.split_at(bytes.len() / 2);
+    let mut file = std::fs::File::create(path).unwrap();
+    file.write_all(early).unwrap();
+    // Starting a process takes longer than hearing of a close.
+    let mut second = cached.player("instance2");
+    file.write_all(late).unwrap();
+    drop(file);
+    first.show(&json!({"title": "", "status": "Paused"}));
+    second.show(&json!({"title": "Second", "length": 15, "status": "Playing"}));
+    assert_eq!(cached.saved(), "First");
+    let (path, bytes) = cached.entry(2);
+    std::fs::write(path, bytes).unwrap();
+    assert_eq!(cached.saved(), "Second");
+}
+
+/// Its page shows the title only after the whole of it was fetched. The next video ends the wait.
+#[test]
+fn a_short_stream_waits_for_its_title() {
+    let mut cached = Cached::start();
+    let mut player = cached.player("instance1");
+    let (path, bytes) = cached.entry(1);
+    std::fs::write(path, bytes).unwrap();
+    cached.none_saved();
+    player.show(&json!({"title": "Late", "length": 15, "status": "Playing"}));
+    assert_eq!(cached.saved(), "Late");
+
+    player.show(&json!({"title": "Longer", "length": 90, "status": "Playing"}));
+    let (path, bytes) = cached.entry(2);
+    std::fs::write(path, bytes).unwrap();
+    cached.none_saved();
+    let next = Instant::now();
+    let (path, bytes) = cached.entry(3);
+    std::fs::write(path, bytes).unwrap();
+    assert_eq!(cached.saved(), "lazy-address-2");
+    assert!(next.elapsed() < Duration::from_secs(10), "it waited");
+}
+
 /// A real browser that plays a page's video with sound, and what is heard of it.
 struct Watching {
     titles: Titles,
@@ -593,13 +721,7 @@ fn a_private_window_of_firefox() {
     });
     let holder = watching.browser.group.id();
     let choice = choose(&watching.titles, holder, watching.held, Some(60));
-    assert_eq!(
-        choice,
-        Choice {
-            title: None,
-            private: true
-        }
-    );
+    assert_eq!(choice, Choice::Private);
     let told = format!("{:?}", watching.titles.players());
     assert!(!told.contains("business"), "{told}");
 }
@@ -622,5 +744,5 @@ fn a_page_without_a_title_in_firefox_is_not_private() {
         watching.held,
         Some(60),
     );
-    assert_eq!(choice, title("the container's"));
+    assert_eq!(choice, container_title());
 }

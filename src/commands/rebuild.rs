@@ -94,7 +94,7 @@ pub fn run(
 
 /// Title, length or size, the share that is there, and the site that it was watched on.
 fn described(video: &Video) -> String {
-    let title = video.title.as_deref().unwrap_or("Video");
+    let title = video.best_title().unwrap_or("Video");
     let much = match (&video.what, video.duration()) {
         (What::File(body), _) => text::size(body.len()),
         (What::Stream(_), length) => text::clock(length.unwrap_or_default()),

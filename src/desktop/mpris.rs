@@ -21,7 +21,7 @@ use zbus::{
 };
 
 use super::connection::BusConnection;
-use crate::title::{Family, Metadata, Players, Titles};
+use crate::title::{Metadata, Players, Program, Titles};
 
 const PREFIX: &str = "org.mpris.MediaPlayer2";
 const PLAYER: &str = "org.mpris.MediaPlayer2.Player";
@@ -33,6 +33,8 @@ const BUS: &str = "org.freedesktop.DBus";
 const MOST_QUESTIONS: usize = 256;
 /// Longest text that is taken from a player, in characters.
 const LONGEST: usize = 2000;
+/// Nothing that is played from its beginning to its end is longer.
+const LONGEST_PLAY: Duration = Duration::from_secs(7 * 24 * 3600);
 
 type Values = HashMap<String, OwnedValue>;
 
@@ -104,9 +106,9 @@ fn listen(bus: &Connection, titles: &Titles) -> zbus::Result<()> {
     Ok(())
 }
 
-fn is_player(name: &str) -> bool {
-    name.strip_prefix(PREFIX)
-        .is_some_and(|rest| rest.starts_with('.'))
+/// What follows the dot in a player's name on the bus.
+fn player_name(name: &str) -> Option<&str> {
+    name.strip_prefix(PREFIX)?.strip_prefix('.')
 }
 
 /// What was asked. Answers come among the other messages: waiting for one would hold up those that
@@ -117,10 +119,10 @@ enum Question {
     Match,
     /// Who is on the bus.
     Names,
-    /// The unique name behind a player's.
-    Owner,
+    /// The unique name behind this name of a player.
+    Owner(String),
     /// Whose process a unique name is.
-    Process(String),
+    Process { owner: String, name: String },
     /// What a player shows.
     Shows { owner: String, again: bool },
 }
@@ -163,24 +165,27 @@ impl Listener<'_> {
         let Ok((name, old, new)) = body.deserialize::<(&str, &str, &str)>() else {
             return;
         };
-        if !is_player(name) {
+        let Some(name) = player_name(name) else {
             return;
-        }
+        };
         if !old.is_empty() {
             self.titles
                 .note(|players| players.vanished(old, SystemTime::now()));
         }
         if !new.is_empty() {
-            self.came(new);
+            self.came(new, name);
         }
     }
 
-    /// A player is there: whose is it?
-    fn came(&mut self, owner: &str) {
+    /// A player of this name is there: whose is it?
+    fn came(&mut self, owner: &str, name: &str) {
         self.ask_bus(
             "GetConnectionUnixProcessID",
             owner,
-            Question::Process(owner.to_owned()),
+            Question::Process {
+                owner: owner.to_owned(),
+                name: name.to_owned(),
+            },
         );
     }
 
@@ -190,20 +195,21 @@ impl Listener<'_> {
             Question::Match => {}
             Question::Names => {
                 for name in body.deserialize::<Vec<&str>>().unwrap_or_default() {
-                    if is_player(name) {
-                        self.ask_bus("GetNameOwner", name, Question::Owner);
+                    if let Some(player) = player_name(name) {
+                        self.ask_bus("GetNameOwner", name, Question::Owner(player.to_owned()));
                     }
                 }
             }
-            Question::Owner => {
+            Question::Owner(name) => {
                 if let Ok(owner) = body.deserialize::<&str>() {
-                    self.came(owner);
+                    self.came(owner, &name);
                 }
             }
-            Question::Process(owner) => {
+            Question::Process { owner, name } => {
                 if let Ok(pid) = body.deserialize::<u32>() {
-                    let family = Family::of(pid);
-                    self.titles.note(|players| players.appeared(&owner, family));
+                    let program = Program::of(pid, &name);
+                    self.titles
+                        .note(|players| players.appeared(&owner, program));
                     self.ask_player(owner, false);
                 }
             }
@@ -295,6 +301,8 @@ fn text(value: &OwnedValue) -> Option<String> {
 }
 
 /// Microseconds: a signed 64-bit integer by the specification, something else in some players.
+/// Chromium publishes 0 where it knows no length, and the largest number for a stream without an end
+/// (`base::TimeDelta::Max()` in system_media_controls_linux.cc).
 fn length(value: &OwnedValue) -> Option<Duration> {
     let micros = value
         .downcast_ref::<i64>()
@@ -302,5 +310,29 @@ fn length(value: &OwnedValue) -> Option<Duration> {
         .or_else(|_| value.downcast_ref::<i32>().map(i64::from))
         .or_else(|_| value.downcast_ref::<f64>().map(|n| n as i64))
         .ok()?;
-    (micros > 0).then(|| Duration::from_micros(micros as u64))
+    let length = Duration::from_micros(u64::try_from(micros).ok()?);
+    (!length.is_zero() && length <= LONGEST_PLAY).then_some(length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths() {
+        for (value, seconds) in [
+            (OwnedValue::from(60_000_000_i64), Some(60)),
+            (OwnedValue::from(60_000_000_u64), Some(60)),
+            (OwnedValue::from(60_000_000_i32), Some(60)),
+            (OwnedValue::from(60e6), Some(60)),
+            (OwnedValue::from(0_i64), None),
+            (OwnedValue::from(-1_i64), None),
+            (OwnedValue::from(i64::MAX), None),
+            (OwnedValue::from(f64::INFINITY), None),
+            (OwnedValue::from(true), None),
+        ] {
+            let want = seconds.map(Duration::from_secs);
+            assert_eq!(length(&value), want, "{value:?}");
+        }
+    }
 }

@@ -32,38 +32,31 @@ pub struct Case<'a> {
     pub private: bool,
     /// Nobody writes to it any more.
     pub finished: bool,
-    /// It has no title, and a player may yet show one.
+    /// No player has shown its title, and one may yet.
     pub untitled: bool,
 }
 
 /// Decides.
 pub fn decide(case: Case<'_>, settings: &Settings) -> Fate {
+    // What promises no length is whole only once it is closed.
+    let whole = case.report.verdict == Verdict::Complete && !case.report.open_ended;
+    match at_the_end(case, settings) {
+        Fate::Save if !case.finished && !whole => Fate::Wait,
+        Fate::Save if case.untitled => Fate::WaitForTitle,
+        Fate::Save => Fate::Save,
+        _ if !case.finished => Fate::Wait,
+        fate => fate,
+    }
+}
+
+/// What becomes of it if nothing more comes.
+fn at_the_end(case: Case<'_>, settings: &Settings) -> Fate {
     let Case {
         report,
         bytes,
         private,
-        finished,
-        untitled,
+        ..
     } = case;
-    if !finished {
-        // What promises no length is whole only once it is closed.
-        let whole = report.verdict == Verdict::Complete && !report.open_ended;
-        let wanted = matches!(
-            decide(
-                Case {
-                    finished: true,
-                    ..case
-                },
-                settings
-            ),
-            Fate::Save
-        );
-        return match whole && wanted {
-            true if untitled => Fate::WaitForTitle,
-            true => Fate::Save,
-            false => Fate::Wait,
-        };
-    }
     let drop = |reason: &str| Fate::Drop(reason.into());
     if bytes == 0 {
         return drop("it is empty");
@@ -351,8 +344,8 @@ mod tests {
                 untitled: false,
             };
             assert_eq!(decide(case, settings), want, "{name}");
-            // Only what would be saved while it is open waits for its title.
-            let want = if want == Fate::Save && !finished {
+            // Only what would be saved waits for its title.
+            let want = if want == Fate::Save {
                 Fate::WaitForTitle
             } else {
                 want

@@ -15,7 +15,11 @@ use crate::{
     media::{Container, Kind, Report, Verdict},
     rule::{Rule, Source},
     stream::collect::video::{Making, VideoId},
+    title::{Browser, Family, Whose},
 };
+
+/// The family of a process that isn't known.
+static NOBODY: Family = Family::unknown();
 
 /// Which video of which source: what was saved under it before is replaced, not saved again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -64,14 +68,23 @@ pub(super) struct Item<'a> {
     pub(super) rule: &'a Rule,
     pub(super) how: How,
     pub(super) producer: Option<&'a Producer>,
+    /// Since when it came: the hold, or the first piece.
     pub(super) at: SystemTime,
+    /// Until when it came: the last byte, or the last piece.
+    pub(super) until: SystemTime,
+    /// Until when a player may show its title.
+    pub(super) deadline: SystemTime,
     pub(super) report: &'a Report,
     pub(super) bytes: u64,
     pub(super) substance: Substance<'a>,
     pub(super) stamp: Option<Stamp>,
     pub(super) finished: bool,
-    /// A title from the source itself.
-    pub(super) title: Option<String>,
+    /// The playlist's title.
+    pub(super) title: Option<&'a str>,
+    /// The name that the server gave the file.
+    pub(super) file_title: Option<&'a str>,
+    /// What the address says.
+    pub(super) address_title: Option<&'a str>,
     /// Address of the page.
     pub(super) address: Option<String>,
     /// What is missing, or was done, for people.
@@ -84,13 +97,27 @@ impl Item<'_> {
     /// watched.
     pub(super) fn program(&self) -> Option<String> {
         let producer = self.producer.map(|producer| producer.name.as_str());
-        let browser = || {
-            self.rule
-                .name
-                .strip_suffix("-cache")
-                .filter(|_| self.rule.source != Source::Temporary)
+        producer.or_else(|| self.browser()).map(str::to_owned)
+    }
+
+    /// The browser whose cache is watched.
+    fn browser(&self) -> Option<&str> {
+        (self.rule.source != Source::Temporary)
+            .then(|| self.rule.name.strip_suffix("-cache"))
+            .flatten()
+    }
+
+    /// Whose players may have shown its title.
+    pub(super) fn whose(&self) -> Whose<'_> {
+        let bus_name = match self.rule.source {
+            Source::Firefox => "firefox",
+            _ => "chromium",
         };
-        producer.or_else(browser).map(str::to_owned)
+        match (self.producer, self.browser()) {
+            (Some(producer), _) => Whose::Process(&producer.family),
+            (None, Some(name)) => Whose::Browser(Browser { name, bus_name }),
+            (None, None) => Whose::Process(&NOBODY),
+        }
     }
 }
 

@@ -88,6 +88,8 @@ pub enum Work {
     Settings(Arc<Settings>),
     /// Something changed that may let waiting files into the library.
     Retry,
+    /// A player may have shown a title that a video waits for.
+    Titles,
 }
 
 /// What the worker reads and writes beside the library.
@@ -141,11 +143,14 @@ impl Worker {
         (inbox, works): (Sender<Work>, Receiver<Work>),
         sink: Sink,
     ) -> io::Result<Self> {
+        let titles = store.titles.clone();
         let pipeline = Pipeline::new(settings, store, Some(engine), sink);
         let stop = pipeline.stop.clone();
         let thread = std::thread::Builder::new()
             .name("worker".into())
             .spawn(move || pipeline.run(&works))?;
+        let changed = inbox.clone();
+        titles.listen(move || drop(changed.send(Work::Titles)));
         Ok(Self {
             inbox,
             stop,
@@ -162,7 +167,8 @@ impl Worker {
     /// is still held.
     pub fn shutdown(self) {
         self.stop.store(true, Ordering::Relaxed);
-        drop(self.inbox);
+        // Whatever it is, it makes it look.
+        let _ = self.inbox.send(Work::Retry);
         if self.thread.join().is_err() {
             tracing::error!("the worker's thread panicked");
         }
@@ -198,8 +204,8 @@ struct Pipeline {
     /// What was saved while its producer still had it open.
     copies: HashMap<Key, Copy>,
     waiting: Vec<Waiting>,
-    /// Whole, and without a title: until when they wait for one, and when they settled.
-    untitled: Vec<(Instant, Arc<Hold>, Instant)>,
+    /// Whole, and without a title, and until when they wait for one.
+    untitled: Vec<(Instant, Waiting)>,
     /// When to try again, and how long was waited.
     retry: Option<(Instant, Duration)>,
     /// The user knows that files are waiting.
@@ -238,7 +244,7 @@ impl Pipeline {
     fn run(mut self, works: &Receiver<Work>) {
         self.tidy();
         loop {
-            let untitled = self.untitled.iter().map(|(until, ..)| *until).min();
+            let untitled = self.untitled.iter().map(|(until, _)| *until).min();
             let dues = [
                 self.retry.map(|(due, _)| due),
                 self.collector.deadline(),
@@ -265,12 +271,12 @@ impl Pipeline {
             if self.expiry.is_some_and(|due| due <= now) {
                 self.expire();
             }
-            for (_, hold, settled) in self
+            for (_, waiting) in self
                 .untitled
-                .extract_if(.., |(until, ..)| *until <= now)
+                .extract_if(.., |(until, _)| *until <= now)
                 .collect::<Vec<_>>()
             {
-                self.player(hold, false, settled);
+                self.again(waiting);
             }
         }
     }
@@ -298,7 +304,7 @@ impl Pipeline {
         match work {
             Work::Settled { hold, finished, at } => match hold.rule.source {
                 Source::Temporary => self.player(hold, finished, at),
-                Source::Chromium | Source::Firefox => self.piece(hold),
+                Source::Chromium | Source::Firefox => self.piece(hold, at),
             },
             Work::Released(id) => self.copies.retain(|key, _| !key.is_of(id)),
             Work::Lost { rule, .. } if rule.source != Source::Temporary => {}
@@ -325,6 +331,18 @@ impl Pipeline {
                 self.retry();
             }
             Work::Retry => self.retry(),
+            Work::Titles => {
+                for (_, waiting) in std::mem::take(&mut self.untitled) {
+                    self.again(waiting);
+                }
+            }
+        }
+    }
+
+    fn again(&mut self, waiting: Waiting) {
+        match waiting {
+            Waiting::Player { hold, finished, at } => self.player(hold, finished, at),
+            Waiting::Stream(video) => self.stream(video),
         }
     }
 
@@ -355,10 +373,7 @@ impl Pipeline {
             .take()
             .map_or(RETRY, |(_, pause)| (pause * 2).min(RETRY_MOST));
         for waiting in std::mem::take(&mut self.waiting) {
-            match waiting {
-                Waiting::Player { hold, finished, at } => self.player(hold, finished, at),
-                Waiting::Stream(video) => self.stream(video),
-            }
+            self.again(waiting);
         }
         if let Some((due, waited)) = &mut self.retry {
             (*due, *waited) = (Instant::now() + pause, pause);

@@ -10,7 +10,8 @@ use std::{
 
 use super::{
     Pipeline, Waiting, chain,
-    item::{Item, Key, Substance},
+    item::{Became, Item, Key, Substance},
+    save::GRACE,
 };
 use crate::{
     config::Settings,
@@ -40,9 +41,8 @@ pub(super) fn limits(settings: &Settings) -> Limits {
 }
 
 impl Pipeline {
-    /// An entry was closed, or a file of ranges has grown.
-    pub(super) fn piece(&mut self, hold: Arc<Hold>) {
-        let now = Instant::now();
+    /// An entry was closed at this time, or a file of ranges has grown.
+    pub(super) fn piece(&mut self, hold: Arc<Hold>, at: Instant) {
         let staged = hold.staged.as_ref();
         let held = Held {
             id: hold.id,
@@ -61,14 +61,29 @@ impl Pipeline {
                     staged.staging.path().join(origin.encode(hold.id))
                 }),
         };
-        let keep = self.collector.entry(&held, now);
+        let keep = self.collector.entry(&held, at);
         self.done(hold.id, keep);
         if keep {
+            self.end_grace(hold.source.parent());
             self.pieces.insert(hold.id, hold);
         } else {
             self.pieces.remove(&hold.id);
         }
-        self.collected(now);
+        self.collected(Instant::now());
+    }
+
+    /// Another video's piece came into this cache: what its browser shows next is that one's title.
+    fn end_grace(&mut self, cache: Option<&Path>) {
+        let is_of_cache = |waiting: &Waiting| matches!(waiting, Waiting::Stream(video) if Some(&*video.folder) == cache);
+        let ended: Vec<_> = self
+            .untitled
+            .extract_if(.., |(_, waiting)| is_of_cache(waiting))
+            .collect();
+        for (_, waiting) in ended {
+            if let Waiting::Stream(video) = waiting {
+                self.stream_until(video, SystemTime::now());
+            }
+        }
     }
 
     /// Saves and lets go what the collector says.
@@ -102,10 +117,22 @@ impl Pipeline {
         self.done(id, false);
     }
 
-    /// Saves a video that was put together, and lets its pieces go.
+    /// Saves a video that was put together, and lets its pieces go. They are held while it waits for
+    /// its title.
     pub(super) fn stream(&mut self, video: Box<Video>) {
-        match self.save_stream(&video) {
-            Ok(()) => {}
+        let last = moment(video.until);
+        // The viewer of what isn't whole has left.
+        let deadline = if video.whole() { last + GRACE } else { last };
+        self.stream_until(video, deadline);
+    }
+
+    /// As [`Pipeline::stream`]; `deadline` is until when a player may show the title.
+    fn stream_until(&mut self, video: Box<Video>, deadline: SystemTime) {
+        match self.save_stream(&video, deadline) {
+            Ok(Became::Untitled(until)) => {
+                return self.untitled.push((until, Waiting::Stream(video)));
+            }
+            Ok(Became::Ended | Became::Waits) => {}
             Err(PlaceError::Stopped) => return,
             Err(e) if e.retry() => return self.wait(Waiting::Stream(video), &e),
             Err(e) => {
@@ -128,7 +155,7 @@ impl Pipeline {
         }
     }
 
-    fn save_stream(&mut self, video: &Video) -> Result<(), PlaceError> {
+    fn save_stream(&mut self, video: &Video, deadline: SystemTime) -> Result<Became, PlaceError> {
         let (rule, settled) = (self.rule_of(&video.folder), Instant::now());
         let making = video
             .making()
@@ -140,25 +167,37 @@ impl Pipeline {
             rule: &rule,
             how: How::Link,
             producer: None,
-            at: SystemTime::now() - video.since.elapsed(),
+            at: self.begin(video),
+            until: moment(video.until),
+            deadline,
             report: &making.report,
             bytes: making.bytes,
             substance: Substance::Made(&making),
             stamp: None,
             finished: true,
-            title: video.title.clone(),
+            title: video.title.as_deref(),
+            file_title: video.file_title.as_deref(),
+            address_title: video.address_title.as_deref(),
             address: video.site.clone(),
             remarks: Some(making.remarks(video)).filter(|remarks| !remarks.is_empty()),
             settled,
         };
-        self.keep(&item)?;
+        let became = self.keep(&item)?;
         if let Some(copy) = self.copies.get(&item.key) {
             self.subtitles(&making, &copy.placed);
         }
         if video.whole() {
             self.copies.remove(&item.key);
         }
-        Ok(())
+        Ok(became)
+    }
+
+    /// When the browser created the first of its entries, which may be long before it was closed.
+    fn begin(&self, video: &Video) -> SystemTime {
+        let holds = video.entries.iter().filter_map(|id| self.pieces.get(id));
+        let first = holds.map(|hold| hold.at).min();
+        let arrived = moment(video.since);
+        first.map_or(arrived, |first| first.min(arrived))
     }
 
     /// Subtitles that were played, beside the video and under its name.
@@ -194,4 +233,9 @@ impl Pipeline {
             }),
         }
     }
+}
+
+/// The time of day at that instant.
+fn moment(at: Instant) -> SystemTime {
+    SystemTime::now() - at.elapsed()
 }

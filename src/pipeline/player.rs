@@ -1,10 +1,15 @@
 //! A player's temporary file: one video, or what Firefox makes of several.
 
-use std::{os::unix::ffi::OsStrExt, sync::Arc, time::Instant};
+use std::{
+    os::unix::ffi::OsStrExt,
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
 
 use super::{
     Pipeline, Waiting,
     item::{Became, Item, Key, Substance},
+    save::GRACE,
 };
 use crate::{
     content::Content,
@@ -36,6 +41,9 @@ impl Pipeline {
         if unchanged {
             return self.done(hold.id, !finished);
         }
+        let until = SystemTime::now() - settled.elapsed();
+        // Once it is closed, nobody plays it any more.
+        let deadline = if finished { until } else { hold.at + GRACE };
         let became = media::inspect(&*hold.file)
             .map_err(PlaceError::Read)
             .and_then(|report| {
@@ -47,12 +55,16 @@ impl Pipeline {
                     how: hold.how,
                     producer: hold.producer.get(),
                     at: hold.at,
+                    until,
+                    deadline,
                     bytes: stamp.map_or(0, |stamp| stamp.size),
                     substance: Substance::Held(&hold, report.content_len),
                     report: &report,
                     stamp,
                     finished,
                     title: None,
+                    file_title: None,
+                    address_title: None,
                     address: None,
                     remarks: report.detail.clone(),
                     settled,
@@ -70,7 +82,14 @@ impl Pipeline {
             saved.for_each(|(_, copy)| copy.stamp = None);
         }
         match became {
-            Ok(Became::Untitled(until)) => self.untitled.push((until, hold, settled)),
+            Ok(Became::Untitled(until)) => {
+                let waiting = Waiting::Player {
+                    hold,
+                    finished,
+                    at: settled,
+                };
+                self.untitled.push((until, waiting));
+            }
             Ok(Became::Ended) => self.done(hold.id, !finished),
             Ok(Became::Waits) => self.done(hold.id, true),
             // Stopped by our own end: it is still held for the next start.

@@ -31,17 +31,18 @@ use crate::{
         room, upkeep,
     },
     media::Kind,
+    rule::Source,
     stream::collect::video::WriteError,
-    title::{Choice, Wanted},
+    title::{Choice, Names, Wanted},
 };
 
 /// A program that makes a picture gets so long.
 const PICTURE: Duration = Duration::from_secs(5);
 /// Videos that are saved within such a time of each other are a burst.
 const BURST: Duration = Duration::from_secs(2);
-/// How long after the hold a player may show its title first: a short video is whole before its
-/// page begins to play it.
-const TITLE: Duration = Duration::from_secs(20);
+/// How long after the hold, or after the last piece, a player may show its title first: a short video
+/// is whole before its page begins to play it.
+pub(super) const GRACE: Duration = Duration::from_secs(20);
 
 /// Why a video is not in the library.
 enum NotSaved {
@@ -75,16 +76,15 @@ impl Pipeline {
         {
             return Ok(Became::Ended);
         }
-        let Choice { title, private } = self.title(item);
-        let hope = if title.is_none() {
-            self.title_until(item.at)
-        } else {
-            None
+        let choice = self.title(item);
+        let hope = match choice {
+            Choice::Named(_) => self.title_until(item.deadline),
+            Choice::Shown(_) | Choice::Private => None,
         };
         let case = Case {
             report,
             bytes,
-            private,
+            private: choice == Choice::Private,
             finished,
             untitled: hope.is_some(),
         };
@@ -104,7 +104,7 @@ impl Pipeline {
         };
         let key = item.replaces.unwrap_or(item.key);
         let before = self.copies.remove(&key);
-        match self.save(item, title, apart, before.as_ref()) {
+        match self.save(item, choice.title(), apart, before.as_ref()) {
             Ok(copy) => {
                 self.complained = false;
                 self.copies.insert(item.key, copy);
@@ -121,25 +121,26 @@ impl Pipeline {
     }
 
     fn title(&self, item: &Item<'_>) -> Choice {
-        let family = item
-            .producer
-            .map(|producer| producer.family.clone())
-            .unwrap_or_default();
-        let tag = item.title.as_deref().or(item.report.title.as_deref());
-        let (from, to, length) = (item.at, SystemTime::now(), item.report.duration);
+        let length = item.report.duration.filter(|_| !item.report.open_ended);
         self.titles.choose(&Wanted {
-            family: &family,
-            from,
-            to,
+            whose: item.whose(),
+            from: item.at,
+            to: item.until,
+            deadline: item.deadline,
             length,
-            source: item.source,
-            tag,
+            names: Names {
+                source: (item.rule.source == Source::Temporary).then_some(item.source),
+                playlist: item.title,
+                entry: item.file_title,
+                container: item.report.title.as_deref(),
+                address: item.address_title,
+            },
         })
     }
 
-    /// Until when a title may come for what was held at `at`; `None` where it can't any more.
-    fn title_until(&self, at: SystemTime) -> Option<Instant> {
-        let left = TITLE.checked_sub(SystemTime::now().duration_since(at).unwrap_or_default())?;
+    /// Until when a title may come that may come until `deadline`; `None` where it can't any more.
+    fn title_until(&self, deadline: SystemTime) -> Option<Instant> {
+        let left = deadline.duration_since(SystemTime::now()).ok()?;
         self.titles
             .players()
             .is_connected()

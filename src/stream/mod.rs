@@ -41,6 +41,8 @@ pub struct Piece {
     /// The `ETag` header, or `Last-Modified` where there is none: ranges with different ones don't
     /// mix.
     pub validator: Option<String>,
+    /// The name that the server gave the file: `Content-Disposition`.
+    pub file_name: Option<String>,
     /// The bytes.
     pub body: Body,
 }

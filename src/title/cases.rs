@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{Choice, Family, Metadata, Players, Wanted, choose};
+use super::{Browser, Choice, Family, Metadata, Names, Players, Program, Wanted, Whose, choose};
 
 const BROWSER: &[u32] = &[10];
 const CONTENT: &[u32] = &[11, 10];
@@ -17,21 +17,27 @@ type Script<'a> = &'a [(u64, &'a str, Act<'a>)];
 #[derive(Clone, Copy)]
 enum Act<'a> {
     Appears(&'a [u32]),
+    /// By its process's name and its name on the bus.
+    Is(&'a str, &'a str),
     /// Title, address, seconds (0: unknown).
     Shows(&'a str, &'a str, u64),
     Plays,
     Pauses,
     Vanishes,
 }
-use Act::{Appears, Pauses, Plays, Shows, Vanishes};
+use Act::{Appears, Is, Pauses, Plays, Shows, Vanishes};
 
 struct Case<'a> {
     what: &'a str,
     script: Script<'a>,
     family: &'a [u32],
-    /// Held and settled, seconds.
+    /// In whose cache it was, instead of a process.
+    browser: Option<&'a str>,
+    /// From the hold to the last byte, seconds.
     span: (u64, u64),
-    /// Seconds; 0: not known.
+    /// Seconds after it in which a title may come.
+    grace: u64,
+    /// Seconds; 0: not known, or not final.
     length: u64,
     tag: Option<&'a str>,
     wanted: Option<&'a str>,
@@ -42,7 +48,9 @@ const PLAIN: Case<'_> = Case {
     what: "",
     script: &[],
     family: CONTENT,
+    browser: None,
     span: (10, 100),
+    grace: 0,
     length: 60,
     tag: None,
     wanted: None,
@@ -61,7 +69,22 @@ fn play(script: Script<'_>) -> Players {
     let mut players = Players::default();
     for (second, owner, act) in script {
         match *act {
-            Appears(pids) => players.appeared(owner, Family::test(pids)),
+            Appears(pids) => {
+                let family = Family::test(pids);
+                let program = Program {
+                    family,
+                    ..Program::default()
+                };
+                players.appeared(owner, program);
+            }
+            Is(comm, bus_name) => {
+                let program = Program {
+                    comm: comm.into(),
+                    bus_name: bus_name.into(),
+                    ..Program::default()
+                };
+                players.appeared(owner, program);
+            }
             Shows(title, url, length) => {
                 let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
                 let metadata = Metadata {
@@ -292,25 +315,227 @@ fn cases() {
             length: 0,
             ..PLAIN
         },
+        Case {
+            what: "a stream: what was shown while its pieces came, not what is shown when it is saved",
+            script: &[
+                (1, "a", Is("firefox-esr", "firefox")),
+                (1, "a", Plays),
+                (2, "a", Shows("A", "", 60)),
+                (22, "a", Shows("B", "", 60)),
+            ],
+            browser: Some("firefox"),
+            span: (10, 23),
+            wanted: Some("A"),
+            ..PLAIN
+        },
+        Case {
+            what: "the one after it: what was shown longest while its pieces came",
+            script: &[
+                (1, "a", Is("firefox-esr", "firefox")),
+                (1, "a", Plays),
+                (2, "a", Shows("A", "", 60)),
+                (22, "a", Shows("B", "", 60)),
+            ],
+            browser: Some("firefox"),
+            span: (20, 100),
+            wanted: Some("B"),
+            ..PLAIN
+        },
+        Case {
+            what: "zapping between live streams, which have no length",
+            script: &[
+                (1, "a", Is("chromium", "chromium")),
+                (1, "a", Plays),
+                (2, "a", Shows("One", "", 0)),
+                (22, "a", Shows("Two", "", 0)),
+                (34, "a", Shows("Three", "", 0)),
+            ],
+            browser: Some("chromium"),
+            span: (21, 35),
+            length: 0,
+            wanted: Some("Two"),
+            ..PLAIN
+        },
+        Case {
+            what: "and back again: both times count",
+            script: &[
+                (1, "a", Is("chromium", "chromium")),
+                (1, "a", Plays),
+                (10, "a", Shows("One", "", 0)),
+                (20, "a", Shows("Two", "", 0)),
+                (35, "a", Shows("One", "", 0)),
+            ],
+            browser: Some("chromium"),
+            span: (10, 45),
+            length: 0,
+            wanted: Some("One"),
+            ..PLAIN
+        },
+        Case {
+            what: "a live stream whose player publishes the length of the window",
+            script: &[
+                (1, "a", Is("chromium", "chromium")),
+                (1, "a", Plays),
+                (2, "a", Shows("Live", "", 30)),
+                (12, "a", Shows("Live", "", 34)),
+                (16, "a", Shows("Live", "", 38)),
+            ],
+            browser: Some("chromium"),
+            length: 90,
+            wanted: Some("Live"),
+            ..PLAIN
+        },
+        Case {
+            what: "a short video that was whole before its page showed the title",
+            script: &[
+                (1, "a", Is("firefox", "firefox")),
+                (14, "a", Shows("Short", "", 0)),
+                (15, "a", Shows("Short", "", 60)),
+            ],
+            browser: Some("firefox"),
+            span: (10, 11),
+            grace: 20,
+            wanted: Some("Short"),
+            ..PLAIN
+        },
+        Case {
+            what: "of those that come later the first counts",
+            script: &[
+                (1, "a", Is("firefox", "firefox")),
+                (14, "a", Shows("Short", "", 0)),
+                (20, "a", Shows("Next", "", 60)),
+                (20, "a", Plays),
+            ],
+            browser: Some("firefox"),
+            span: (10, 11),
+            grace: 20,
+            wanted: Some("Short"),
+            ..PLAIN
+        },
+        Case {
+            what: "none of those that come much later",
+            script: &[
+                (1, "a", Is("firefox", "firefox")),
+                (32, "a", Shows("Next", "", 60)),
+            ],
+            browser: Some("firefox"),
+            span: (10, 11),
+            grace: 20,
+            tag: Some("tag"),
+            wanted: Some("tag"),
+            ..PLAIN
+        },
+        Case {
+            what: "a later title doesn't count where one was shown while the video came",
+            script: &[
+                (1, "a", Is("firefox", "firefox")),
+                (10, "a", Shows("A", "", 0)),
+                (14, "a", Shows("B", "", 60)),
+                (14, "a", Plays),
+            ],
+            browser: Some("firefox"),
+            span: (10, 11),
+            grace: 20,
+            wanted: Some("A"),
+            ..PLAIN
+        },
+        Case {
+            what: "another browser's title, though the length is the same",
+            script: &[
+                (1, "a", Is("chromium", "chromium")),
+                (2, "a", Shows("Other", "", 60)),
+                (2, "a", Plays),
+            ],
+            browser: Some("firefox"),
+            tag: Some("tag"),
+            wanted: Some("tag"),
+            ..PLAIN
+        },
+        Case {
+            what: "a browser behind a sandbox's bus proxy",
+            script: &[
+                (1, "a", Is("xdg-dbus-proxy", "firefox")),
+                (2, "a", Shows("Film", "", 60)),
+            ],
+            browser: Some("firefox"),
+            wanted: Some("Film"),
+            ..PLAIN
+        },
+        Case {
+            what: "a private window beside it: what it plays is in no cache",
+            script: &[
+                (1, "a", Is("firefox", "firefox")),
+                (1, "b", Is("firefox", "firefox")),
+                (2, "a", Shows(hidden, "", 0)),
+                (2, "a", Plays),
+                (90, "b", Shows("Film", "", 0)),
+            ],
+            browser: Some("firefox"),
+            wanted: Some("Film"),
+            ..PLAIN
+        },
     ] {
+        let family = Family::test(case.family);
+        let bus_name = match case.browser {
+            Some("firefox") => "firefox",
+            _ => "chromium",
+        };
         let wanted = Wanted {
-            family: &Family::test(case.family),
+            whose: match case.browser {
+                Some(name) => Whose::Browser(Browser { name, bus_name }),
+                None => Whose::Process(&family),
+            },
             from: at(case.span.0),
             to: at(case.span.1),
+            deadline: at(case.span.1 + case.grace),
             length: length(case.length),
-            source: Path::new("/var/tmp/WebKit-Media-ABCDEF"),
-            tag: case.tag,
+            names: Names {
+                container: case.tag,
+                ..Names::default()
+            },
         };
-        let expected = Choice {
-            title: case.wanted.map(str::to_owned),
-            private: case.private,
-        };
-        assert_eq!(
-            choose(&wanted, &play(case.script)),
-            expected,
-            "{}",
-            case.what
-        );
+        let choice = choose(&wanted, &play(case.script));
+        assert_eq!(choice == Choice::Private, case.private, "{}", case.what);
+        let title = choice.title();
+        assert_eq!(title.as_deref(), case.wanted, "{}", case.what);
+    }
+}
+
+/// Without a player: the first that says something.
+#[test]
+fn names() {
+    let all = Names {
+        source: Some(Path::new("/tmp/webtorrent/Torrent.mkv")),
+        playlist: Some("Playlist"),
+        entry: Some("Entry"),
+        container: Some("Container"),
+        address: Some("address"),
+    };
+    let unnamed = Names {
+        source: None,
+        ..all
+    };
+    let no_playlist = Names {
+        playlist: Some(" "),
+        ..unnamed
+    };
+    let no_entry = Names {
+        entry: None,
+        ..no_playlist
+    };
+    let no_container = Names {
+        container: None,
+        ..no_entry
+    };
+    for (names, want) in [
+        (all, Some("Torrent")),
+        (unnamed, Some("Playlist")),
+        (no_playlist, Some("Entry")),
+        (no_entry, Some("Container")),
+        (no_container, Some("address")),
+        (Names::default(), None),
+    ] {
+        assert_eq!(names.best().as_deref(), want, "{names:?}");
     }
 }
 
@@ -319,7 +544,11 @@ fn history_is_bounded() {
     let mut players = Players::default();
     for player in 0..1000 {
         let owner = format!(":1.{player}");
-        players.appeared(&owner, Family::test(&[player]));
+        let program = Program {
+            family: Family::test(&[player]),
+            ..Program::default()
+        };
+        players.appeared(&owner, program);
         for title in 0..10 {
             let metadata = Metadata {
                 title: Some(title.to_string()),
@@ -334,4 +563,25 @@ fn history_is_bounded() {
     assert!(players.showings().count() <= 1024 + 64);
     players.bus_disconnected(at(100_000));
     assert!(players.showings().all(|showing| showing.to.is_some()));
+}
+
+/// Each length of a live window was an entry of its own, which pushed out the others.
+#[test]
+fn a_live_window_is_one_showing() {
+    let mut players = Players::default();
+    players.appeared("a", Program::default());
+    for second in 0..10_000 {
+        let metadata = Metadata {
+            title: Some("Live".into()),
+            url: None,
+            length: length(30 + second),
+        };
+        players.metadata_changed("a", metadata, at(second));
+    }
+    let showings: Vec<_> = players.showings().collect();
+    assert_eq!(showings.len(), 1);
+    assert_eq!(
+        (showings[0].from, showings[0].metadata.length),
+        (at(0), None)
+    );
 }

@@ -22,6 +22,11 @@ struct Process {
 }
 
 impl Family {
+    /// That of a process that isn't known.
+    pub const fn unknown() -> Self {
+        Self(Vec::new())
+    }
+
     /// The family of a process, as it is now; empty when there is no such process.
     ///
     /// It has to be asked for while the program runs: nothing is known of processes that have ended.

@@ -2,11 +2,12 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
 
-use super::{Choice, Family, Wanted, choose, placeholder};
+use super::{Choice, Program, Wanted, alike, choose, placeholder};
 
 /// Most players that are followed at a time. No desktop has more.
 const MAX_PLAYERS: usize = 64;
@@ -36,21 +37,49 @@ impl Metadata {
                 .as_deref()
                 .is_some_and(placeholder::is_placeholder)
     }
+
+    /// Whether title and address are the same. The length of one title changes while its live
+    /// window slides.
+    fn is_same(&self, other: &Self) -> bool {
+        (&self.title, &self.url) == (&other.title, &other.url)
+    }
 }
 
 /// The time during which a player published one title.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Showing {
-    /// The processes of the player's program.
-    pub family: Arc<Family>,
-    /// What was published.
+    /// The player's program.
+    pub program: Arc<Program>,
+    /// What was published. A length that changed is none: it is that of a live stream's window.
     pub metadata: Metadata,
+    /// Whether the length changed.
+    varies: bool,
     /// Whether the player played at some time, and was not only paused.
     pub played: bool,
     /// Since when.
     pub from: SystemTime,
     /// Until when; `None` while it is still published.
     pub to: Option<SystemTime>,
+}
+
+impl Showing {
+    /// Whether it is the same title of the same program, at another time perhaps.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.program == other.program && self.metadata.is_same(&other.metadata)
+    }
+
+    /// The same title has this length now. Firefox publishes the length a moment after the title.
+    fn note_length(&mut self, length: Option<Duration>) {
+        match (self.metadata.length, length) {
+            _ if self.varies => {}
+            (Some(old), Some(new)) if !alike(old, new) => {
+                self.metadata.length = None;
+                self.varies = true;
+            }
+            (Some(_), _) => {}
+            (None, new) => self.metadata.length = new,
+        }
+    }
 }
 
 /// What all players publish, and what they published before. Time is an argument.
@@ -63,7 +92,7 @@ pub struct Players {
 
 #[derive(Debug)]
 struct Player {
-    family: Arc<Family>,
+    program: Arc<Program>,
     playing: bool,
     showing: Option<Showing>,
 }
@@ -80,10 +109,10 @@ impl Players {
     }
 
     /// A player came. `owner` is its unique name on the bus.
-    pub fn appeared(&mut self, owner: &str, family: Family) {
+    pub fn appeared(&mut self, owner: &str, program: Program) {
         if self.now.len() < MAX_PLAYERS {
             let player = || Player {
-                family: Arc::new(family),
+                program: Arc::new(program),
                 playing: false,
                 showing: None,
             };
@@ -104,21 +133,16 @@ impl Players {
             return;
         };
         match &mut player.showing {
-            Some(showing) if showing.metadata == metadata => {}
-            // Firefox publishes the length a moment after the title.
-            Some(Showing { metadata: old, .. })
-                if old.length.is_none()
-                    && old.title == metadata.title
-                    && old.url == metadata.url =>
-            {
-                *old = metadata;
+            Some(showing) if showing.metadata.is_same(&metadata) => {
+                showing.note_length(metadata.length);
             }
             _ => {
                 self.past.extend(player.end(at));
-                let (family, played) = (player.family.clone(), player.playing);
+                let (program, played) = (player.program.clone(), player.playing);
                 player.showing = Some(Showing {
-                    family,
+                    program,
                     metadata,
+                    varies: false,
                     played,
                     from: at,
                     to: None,
@@ -186,11 +210,14 @@ impl Player {
 #[derive(Clone, Debug, Default)]
 pub struct Titles(Arc<Shared>);
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Shared {
     players: Mutex<Players>,
-    changed: Condvar,
+    listener: Mutex<Option<Listener>>,
 }
+
+/// Is called after each change.
+type Listener = Box<dyn Fn() + Send>;
 
 impl Titles {
     /// Chooses the title of a file: [`choose`] over what is known now.
@@ -200,27 +227,32 @@ impl Titles {
 
     /// The players, for as long as the guard lives.
     pub fn players(&self) -> MutexGuard<'_, Players> {
-        self.0
-            .players
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.players)
     }
 
-    /// Applies a change, and wakes those who wait for one.
+    /// Calls this after each change from now on, and nothing else. It must not block, since it holds
+    /// up the thread that listens to the bus.
+    pub fn listen(&self, listener: impl Fn() + Send + 'static) {
+        *lock(&self.0.listener) = Some(Box::new(listener));
+    }
+
+    /// Applies a change, and calls whoever listens.
     pub fn note(&self, change: impl FnOnce(&mut Players)) {
         change(&mut self.players());
-        self.0.changed.notify_all();
+        if let Some(listener) = &*lock(&self.0.listener) {
+            listener();
+        }
     }
+}
 
-    /// Waits until the condition holds; `false` if it doesn't in time.
-    pub fn wait(&self, within: Duration, wanted: impl Fn(&Players) -> bool) -> bool {
-        let waiting = self
-            .0
-            .changed
-            .wait_timeout_while(self.players(), within, |players| !wanted(players));
-        !waiting
-            .unwrap_or_else(PoisonError::into_inner)
-            .1
-            .timed_out()
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("players", &self.players)
+            .finish_non_exhaustive()
     }
 }

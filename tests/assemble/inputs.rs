@@ -280,6 +280,7 @@ impl Site {
             content_type: None,
             encoding: None,
             validator: None,
+            file_name: None,
             body,
         };
         self.pieces.insert(url, piece);

@@ -3,6 +3,8 @@
 
 use std::{io, ops::Range};
 
+use percent_encoding::percent_decode_str;
+
 use crate::{
     content::Content,
     stream::{Body, Grip, Piece},
@@ -135,6 +137,16 @@ impl Headers {
         (!value.is_empty()).then(|| value.to_ascii_lowercase())
     }
 
+    /// The file's name in `Content-Disposition` (RFC 6266), without folders.
+    pub fn file_name(&self) -> Option<String> {
+        let value = self.get("content-disposition")?;
+        let name = parameter(value, "filename*")
+            .and_then(|coded| extended(&coded))
+            .or_else(|| parameter(value, "filename"))?;
+        let name = name.rsplit(['/', '\\']).next()?.trim();
+        (!name.is_empty()).then(|| name.to_owned())
+    }
+
     /// The content coding, lower case, if it is not `identity`.
     pub fn encoding(&self) -> Option<String> {
         let value = self.get("content-encoding")?.trim().to_ascii_lowercase();
@@ -181,9 +193,54 @@ impl Entry {
             content_type: self.headers.content_type(),
             encoding: self.headers.encoding(),
             validator: self.headers.validator().map(Into::into),
+            file_name: self.headers.file_name(),
             body,
         }
     }
+}
+
+/// The value of a parameter, `; name=value` or `; name="value"` (RFC 9110, 5.6.6).
+fn parameter(field: &str, wanted: &str) -> Option<String> {
+    let mut rest = field.split_once(';')?.1;
+    loop {
+        let (name, tail) = rest.split_once('=')?;
+        let (value, after) = match tail.trim_start().strip_prefix('"') {
+            Some(quoted) => quoted_string(quoted),
+            None => {
+                let (value, after) = tail.split_once(';').unwrap_or((tail, ""));
+                (value.trim().to_owned(), after)
+            }
+        };
+        if name
+            .trim_matches([' ', '\t', ';'])
+            .eq_ignore_ascii_case(wanted)
+        {
+            return Some(value);
+        }
+        rest = after;
+    }
+}
+
+/// What stands before the closing quote, and what follows it.
+fn quoted_string(text: &str) -> (String, &str) {
+    let mut value = String::new();
+    let mut chars = text.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '"' => return (value, &text[at + 1..]),
+            '\\' => value.extend(chars.next().map(|(_, c)| c)),
+            c => value.push(c),
+        }
+    }
+    (value, "")
+}
+
+/// `UTF-8'LANGUAGE'PERCENT-CODED` (RFC 8187). Nobody sends the other charset any more.
+fn extended(coded: &str) -> Option<String> {
+    let mut parts = coded.splitn(3, '\'');
+    let utf8 = parts.next()?.eq_ignore_ascii_case("utf-8");
+    let value = percent_decode_str(parts.nth(1)?);
+    utf8.then(|| value.decode_utf8().ok().map(Into::into))?
 }
 
 /// Reads exactly `N` bytes.
@@ -252,6 +309,36 @@ mod tests {
             let h =
                 Headers::parse(format!("HTTP/1.1 206\nContent-Range: {value}").as_bytes()).unwrap();
             assert_eq!(h.range(), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn names_that_servers_give() {
+        for (field, want) in [
+            ("attachment; filename=\"A film.mp4\"", Some("A film.mp4")),
+            ("inline;filename=film.mp4", Some("film.mp4")),
+            (
+                "attachment; filename=\"x.mp4\"; filename*=UTF-8''%e2%82%ac%20rates.mp4",
+                Some("€ rates.mp4"),
+            ),
+            (
+                "attachment; filename*=iso-8859-1'en'%A3; filename=\"fallback.mp4\"",
+                Some("fallback.mp4"),
+            ),
+            (
+                "attachment; note=\"a; filename=b\"; FileName=\"c \\\"d\\\".mp4\"",
+                Some("c \"d\".mp4"),
+            ),
+            ("attachment; filename=\"../../etc/passwd\"", Some("passwd")),
+            ("attachment; filename=\"C:\\\\x\\\\y.mp4\"", Some("y.mp4")),
+            ("attachment; filename=\"never closed", Some("never closed")),
+            ("attachment; filename=\"\"", None),
+            ("attachment; filename", None),
+            ("attachment", None),
+        ] {
+            let head = format!("HTTP/1.1 200 OK\nContent-Disposition: {field}");
+            let headers = Headers::parse(head.as_bytes()).unwrap();
+            assert_eq!(headers.file_name().as_deref(), want, "{field}");
         }
     }
 

@@ -20,7 +20,7 @@ use std::{
 use self::{
     room::{FORGET, Finding, Made, Room},
     shelf::{Id, Kept},
-    video::{Video, VideoId, What, site, title},
+    video::{Video, VideoId, What, file_title, site, title},
 };
 use crate::{
     content::Content,
@@ -565,11 +565,15 @@ impl Collector {
             } => {
                 self.count += 1;
                 let key = (place.clone(), url.clone());
-                let since = kept
-                    .iter()
-                    .map(|kept| kept.at)
-                    .min()
-                    .unwrap_or_else(Instant::now);
+                let arrivals = || kept.iter().map(|kept| kept.at);
+                let since = arrivals().min().unwrap_or_else(Instant::now);
+                let until = arrivals().max().unwrap_or(since);
+                let entries = kept.iter().flat_map(|kept| kept.ids.clone()).collect();
+                let file_title = match (&made, &kept[..]) {
+                    (Made::File(_), [file]) => file.piece.file_name.as_deref(),
+                    _ => None,
+                }
+                .and_then(file_title);
                 let replaces = if whole {
                     self.earlier.remove(&key)
                 } else {
@@ -590,7 +594,11 @@ impl Collector {
                     folder: place.0.clone(),
                     site: site(&place.1),
                     since,
-                    title: told.or_else(|| title(&url)),
+                    until,
+                    entries,
+                    title: told,
+                    file_title,
+                    address_title: title(&url),
                     url,
                     what: match made {
                         Made::File(body) => What::File(body),

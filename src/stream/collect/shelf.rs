@@ -151,6 +151,7 @@ mod tests {
             content_type: None,
             encoding: None,
             validator: None,
+            file_name: None,
             body: Body::bytes(body),
         };
         Arc::new(Kept::new(piece, Class::Segment, Instant::now(), Vec::new()))

@@ -9,6 +9,7 @@ use std::{
 use percent_encoding::percent_decode_str;
 use url::Url;
 
+use super::shelf::Id;
 use crate::{
     content::Content,
     media::{self, Kind, Report, Verdict},
@@ -39,8 +40,16 @@ pub struct Video {
     pub site: Option<String>,
     /// When the first of its pieces arrived.
     pub since: Instant,
-    /// Title by the playlist, else by the last part of the address that says something.
+    /// When the last of its pieces arrived.
+    pub until: Instant,
+    /// The held entries that it is made of.
+    pub entries: Vec<Id>,
+    /// Title by the playlist.
     pub title: Option<String>,
+    /// The name that the server gave the file, if it says something.
+    pub file_title: Option<String>,
+    /// The last part of the address that says something.
+    pub address_title: Option<String>,
     /// How it is put together.
     pub what: What,
 }
@@ -66,6 +75,12 @@ pub enum WriteError {
 }
 
 impl Video {
+    /// What it is called without a look inside.
+    pub fn best_title(&self) -> Option<&str> {
+        let titles = [&self.title, &self.file_title, &self.address_title];
+        titles.into_iter().find_map(Option::as_deref)
+    }
+
     /// Whether everything is there, and nothing more can come.
     pub fn whole(&self) -> bool {
         match &self.what {
@@ -305,7 +320,7 @@ pub(crate) fn site(partition: &str) -> Option<String> {
 }
 
 /// Names that say nothing about what they name.
-const GENERIC: [&str; 24] = [
+const GENERIC: [&str; 25] = [
     "audio",
     "chunklist",
     "dash",
@@ -329,18 +344,23 @@ const GENERIC: [&str; 24] = [
     "stream",
     "v",
     "video",
+    "videoplayback",
     "vod",
 ];
 
 /// The last part of an address that says something: not `master.m3u8`, not a number, not a hash.
 pub(crate) fn title(url: &str) -> Option<String> {
     let url = Url::parse(url).ok()?;
-    let parts: Vec<String> = url
-        .path_segments()?
+    let parts = url.path_segments()?.rev();
+    parts
         .filter_map(|part| percent_decode_str(part).decode_utf8().ok())
-        .map(|part| stem(&part).replace(['_', '+'], " ").trim().to_owned())
-        .collect();
-    parts.into_iter().rev().find(|part| telling(part))
+        .find_map(|part| file_title(&part))
+}
+
+/// What a file's name says: not `video.mp4`, not a number, not a hash.
+pub(crate) fn file_title(name: &str) -> Option<String> {
+    let title = stem(name).replace(['_', '+'], " ").trim().to_owned();
+    telling(&title).then_some(title)
 }
 
 fn stem(name: &str) -> &str {
@@ -421,6 +441,7 @@ mod tests {
                 "https://a/5f3e2d1c-aaaa-bbbb-cccc-0123456789ab/1080/manifest.mpd",
                 None,
             ),
+            ("https://a/videoplayback?id=1", None),
             ("https://a/", None),
             ("nonsense", None),
         ];

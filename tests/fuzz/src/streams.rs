@@ -76,6 +76,7 @@ fn pieces(bytes: &[u8]) -> All {
         content_type: None,
         encoding: None,
         validator: None,
+        file_name: None,
         body: Body::bytes(*part),
     };
     All(parts.iter().take(4).enumerate().map(piece).collect())
