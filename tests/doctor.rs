@@ -80,6 +80,57 @@ fn every_file_that_hides_is_held_and_nothing_is_left_behind() {
 }
 
 #[test]
+fn each_browser_that_is_found_is_watched_or_it_is_said_why_not() {
+    let sandbox = Sandbox::new();
+    sandbox.configure(json!({
+        "rules": [{ "name": "brave-cache", "enabled": false }],
+        "sources": { "temporary_files": false, "browser_cache": true },
+    }));
+    let home = sandbox.path("home");
+    for folder in [
+        ".cache/chromium/Default/Cache/Cache_Data",
+        ".cache/chromium/Second/Cache/Cache_Data",
+        ".config/chromium/Default/Service Worker/CacheStorage/9c/e1",
+        ".cache/BraveSoftware/Brave-Browser/Default/Cache/Cache_Data",
+        ".config/Some App/Cache/Cache_Data",
+        ".cache/mozilla/firefox/x.default/cache2/entries",
+    ] {
+        fs::create_dir_all(home.join(folder)).unwrap();
+    }
+    fs::write(
+        home.join(".cache/chromium/Second/Cache/Cache_Data/sqldb0"),
+        "",
+    )
+    .unwrap();
+    let (status, findings) = doctor(&sandbox);
+    assert_eq!(status, 0, "{findings:#?}");
+    let mut found: Vec<_> = of_area(&findings, "browser")
+        .iter()
+        .map(|finding| {
+            let browser = finding["browser"].as_str().unwrap();
+            (
+                browser,
+                finding["watched"] == true,
+                finding["tried"] == true,
+            )
+        })
+        .collect();
+    found.sort_unstable();
+    let expected = [
+        ("Some App", true, false),
+        ("brave", false, false),
+        ("chromium", false, false),
+        ("chromium", true, true),
+        ("firefox", true, true),
+    ];
+    // Real browsers of this machine may run beside the test, at places of their own.
+    found.retain(|row| expected.contains(row));
+    assert_eq!(found, expected, "{findings:#?}");
+    let worker = home.join(".config/chromium/Default/Service Worker/CacheStorage/9c/e1");
+    assert_eq!(names(&worker), [""; 0]);
+}
+
+#[test]
 fn for_people_a_line_each() {
     let sandbox = Sandbox::new();
     let output = sandbox.run(&["doctor"]);

@@ -11,7 +11,7 @@ use std::{
 };
 
 use common::{
-    cache::{entry, ranges, stub},
+    cache::{entry, ranges, stored, stub},
     media,
     sandbox::{SOON, Sandbox},
 };
@@ -159,5 +159,27 @@ fn ranges_survive_being_emptied_and_a_crash() {
         ("complete", true)
     );
     staged(&sandbox, 0, 0);
+    fisga.stop();
+}
+
+/// What a site with a service worker keeps for itself, `no-store` or not, in folders that the
+/// browser makes on the way.
+#[test]
+fn a_film_that_a_service_worker_keeps() {
+    let (sandbox, _) = caches_only();
+    let mut fisga = sandbox.watch();
+    let storage = sandbox.path("home/.config/chromium/Default/Service Worker/CacheStorage");
+    let cache = storage.join("9c126a06/e179912e-dda0");
+    fs::create_dir_all(&cache).unwrap();
+    let film = fs::read(media::clip("short.mp4")).unwrap();
+    let url = "https://site.example/the-harbour.mp4";
+    stored(&cache, 7, url, "video/mp4", &film).unwrap();
+    let saved = fisga.wait_saved(SOON);
+    assert_eq!(
+        (saved.verdict.as_str(), saved.title.as_str()),
+        ("complete", "the-harbour")
+    );
+    assert_eq!(saved.producer.as_deref(), Some("chromium"));
+    assert_eq!(fs::read(&saved.path).unwrap(), film);
     fisga.stop();
 }

@@ -2,6 +2,7 @@
 //!
 //! Nothing here changes anything but files of the doctor's own, which it removes.
 
+mod browsers;
 #[cfg(feature = "tray")]
 mod desktop;
 mod folders;
@@ -18,8 +19,9 @@ use serde_json::{Map, Value};
 use crate::{
     commands::Outcome,
     config::{self, Settings},
+    environment::Environment,
     rule::Source,
-    text,
+    source, text,
 };
 
 pub use hide::child;
@@ -96,6 +98,9 @@ pub fn run(
     findings.extend(room::findings(settings));
     findings.extend(processes::findings());
     findings.push(caches(settings));
+    let shipped = Environment::current().map(|env| source::shipped(&env));
+    let shipped = shipped.into_iter().flatten().map(|listed| listed.rule);
+    findings.extend(browsers::findings(settings, &shipped.collect::<Vec<_>>()));
     findings.extend(folders(settings, program)?);
     #[cfg(feature = "tray")]
     findings.extend(desktop::findings());

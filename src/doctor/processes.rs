@@ -76,7 +76,7 @@ pub(super) fn inotify() -> Inotify {
 }
 
 /// Process ids of our user, ourselves included.
-fn own() -> impl Iterator<Item = String> {
+pub(super) fn own() -> impl Iterator<Item = String> {
     let uid = getuid().as_raw().to_string();
     let names = fs::read_dir("/proc").into_iter().flatten().flatten();
     names
@@ -100,7 +100,8 @@ fn shut(pid: &str) -> bool {
     error.is_some_and(|e| e.kind() == std::io::ErrorKind::PermissionDenied)
 }
 
-fn name(pid: &str) -> String {
+/// What the process is called, on one line.
+pub(super) fn name(pid: &str) -> String {
     text::one_line(
         fs::read_to_string(format!("/proc/{pid}/comm"))
             .unwrap_or_default()

@@ -2,7 +2,7 @@
 
 use std::{
     path::Path,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use chrono::{DateTime, Local};
@@ -14,10 +14,14 @@ use crate::{
     library::{folder::Placed, name::Fields},
     media::{Container, Kind, Report, Verdict},
     rule::{Rule, Source},
+    source::cache,
     stream::collect::video::{Making, VideoId},
     title::{Browser, Family, Whose},
 };
 
+/// How long after the hold, or after the last piece, a player may show its title first: a short video
+/// is whole before its page begins to play it.
+pub(super) const GRACE: Duration = Duration::from_secs(20);
 /// The family of a process that isn't known.
 static NOBODY: Family = Family::unknown();
 
@@ -103,7 +107,7 @@ impl Item<'_> {
     /// The browser whose cache is watched.
     fn browser(&self) -> Option<&str> {
         (self.rule.source != Source::Temporary)
-            .then(|| self.rule.name.strip_suffix("-cache"))
+            .then(|| cache::program(self.rule, self.source))
             .flatten()
     }
 

@@ -10,8 +10,7 @@ use std::{
 
 use super::{
     Pipeline, Waiting, chain,
-    item::{Became, Item, Key, Substance},
-    save::GRACE,
+    item::{Became, GRACE, Item, Key, Substance},
 };
 use crate::{
     config::Settings,

@@ -8,8 +8,7 @@ use std::{
 
 use super::{
     Pipeline, Waiting,
-    item::{Became, Item, Key, Substance},
-    save::GRACE,
+    item::{Became, GRACE, Item, Key, Substance},
 };
 use crate::{
     content::Content,

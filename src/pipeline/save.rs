@@ -40,9 +40,6 @@ use crate::{
 const PICTURE: Duration = Duration::from_secs(5);
 /// Videos that are saved within such a time of each other are a burst.
 const BURST: Duration = Duration::from_secs(2);
-/// How long after the hold, or after the last piece, a player may show its title first: a short video
-/// is whole before its page begins to play it.
-pub(super) const GRACE: Duration = Duration::from_secs(20);
 
 /// Why a video is not in the library.
 enum NotSaved {

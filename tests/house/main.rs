@@ -24,7 +24,8 @@ const TABLE: &[Row] = &[
     ("main app cli commands resident terminal", "everything"),
     (
         "doctor",
-        "config content desktop engine environment event inode library process rule text units",
+        "config content desktop engine environment event inode library process rule source text \
+         units",
     ),
     (
         "desktop",

@@ -11,11 +11,15 @@
 //! ```
 //!
 //! The key is `credentials/upload/` and, for a partitioned cache, `_dk_<top site> <frame site> `,
-//! then the address.
+//! then the address. What service workers keep has the bare address for a key, and headers of
+//! another form in stream 0: see `storage`.
 
 use std::path::Path;
 
-use super::entry::{Entry, Headers, MAX_HEAD, MAX_KEY, Malformed, read, read_vec};
+use super::{
+    entry::{Entry, Headers, MAX_HEAD, MAX_KEY, Malformed, read, read_vec},
+    storage,
+};
 use crate::content::Content;
 
 const HEADER_MAGIC: u64 = 0xfcfb_6d1b_a772_5c30;
@@ -107,10 +111,13 @@ pub fn answer(content: &(impl Content + ?Sized)) -> Result<Entry, Malformed> {
         return Err(Malformed::Damaged("headers too long"));
     }
     let pickle = read_vec(content, stream0, end.size as usize)?;
-    let flags = pickle
-        .get(4..8)
-        .map_or(0, |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-    let headers = headers(&pickle).ok_or(Malformed::Damaged("no headers"))?;
+    let of_network = || {
+        let flags = pickle.get(4..8).map_or(0, |flags| u32_at(flags, 0));
+        Some((headers(&pickle)?, flags & TRUNCATED != 0))
+    };
+    let (headers, truncated) = of_network()
+        .or_else(|| Some((storage::headers(&pickle)?, false)))
+        .ok_or(Malformed::Damaged("no headers"))?;
     let (partition, url) = split(&key);
     Ok(Entry {
         url: url.into(),
@@ -118,7 +125,7 @@ pub fn answer(content: &(impl Content + ?Sized)) -> Result<Entry, Malformed> {
         key,
         headers,
         body: start..first,
-        truncated: flags & TRUNCATED != 0,
+        truncated,
     })
 }
 
@@ -289,6 +296,10 @@ pub(crate) mod tests {
 
     /// A `_0` file as Chromium writes it.
     pub(crate) fn answer_file(key: &str, headers: &str, body: &[u8], flags: u32) -> Vec<u8> {
+        file(key, &pickle(headers, flags), body)
+    }
+
+    fn pickle(headers: &str, flags: u32) -> Vec<u8> {
         let mut pickle = 0_u32.to_le_bytes().to_vec();
         pickle.extend(flags.to_le_bytes());
         pickle.extend([7; 16]);
@@ -296,12 +307,16 @@ pub(crate) mod tests {
         pickle.extend((headers.len() as u32).to_le_bytes());
         pickle.extend(headers.as_bytes());
         pickle.extend([0; 9]);
+        pickle
+    }
+
+    fn file(key: &str, stream0: &[u8], body: &[u8]) -> Vec<u8> {
         let mut file = head(key);
         file.extend(body);
         file.extend(end(1, 0));
-        file.extend(&pickle);
+        file.extend(stream0);
         file.extend([9; 32]);
-        file.extend(end(3, pickle.len() as u32));
+        file.extend(end(3, stream0.len() as u32));
         file
     }
 
@@ -411,6 +426,30 @@ pub(crate) mod tests {
                 .body
                 .is_whole()
         );
+    }
+
+    #[test]
+    fn what_a_service_worker_keeps() {
+        let headers = [
+            ("Content-Length", "5"),
+            ("Cache-Control", "no-store"),
+            ("Via", "HTTP/1.1 cache"),
+        ];
+        let stream0 = storage::tests::stream0(200, &headers, "video/mp4");
+        let file = file("https://a.example/film.mp4", &stream0, b"hello");
+        let entry = answer(&file[..]).unwrap();
+        assert_eq!(
+            (
+                entry.url.as_str(),
+                entry.partition.as_str(),
+                entry.truncated
+            ),
+            ("https://a.example/film.mp4", "", false)
+        );
+        assert_eq!(entry.headers.content_type().as_deref(), Some("video/mp4"));
+        let piece = entry.piece(&Grip::Bytes(file.into())).unwrap();
+        assert!(piece.body.is_whole());
+        assert_eq!(piece.body.len(), 5);
     }
 
     #[test]

@@ -65,6 +65,12 @@ pub struct Entry {
 }
 
 impl Headers {
+    /// A status and fields whose names are in lower case.
+    pub(super) fn new(status: u16, mut fields: Vec<(String, String)>) -> Self {
+        fields.truncate(MAX_FIELDS);
+        Self { status, fields }
+    }
+
     /// Reads a status line and fields that end in NUL (Chromium) or CR LF (Firefox).
     pub fn parse(raw: &[u8]) -> Option<Self> {
         let mut lines = raw

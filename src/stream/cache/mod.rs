@@ -7,3 +7,4 @@ pub mod decode;
 pub mod entry;
 pub mod firefox;
 pub(super) mod ranges;
+mod storage;
