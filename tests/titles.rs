@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
 
 mod common;
+#[path = "streams/browser.rs"]
+mod with_cache;
 
 use std::{
     collections::HashMap,
@@ -745,4 +747,38 @@ fn a_page_without_a_title_in_firefox_is_not_private() {
         Some(60),
     );
     assert_eq!(choice, container_title());
+}
+
+/// Out of a real browser's cache: no process is known, so its name decides whose title it is, and
+/// the whole is there before the page plays.
+fn out_of_the_cache(kind: with_cache::Browser) {
+    let mut sandbox = Sandbox::new();
+    let bus = Bus::start(&sandbox);
+    let _sound = sound::server(&sandbox);
+    let display = Xvfb::start(&sandbox);
+    sandbox
+        .set("DBUS_SESSION_BUS_ADDRESS", bus.address.clone())
+        .set("DISPLAY", display.display.clone())
+        .configure(json!({"sources": {"temporary_files": false, "browser_cache": true}}));
+    media::clip("short.mp4");
+    let mut server = Server::start(&media::folder(), 4 << 20);
+    let mut fisga = sandbox.watch();
+    let page = server.page(&Page::new("short.mp4?norange=1").title(ODD).sound());
+    let _browser = kind.start(&sandbox, &page, None);
+    server.wait_for("playing", PATIENCE * 3);
+    let saved = fisga.wait_saved(PATIENCE);
+    assert_eq!(
+        (saved.verdict.as_str(), saved.title.as_str()),
+        ("complete", ODD)
+    );
+}
+
+#[test]
+fn a_page_out_of_chromiums_cache() {
+    out_of_the_cache(with_cache::Browser::Chromium);
+}
+
+#[test]
+fn a_page_out_of_firefoxes_cache() {
+    out_of_the_cache(with_cache::Browser::Firefox);
 }

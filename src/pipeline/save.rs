@@ -74,9 +74,12 @@ impl Pipeline {
             return Ok(Became::Ended);
         }
         let choice = self.title(item);
-        let hope = match choice {
-            Choice::Named(_) => self.title_until(item.deadline),
-            Choice::Shown(_) | Choice::Private => None,
+        let hope = match &choice {
+            // Of what a cache holds, much has a name that says little.
+            Choice::Named(name) if name.is_none() || item.rule.source != Source::Temporary => {
+                self.title_until(item.deadline)
+            }
+            _ => None,
         };
         let case = Case {
             report,

@@ -87,7 +87,7 @@ const fn row(
 }
 
 /// One of each kind.
-const FEW: [Row; 7] = [
+const FEW: [Row; 8] = [
     row(
         "transport",
         ("hls", "maxage"),
@@ -135,6 +135,15 @@ const FEW: [Row; 7] = [
         "",
         Exact,
         Exact,
+    ),
+    // A service worker keeps what the browser's cache may not.
+    row(
+        "offline",
+        ("pwa", "nostore"),
+        ("file", "film.mp4"),
+        "",
+        Exact,
+        Nothing,
     ),
     row(
         "secret",

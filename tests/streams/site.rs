@@ -35,6 +35,8 @@ use std::{
 };
 
 const PAGE: &[u8] = include_bytes!("page.html");
+/// A service worker that does nothing yet.
+const WORKER: &[u8] = b"addEventListener('install', () => skipWaiting());";
 const SINCE: &str = "Last-Modified: Wed, 01 Jan 2025 00:00:00 GMT\r\n";
 
 /// The server; ends with the value.
@@ -183,6 +185,7 @@ fn answer(out: &mut TcpStream, request: &Request, shared: &Shared) -> Option<()>
             let page = shared.pages.lock().unwrap().pop_front().unwrap_or_default();
             return send(out, "200 OK", "text/plain", fresh, page.as_bytes());
         }
+        "/worker.js" => return send(out, "200 OK", "text/javascript", fresh, WORKER),
         "/say" => {
             let text = percent_encoding::percent_decode_str(&request.query)
                 .decode_utf8_lossy()
