@@ -184,7 +184,7 @@ fn a_changed_configuration_is_in_force_and_a_bad_one_is_not() {
     // The new rule also holds what is open when it comes into force, so this is no race.
     let held = |name: &'static str| move |event: &Event| matches!(event, Event::Held { path, .. } if path.ends_with(name));
     let open = fs::File::create(other.join("A1")).unwrap();
-    fisga.wait_for("A1 held by the new rule", SOON, held("/A1"));
+    fisga.wait_for("A1 held by the new rule", SOON, held("A1"));
     drop(open);
 
     fs::write(sandbox.config_file(), r#"{"audio": 1}"#).unwrap();
@@ -195,7 +195,7 @@ fn a_changed_configuration_is_in_force_and_a_bad_one_is_not() {
     let expected = format!("{}: audio: invalid type", sandbox.config_file().display());
     assert!(message.starts_with(&expected), "{message}");
     fs::write(other.join("A2"), "the last good one is in force").unwrap();
-    fisga.wait_for("A2 held", SOON, held("/A2"));
+    fisga.wait_for("A2 held", SOON, held("A2"));
 
     // Written anew under another name and moved there, as editors do.
     let new = sandbox.path("new.json");
@@ -203,7 +203,7 @@ fn a_changed_configuration_is_in_force_and_a_bad_one_is_not() {
     fs::rename(sandbox.config_file(), &new).unwrap();
     fs::rename(&new, sandbox.config_file()).unwrap();
     let open = fs::File::create(other.join("B1")).unwrap();
-    fisga.wait_for("B1 held by the new rule", SOON, held("/B1"));
+    fisga.wait_for("B1 held by the new rule", SOON, held("B1"));
     drop(open);
 
     fs::write(sandbox.config_file(), r#"{"audio": 2}"#).unwrap();
