@@ -1,6 +1,7 @@
 //! Which browsers there are, and whether their caches are watched.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, HashSet},
     fs,
     os::unix::{ffi::OsStrExt, fs::MetadataExt},
@@ -32,7 +33,10 @@ pub(super) fn findings(settings: &Settings, shipped: &[Rule]) -> Vec<Finding> {
     for rule in shipped.iter().filter(is_cache).filter(off) {
         findings.extend(turned_off(rule, &mut seen));
     }
-    for pid in own() {
+    // The youngest first: what starts a browser has its options too, env(1) and timeout(1) do.
+    let mut pids: Vec<String> = own().collect();
+    pids.sort_by_key(|pid| Reverse(pid.parse::<u32>().ok()));
+    for pid in pids {
         let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         for pattern in chosen(&line) {
             let folders = expand(&pattern.to_string_lossy());
