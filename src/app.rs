@@ -1,8 +1,8 @@
-//! Composes: settings, engine and worker behind one face, be it the terminal or the tray.
+//! Composes: settings, engine and worker behind one front end, the terminal or the tray.
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Once, mpsc},
+    sync::{Arc, mpsc},
     time::Instant,
 };
 
@@ -14,13 +14,12 @@ use crate::{
     environment::Environment,
     event::Event,
     library::{history, place},
-    memory,
     pipeline::{self, Store, Work, Worker},
     rule::Source,
     title::Titles,
 };
 
-/// What the watcher tells its face. It comes from several threads and must not block them.
+/// What the watcher reports to its front end, from several threads, which it must not block.
 #[derive(Debug)]
 pub enum WatcherEvent {
     /// Something of the contract happened.
@@ -29,7 +28,7 @@ pub enum WatcherEvent {
     Created(PathBuf),
     /// Something was removed from a watched folder (`watch --events`).
     Removed(PathBuf),
-    /// What [`Watcher::grab`] came to: so many files that were not held before.
+    /// [`Watcher::grab`] is done: how many files are held that were not held before.
     Grabbed(u64),
     /// The configuration file changed.
     Configuration,
@@ -46,7 +45,7 @@ pub struct Start {
     pub config: Option<PathBuf>,
     /// What the command line sets.
     pub overrides: Overrides,
-    /// Tell every creation and removal.
+    /// Report every creation and removal.
     pub trace: bool,
 }
 
@@ -80,14 +79,14 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// Reads the configuration and starts to watch. `tell` is called on several threads and must
+    /// Reads the configuration and starts to watch. `report` is called on several threads and must
     /// not block.
     ///
     /// # Errors
     /// When the configuration can't be used, or the system refuses what is needed.
     pub fn start(
         start: Start,
-        tell: impl Fn(WatcherEvent) + Clone + Send + 'static,
+        report: impl Fn(WatcherEvent) + Clone + Send + 'static,
     ) -> Result<Self, StartError> {
         let settings = Arc::new(config::load(
             start.config.as_deref(),
@@ -96,7 +95,7 @@ impl Watcher {
         )?);
         engine::raise_descriptor_limit();
         if let Some(error) = make_library(&settings, &start.env) {
-            tell(WatcherEvent::Event(error));
+            report(WatcherEvent::Event(error));
         }
         let titles = Titles::default();
         let store = Store::open(&start.env, titles.clone())?;
@@ -109,9 +108,9 @@ impl Watcher {
             keeper: Some("/proc/self/exe".into()),
             trace: start.trace,
         };
-        let notice = translate(inbox.clone(), ready(&settings), tell.clone());
+        let notice = translate(inbox.clone(), ready(&settings), report.clone());
         let engine = Engine::start(options, notice)?;
-        let sink = Box::new(move |event| tell(WatcherEvent::Event(event)));
+        let sink = Box::new(move |event| report(WatcherEvent::Event(event)));
         let worker = Worker::start(
             settings.clone(),
             store,
@@ -220,24 +219,23 @@ fn ready(settings: &Settings) -> Event {
     }
 }
 
-/// What the engine says, sorted: events for the face, work for the worker.
+/// What the engine says, sorted: events for the front end, work for the worker.
 fn translate(
     worker: mpsc::Sender<Work>,
     ready: Event,
-    tell: impl Fn(WatcherEvent) + Send + 'static,
+    report: impl Fn(WatcherEvent) + Send + 'static,
 ) -> impl Fn(Notice) + Send + 'static {
-    let started = Once::new();
     move |notice| {
         let work = |work| drop(worker.send(work));
         match notice {
-            Notice::Ready => tell(WatcherEvent::Event(ready.clone())),
-            Notice::Unwatched(unwatched) => tell(WatcherEvent::Event(Event::Error {
+            Notice::Ready => report(WatcherEvent::Event(ready.clone())),
+            Notice::Unwatched(unwatched) => report(WatcherEvent::Event(Event::Error {
                 message: unwatched.advice(),
             })),
             // A piece from a browser's cache is nothing that the user has heard of.
             Notice::Held(hold) if hold.rule.source != Source::Temporary => {}
             Notice::Lost { rule, .. } if rule.source != Source::Temporary => {}
-            Notice::Held(hold) => tell(WatcherEvent::Event(Event::Held {
+            Notice::Held(hold) => report(WatcherEvent::Event(Event::Held {
                 path: hold.source.clone(),
                 how: hold.how,
                 rule: hold.rule.name.clone(),
@@ -262,21 +260,16 @@ fn translate(
                 reason,
             }),
             Notice::Overflow { recovered } => {
-                tell(WatcherEvent::Event(Event::Overflow { recovered }))
+                report(WatcherEvent::Event(Event::Overflow { recovered }))
             }
-            // The first look for open files ends the start.
-            Notice::Grabbed { count, asked } => {
-                started.call_once(memory::start_is_over);
-                if asked {
-                    tell(WatcherEvent::Grabbed(count));
-                }
-            }
+            Notice::Grabbed { count, asked: true } => report(WatcherEvent::Grabbed(count)),
+            Notice::Grabbed { asked: false, .. } => {}
             Notice::Tripped(Trip::Sandbox) => {}
             Notice::Tripped(Trip::Library) => work(Work::Retry),
-            Notice::Tripped(Trip::Configuration) => tell(WatcherEvent::Configuration),
-            Notice::Created(path) => tell(WatcherEvent::Created(path)),
-            Notice::Removed(path) => tell(WatcherEvent::Removed(path)),
-            Notice::Failed(error) => tell(WatcherEvent::Failed(error)),
+            Notice::Tripped(Trip::Configuration) => report(WatcherEvent::Configuration),
+            Notice::Created(path) => report(WatcherEvent::Created(path)),
+            Notice::Removed(path) => report(WatcherEvent::Removed(path)),
+            Notice::Failed(error) => report(WatcherEvent::Failed(error)),
         }
     }
 }

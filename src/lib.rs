@@ -33,7 +33,6 @@ pub mod event;
 pub mod inode;
 pub mod library;
 pub mod media;
-mod memory;
 pub mod pipeline;
 mod process;
 #[cfg(feature = "tray")]

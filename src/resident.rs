@@ -1,5 +1,5 @@
-//! `fisga` without a command: the face on the desktop. Without a display it prints what happens, as
-//! a terminal's face does, and everything else works as far as there is a bus for it.
+//! `fisga` without a command: the front end on the desktop. Without a display it prints what happens, as
+//! `fisga watch` does, and everything else works as far as there is a bus for it.
 
 use std::{
     fs::{self, OpenOptions},
@@ -30,7 +30,7 @@ use crate::{
 /// Why it ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum ResidentError {
-    /// Whether another one runs can't be told.
+    /// The lock that shows whether another one runs can't be used.
     #[error(transparent)]
     Instance(#[from] instance::InstanceError),
     /// It did not even begin.
@@ -90,17 +90,17 @@ impl<'a, W: Write> Resident<'a, W> {
         display: bool,
         out: &'a mut W,
     ) -> Result<Self, ResidentError> {
-        let tell = waker.clone();
+        let deliver = waker.clone();
         let signals = SignalThread::start(&[SIGINT, SIGTERM, SIGHUP], move |signal| {
-            tell.wake(if signal == SIGHUP {
+            deliver.wake(if signal == SIGHUP {
                 Wake::Reload
             } else {
                 Wake::Quit
             });
         })
         .map_err(ResidentError::Desktop)?;
-        let tell = waker.clone();
-        let watcher = Watcher::start(start.clone(), move |told| tell.wake(translate(told)))?;
+        let deliver = waker.clone();
+        let watcher = Watcher::start(start.clone(), move |event| deliver.wake(translate(event)))?;
         let look = look(&watcher);
         let first = is_first_start(&start.env);
         let program = ResidentBackend {
@@ -151,16 +151,16 @@ impl<'a, W: Write> Resident<'a, W> {
     }
 }
 
-/// What the watcher tells, as the loop takes it.
-fn translate(told: WatcherEvent) -> Wake {
-    match told {
+/// A watcher's event as the loop takes it.
+fn translate(event: WatcherEvent) -> Wake {
+    match event {
         WatcherEvent::Event(event) => Wake::Event(event),
         WatcherEvent::Grabbed(count) => Wake::Grabbed(count),
         WatcherEvent::Configuration => Wake::Reload,
         WatcherEvent::Failed(error) => Wake::Event(Event::Error {
             message: format!("Nothing is saved any more: {}", chain(&error)),
         }),
-        // Only told when asked for, which the terminal's face does.
+        // Reported only with `watch --events`.
         WatcherEvent::Created(_) | WatcherEvent::Removed(_) => Wake::Nothing,
     }
 }
@@ -194,12 +194,12 @@ struct ResidentBackend {
 }
 
 impl ResidentBackend {
-    fn tell(&self, event: Event) {
+    fn report(&self, event: Event) {
         self.waker.wake(Wake::Event(event));
     }
 
     fn complain(&self, error: &dyn std::error::Error) {
-        self.tell(Event::Error {
+        self.report(Event::Error {
             message: chain(error),
         });
     }
@@ -215,12 +215,12 @@ impl ResidentBackend {
 impl Backend for ResidentBackend {
     fn pause(&mut self, until: Option<DateTime<Local>>) {
         self.watcher.pause();
-        self.tell(Event::Paused { until });
+        self.report(Event::Paused { until });
     }
 
     fn resume(&mut self) {
         self.watcher.resume();
-        self.tell(Event::Resumed);
+        self.report(Event::Resumed);
     }
 
     fn grab(&mut self) {

@@ -1,4 +1,4 @@
-//! `fisga watch`: the face without a desktop. Events on stdout, for people or one JSON object a
+//! `fisga watch`: the front end without a desktop. Events on stdout, for people or one JSON object a
 //! line.
 
 use std::{
@@ -50,7 +50,7 @@ pub enum TerminalError {
 }
 
 enum Wake {
-    WatcherEvent(Box<WatcherEvent>),
+    Watcher(Box<WatcherEvent>),
     Signal(i32),
 }
 
@@ -60,20 +60,20 @@ enum Wake {
 /// When it can't begin or go on.
 pub fn run(start: Start, output: Output, out: &mut impl Write) -> Result<(), TerminalError> {
     let (send, wakes) = mpsc::channel();
-    let tell = send.clone();
+    let deliver = send.clone();
     let signals = SignalThread::start(&[SIGINT, SIGTERM, SIGHUP], move |signal| {
         drop(send.send(Wake::Signal(signal)))
     })
     .map_err(TerminalError::Signals)?;
-    let mut watcher = Watcher::start(start, move |told| {
-        drop(tell.send(Wake::WatcherEvent(Box::new(told))))
+    let mut watcher = Watcher::start(start, move |event| {
+        drop(deliver.send(Wake::Watcher(Box::new(event))))
     })?;
     let ended = watch(&mut watcher, &wakes, output, out);
     watcher.shutdown();
     signals.shutdown();
     // What the worker still finished.
     let last = wakes.try_iter().try_for_each(|wake| match wake {
-        Wake::WatcherEvent(told) => match *told {
+        Wake::Watcher(event) => match *event {
             WatcherEvent::Event(event) => print(&event, output, out),
             _ => Ok(()),
         },
@@ -96,7 +96,7 @@ fn watch(
 ) -> Result<(), TerminalError> {
     for wake in wakes {
         let written = match wake {
-            Wake::WatcherEvent(told) => match *told {
+            Wake::Watcher(event) => match *event {
                 WatcherEvent::Event(event) => print(&event, output, out),
                 WatcherEvent::Created(path) => name(out, "Create", &path),
                 WatcherEvent::Removed(path) => name(out, "Remove", &path),

@@ -8,7 +8,7 @@ use crate::{
     desktop::autostart::{Autostart, AutostartStatus, UNIT},
 };
 
-/// Switches start on login, or tells how it stands.
+/// Switches start on login, or prints whether it is on.
 ///
 /// # Errors
 /// When the entry can't be read or written.

@@ -30,7 +30,7 @@ pub fn run(
         wanted: io::stderr().is_terminal(),
     };
     let found = pipeline::look(&wish.folder, &settings, &mut |done, all| {
-        progress.tell(done, all)
+        progress.show(done, all)
     })?;
     if wish.list {
         for (number, video) in (1..).zip(&found.videos) {
@@ -119,7 +119,7 @@ struct Progress {
 }
 
 impl Progress {
-    fn tell(&mut self, done: usize, all: usize) {
+    fn show(&mut self, done: usize, all: usize) {
         let percent = done * 100 / all.max(1);
         if self.wanted && self.shown != Some(percent) {
             self.shown = Some(percent);

@@ -32,12 +32,12 @@ pub const NOTIFICATIONS: &str = "org.freedesktop.Notifications";
 pub struct Bus(#[expect(dead_code, reason = "held to be dropped")] BusConnection);
 
 impl Bus {
-    /// Starts listening. `tell` is called on the thread; what is asked of us over the bus goes to
+    /// Starts listening. The thread calls `report`; what others ask over the bus goes to
     /// `waker`.
     ///
     /// # Errors
     /// The kernel gives no descriptor or no thread.
-    pub fn start(waker: Waker, tell: impl Fn(BusEvent) + Send + 'static) -> io::Result<Self> {
+    pub fn start(waker: Waker, report: impl Fn(BusEvent) + Send + 'static) -> io::Result<Self> {
         let prepare = move |builder: Builder<'static>| {
             builder
                 .serve_at(control::PATH, Control::new(waker.clone()))?
@@ -46,12 +46,12 @@ impl Bus {
         let serve = move |connection: &Connection| {
             let ours = request_name(connection)?;
             tracing::debug!("on the session bus");
-            tell(BusEvent::Up(connection.clone()));
+            report(BusEvent::Up(connection.clone()));
             if !ours {
-                tell(BusEvent::NameTaken);
+                report(BusEvent::NameTaken);
             }
-            let ended = listen(connection, &tell);
-            tell(BusEvent::Down);
+            let ended = listen(connection, &report);
+            report(BusEvent::Down);
             ended
         };
         BusConnection::start("bus", Address::session(), prepare, serve).map(Self)
@@ -71,7 +71,7 @@ fn request_name(connection: &Connection) -> zbus::Result<bool> {
 }
 
 /// Listens until the connection ends.
-fn listen(connection: &Connection, tell: &impl Fn(BusEvent)) -> zbus::Result<()> {
+fn listen(connection: &Connection, report: &impl Fn(BusEvent)) -> zbus::Result<()> {
     let messages = MessageIterator::from(connection);
     let bus = DBusProxy::new(connection)?;
     let owners = || {
@@ -94,23 +94,23 @@ fn listen(connection: &Connection, tell: &impl Fn(BusEvent)) -> zbus::Result<()>
         bus.list_activatable_names()
             .is_ok_and(|all| all.iter().any(|n| *n == name))
     };
-    tell(BusEvent::TrayHost(owned(TRAY_HOST)?));
-    tell(BusEvent::Notifications(
+    report(BusEvent::TrayHost(owned(TRAY_HOST)?));
+    report(BusEvent::Notifications(
         owned(NOTIFICATIONS)? || startable(NOTIFICATIONS),
     ));
     for message in messages {
         match read(&message?) {
             Some(BusEvent::Notifications(false)) => {
-                tell(BusEvent::Notifications(startable(NOTIFICATIONS)))
+                report(BusEvent::Notifications(startable(NOTIFICATIONS)))
             }
-            Some(event) => tell(event),
+            Some(event) => report(event),
             None => {}
         }
     }
     Ok(())
 }
 
-/// What a message tells, if it concerns us.
+/// The event in a message, if it concerns us.
 fn read(message: &Message) -> Option<BusEvent> {
     let header = message.header();
     if header.message_type() != Type::Signal {

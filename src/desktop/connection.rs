@@ -1,5 +1,5 @@
-//! A line to the session bus: a thread with a connection that is made when the bus is there, and
-//! made again when it comes back.
+//! A connection to the session bus: a thread connects when the bus is there, and again when it
+//! comes back.
 //!
 //! Without a bus the thread sleeps until the bus's socket appears (inotify(7)); nothing is polled.
 //! A bus that takes the connection and never answers holds up this thread and nothing else, the
@@ -32,8 +32,8 @@ use zbus::{
     connection::Builder,
 };
 
-/// A call that isn't answered by then has failed. A server that hangs costs that much, on its own
-/// thread.
+/// A call that isn't answered within this time has failed. A server that hangs blocks only the
+/// thread that called it, and only for this long.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Waits between attempts on a socket that has just appeared and doesn't listen yet, in
@@ -217,8 +217,8 @@ impl Socket {
 
     /// Waits until it makes sense to connect (again). `false`: it is time to stop.
     ///
-    /// A socket that is there and refuses is about to listen, or dead: a few attempts tell, then
-    /// only a new socket counts.
+    /// A socket that exists and refuses is about to listen, or dead. After a few attempts it counts
+    /// as dead, and only a new socket is tried.
     fn wait(&mut self, stop: &OwnedFd) -> bool {
         if self.inotify.is_none() {
             self.inotify = self.watch();
@@ -248,7 +248,7 @@ impl Socket {
         }
         self.attempt = 0;
         let mut buffer = [0; 4096];
-        // Whatever appeared: the next attempt tells whether it was the socket.
+        // Whatever appeared: the next attempt shows whether it was the socket.
         let _ = self
             .inotify
             .as_mut()

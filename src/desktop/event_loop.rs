@@ -29,8 +29,8 @@ pub enum Flow {
     End,
 }
 
-/// Runs until `on` says [`Flow::End`]. `start` is called once, when wakes can be delivered; it is
-/// told whether there is a display. What it makes is returned.
+/// Runs until `on` says [`Flow::End`]. `start` is called once, when wakes can be delivered; its
+/// second argument says whether there is a display. Its result is returned.
 ///
 /// # Errors
 /// Those of `start`.

@@ -5,12 +5,12 @@ use tray_icon::Icon;
 
 use super::state::Activity;
 
-/// The icon of a face.
+/// The icon for an activity.
 ///
 /// # Errors
-/// The picture can't be decoded; a test tells that all can.
-pub(super) fn icon(face: Activity) -> Result<Icon, String> {
-    let bytes: &[u8] = match face {
+/// The picture can't be decoded, which a test rules out.
+pub(super) fn icon(activity: Activity) -> Result<Icon, String> {
+    let bytes: &[u8] = match activity {
         Activity::Watching => include_bytes!("../../icons/tray-watching.png"),
         Activity::Saving => include_bytes!("../../icons/tray-saving.png"),
         Activity::Paused => include_bytes!("../../icons/tray-paused.png"),
@@ -34,13 +34,13 @@ mod tests {
 
     #[test]
     fn all_can_be_decoded() {
-        for face in [
+        for activity in [
             Activity::Watching,
             Activity::Saving,
             Activity::Paused,
             Activity::Attention,
         ] {
-            icon(face).unwrap();
+            icon(activity).unwrap();
         }
     }
 }

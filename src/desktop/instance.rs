@@ -68,7 +68,7 @@ pub fn lock_path() -> Result<PathBuf, InstanceError> {
         .join("fisga.lock"))
 }
 
-/// Takes the lock, or tells who has it.
+/// Takes the lock, or returns who has it.
 ///
 /// # Errors
 /// [`InstanceError`]
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_second_is_told_and_the_next_may() {
+    fn the_second_is_refused_and_the_next_may() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("new/fisga.lock");
         let Claim::Ours(first) = claim_at(&path).unwrap() else {

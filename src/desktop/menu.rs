@@ -13,7 +13,7 @@ use crate::text;
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrayView {
     /// Which icon.
-    pub face: Activity,
+    pub activity: Activity,
     /// The line under the pointer.
     pub tooltip: String,
     /// The menu.
@@ -71,7 +71,7 @@ impl MenuEntry {
 pub fn view(state: &State, now: DateTime<Local>) -> TrayView {
     let status = state.status(now);
     TrayView {
-        face: state.face(),
+        activity: state.activity(),
         menu: menu(state, shorten(&status, 60)),
         tooltip: status,
     }
@@ -201,7 +201,7 @@ mod tests {
         want.extend(["Recent > <b>A & B</b>_x (1.5 MB)", "Open folder"]);
         want.extend(tail);
         assert_eq!(labels(&view2.menu), want);
-        assert_eq!(view2.face, Activity::Paused);
+        assert_eq!(view2.activity, Activity::Paused);
     }
 
     #[test]

@@ -6,11 +6,12 @@
 //!                       └── popups ──▶ notification server   session bus ──┘
 //! ```
 //!
-//! `state`, `menu`, `popups` and `autostart`'s entry are pure: they know no clock, thread, bus or
-//! toolkit. The edges (`tray`, `notify`, `bus` and `mpris` on a `line` each, `show`, `alarm`) don't
-//! know each other; `ui` joins them, and `event_loop` runs it on tao, or on a plain channel where
-//! there is no display. Whatever wakes the loop is one `Wake`; whatever the user asks for, by
-//! whichever way, is one `Action`. (No links: without the tray most of it isn't here.)
+//! `action`, `state`, `menu`, `popups` and `autostart`'s entry are pure: they know no clock, thread,
+//! bus or toolkit. The edges (`tray`, `notify`, `bus` and `mpris`, each on a `connection` of its
+//! own, `show`, `timer`) don't know each other; `ui` joins them, and `event_loop` runs it on tao, or
+//! on a plain channel where there is no display. Whatever wakes the loop is one `Wake`; whatever the
+//! user asks for, by whichever way, is one `Action`. (No links: without the tray most of it isn't
+//! here.)
 //!
 //! Each part may be missing, come late, restart or hang. The tray and the notifications are threads
 //! of their own, so that a server that hangs holds up neither the loop nor, ever, the engine.

@@ -1,8 +1,7 @@
 //! Listens to what the players of the session show (MPRIS), so that videos get their titles.
 //!
-//! It is told of every change by signals and asks nothing twice: a player that comes is asked once
-//! for what it shows, everything after that it tells itself. A player that doesn't answer keeps
-//! nobody waiting but its own question.
+//! Every change arrives as a signal, so a player is asked only once, when it appears, for what it
+//! shows. Questions are sent without waiting: a player that doesn't answer delays nothing else.
 //!
 //! Spec: MPRIS D-Bus Interface Specification 2.2; D-Bus Specification, "Message Bus Messages".
 
@@ -115,7 +114,7 @@ fn player_name(name: &str) -> Option<&str> {
 /// fill the queue.
 #[derive(Debug)]
 enum Question {
-    /// To be told of something.
+    /// For signals of a kind.
     Match,
     /// Who is on the bus.
     Names,
@@ -213,7 +212,7 @@ impl Listener<'_> {
                     self.ask_player(owner, false);
                 }
             }
-            // What the player has told by itself since the first question is newer than the answer.
+            // A signal that came since the question is newer than the answer.
             Question::Shows { owner, again } => {
                 if (again || !self.titles.players().has_metadata(&owner))
                     && sender == owner

@@ -62,7 +62,7 @@ pub enum PopupInput {
     Saved(SavedFile),
     /// Something went wrong that the user should know.
     Failed(String),
-    /// The user asked for what is playing now: so many files are held that were not before.
+    /// The user asked to save what is playing: how many files are held that were not before.
     Grabbed(u64),
     /// The very first start.
     Welcome {
@@ -107,10 +107,10 @@ pub struct Popups {
     live: VecDeque<(u32, ClickTarget)>,
     shown: Option<ClickTarget>,
     burst: Option<Burst>,
-    said: HashSet<String>,
+    reported: HashSet<String>,
     /// Whether someone shows popups.
     server: bool,
-    /// What can't be said yet and must not be lost: the welcome, failures.
+    /// What can't be shown yet and must not be lost: the welcome, failures.
     backlog: VecDeque<Popup>,
 }
 
@@ -122,7 +122,7 @@ enum ClickTarget {
     Burst,
 }
 
-/// Files that came close upon one another, and the popup that tells of them.
+/// Files that were saved close upon one another, and their common popup.
 #[derive(Debug)]
 struct Burst {
     count: usize,
@@ -141,7 +141,7 @@ impl Popups {
             live: VecDeque::new(),
             shown: None,
             burst: None,
-            said: HashSet::new(),
+            reported: HashSet::new(),
             server: false,
             backlog: VecDeque::new(),
         }
@@ -177,11 +177,11 @@ impl Popups {
     fn on(&mut self, input: PopupInput, now: Instant) -> Vec<PopupEffect> {
         match input {
             PopupInput::Saved(file) => self.saved(file, now),
-            PopupInput::Failed(message) if self.enabled && self.say(&message) => {
-                self.must_say(failure(message))
+            PopupInput::Failed(message) if self.enabled && self.is_news(&message) => {
+                self.queue(failure(message))
             }
-            PopupInput::Welcome { library } if self.enabled => self.must_say(welcome(&library)),
-            PopupInput::Grabbed(count) if self.enabled => self.must_say(grabbed(count)),
+            PopupInput::Welcome { library } if self.enabled => self.queue(welcome(&library)),
+            PopupInput::Grabbed(count) if self.enabled => self.queue(grabbed(count)),
             PopupInput::Failed(_) | PopupInput::Welcome { .. } | PopupInput::Grabbed(_) => vec![],
             PopupInput::Shown(id) => {
                 let mut effects = self.shown(id);
@@ -212,8 +212,8 @@ impl Popups {
         }
     }
 
-    /// Says it now, or when someone is there to show it.
-    fn must_say(&mut self, popup: Popup) -> Vec<PopupEffect> {
+    /// Shows it now, or as soon as a server can.
+    fn queue(&mut self, popup: Popup) -> Vec<PopupEffect> {
         self.backlog.push_back(popup);
         let excess = self.backlog.len().saturating_sub(LIVE);
         self.backlog.drain(..excess);
@@ -229,7 +229,7 @@ impl Popups {
     }
 
     fn saved(&mut self, file: SavedFile, now: Instant) -> Vec<PopupEffect> {
-        self.said.clear();
+        self.reported.clear();
         if !self.enabled || !self.server {
             return vec![];
         }
@@ -295,12 +295,12 @@ impl Popups {
         vec![PopupEffect::Do(action)]
     }
 
-    /// Whether this failure is news. It is again once something has been saved in between.
-    fn say(&mut self, message: &str) -> bool {
-        if self.said.len() >= LIVE {
-            self.said.clear();
+    /// Whether this failure was not reported yet. Saving a file clears the list.
+    fn is_news(&mut self, message: &str) -> bool {
+        if self.reported.len() >= LIVE {
+            self.reported.clear();
         }
-        self.said.insert(message.to_owned())
+        self.reported.insert(message.to_owned())
     }
 }
 
@@ -623,7 +623,7 @@ mod tests {
     }
 
     #[test]
-    fn what_must_be_said_waits_for_someone_to_say_it() {
+    fn what_must_not_be_lost_waits_for_a_server() {
         let mut scene = Scene::new();
         scene.on(0, PopupInput::Server(false));
         let said = [

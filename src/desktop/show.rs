@@ -71,17 +71,17 @@ impl Opener {
         })
     }
 
-    /// Shows it, sooner or later.
+    /// Shows it as soon as the thread gets to it.
     pub fn show(&self, request: OpenRequest) {
-        self.tell(OpenerMessage::Show(request));
+        self.send(OpenerMessage::Show(request));
     }
 
     /// The session bus is there, or gone.
     pub fn bus(&self, connection: Option<Connection>) {
-        self.tell(OpenerMessage::Bus(connection));
+        self.send(OpenerMessage::Bus(connection));
     }
 
-    fn tell(&self, message: OpenerMessage) {
+    fn send(&self, message: OpenerMessage) {
         if let Some(to) = &self.to {
             let _ = to.send(message);
         }

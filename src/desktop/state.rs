@@ -49,7 +49,7 @@ pub struct Paused {
 /// A copy that goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Saving {
-    /// Where the producer created it; tells one copy from another.
+    /// Where the producer created it, which identifies the copy.
     pub source: PathBuf,
     /// Its title, as far as it is known.
     pub title: String,
@@ -86,7 +86,7 @@ pub struct DesktopParts {
     pub notifications: bool,
 }
 
-/// Which of the four icons says it best. The more urgent wins.
+/// What fisga does, as one of the icons shows it. The most urgent wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Activity {
@@ -163,8 +163,8 @@ impl State {
         self.recent.retain(|r| r.path != path);
     }
 
-    /// The icon.
-    pub fn face(&self) -> Activity {
+    /// Which icon to show.
+    pub fn activity(&self) -> Activity {
         match self {
             State {
                 problem: Some(_), ..
@@ -290,7 +290,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn status_line_and_face() {
+    fn status_line_and_activity() {
         let evening = Local.with_ymd_and_hms(2026, 11, 21, 14, 30, 0).unwrap();
         let cases: &[(&[Event], &str, Activity)] = &[
             (&[], "Watching", Activity::Watching),
@@ -347,7 +347,7 @@ pub(crate) mod tests {
             let mut state = state();
             events.iter().for_each(|e| state.apply(e, noon()));
             assert_eq!(
-                (state.status(noon()).as_str(), state.face()),
+                (state.status(noon()).as_str(), state.activity()),
                 (*line, *face),
                 "{events:?}"
             );

@@ -11,8 +11,8 @@
 //! one's hands.
 
 use std::{
-    collections::{HashMap, VecDeque},
-    io,
+    collections::HashMap,
+    io, iter,
     sync::{
         Arc, Mutex, PoisonError,
         mpsc::{self, Receiver, RecvTimeoutError, Sender},
@@ -34,19 +34,15 @@ use super::{
     menu::{MenuEntry, TrayView},
     wake::{Wake, Waker},
 };
-use crate::memory;
 
-/// How long the program's end waits for the icon to go. A panel that hangs doesn't get more.
+/// How long the end of the program waits for the icon to be removed. A panel that hangs gets no
+/// more than that.
 const FAREWELL: Duration = Duration::from_millis(60);
-
-/// With an icon, and nothing to change on it for so long, the panel has asked for all that it
-/// shows: what that needed can be given back, and the first time the start is over.
-const QUIET: Duration = Duration::from_secs(1);
 
 /// What a click on an entry asks for.
 type Actions = Arc<Mutex<HashMap<MenuId, Action>>>;
 
-/// What the thread is told.
+/// What the thread receives.
 #[derive(Debug)]
 enum TrayMessage {
     Show(TrayView),
@@ -83,15 +79,15 @@ impl Tray {
 
     /// Shows it.
     pub fn show(&self, view: TrayView) {
-        self.tell(TrayMessage::Show(view));
+        self.send(TrayMessage::Show(view));
     }
 
     /// The session bus is there, or gone.
     pub fn bus(&self, is: bool) {
-        self.tell(TrayMessage::Bus(is));
+        self.send(TrayMessage::Bus(is));
     }
 
-    fn tell(&self, message: TrayMessage) {
+    fn send(&self, message: TrayMessage) {
         if let Some(to) = &self.to {
             let _ = to.send(message);
         }
@@ -150,52 +146,25 @@ impl Shown {
         }
     }
 
+    /// Shows what comes until the sender is dropped. Of views that are waiting, only the last one
+    /// is shown: a panel that is slow needs none of those before it.
     fn run(mut self, from: &Receiver<TrayMessage>) {
-        let (mut starting, mut restless) = (true, true);
-        loop {
-            let received = match self.tray {
-                Some(_) if restless => from.recv_timeout(QUIET),
-                _ => from.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            };
-            match received {
-                Ok(first) => {
-                    let mut waiting = VecDeque::from([first]);
-                    waiting.extend(from.try_iter());
-                    while let Some(message) = waiting.pop_front() {
-                        // Of views that follow upon each other only the last is worth a panel's
-                        // while.
-                        let stale = matches!(waiting.front(), Some(TrayMessage::Show(_)));
-                        match message {
-                            TrayMessage::Show(_) if stale => {}
-                            message => restless |= self.take(message),
+        while let Ok(first) = from.recv() {
+            let mut waiting = iter::once(first).chain(from.try_iter()).peekable();
+            while let Some(message) = waiting.next() {
+                match (message, waiting.peek()) {
+                    (TrayMessage::Show(_), Some(TrayMessage::Show(_))) => {}
+                    (TrayMessage::Show(view), _) if view == self.view => {}
+                    (TrayMessage::Show(view), _) => self.show(view),
+                    (TrayMessage::Bus(is), _) => {
+                        self.tray = None;
+                        if is {
+                            self.build();
                         }
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => {
-                    restless = false;
-                    match std::mem::replace(&mut starting, false) {
-                        true => memory::start_is_over(),
-                        false => memory::free_heap(),
-                    }
-                }
-                Err(RecvTimeoutError::Disconnected) => return,
             }
         }
-    }
-
-    /// Returns whether something is shown that was not.
-    fn take(&mut self, message: TrayMessage) -> bool {
-        match message {
-            TrayMessage::Show(view) if view == self.view => return false,
-            TrayMessage::Show(view) => self.show(view),
-            TrayMessage::Bus(is) => {
-                self.tray = None;
-                if is {
-                    self.build();
-                }
-            }
-        }
-        true
     }
 
     fn build(&mut self) {
@@ -205,7 +174,7 @@ impl Shown {
             .with_title("fisga")
             .with_tooltip(&self.view.tooltip)
             .with_menu(Box::new(self.menu.clone()));
-        let built = icon(self.view.face)
+        let built = icon(self.view.activity)
             .and_then(|icon| builder.with_icon(icon).build().map_err(|e| e.to_string()));
         match built {
             Ok(tray) => self.tray = Some(tray),
@@ -216,8 +185,8 @@ impl Shown {
     fn show(&mut self, view: TrayView) {
         let old = std::mem::replace(&mut self.view, view);
         let Some(tray) = &self.tray else { return };
-        if old.face != self.view.face {
-            match icon(self.view.face) {
+        if old.activity != self.view.activity {
+            match icon(self.view.activity) {
                 Ok(icon) => drop(tray.set_icon(Some(icon))),
                 Err(error) => tracing::warn!(%error, "the tray icon stays"),
             }

@@ -1,4 +1,4 @@
-//! The interface: joins state, tray, notifications, bus, alarm and what the program does.
+//! The interface: joins state, tray, notifications, bus, timer and what the program does.
 //!
 //! It lives on the main thread and does nothing slow there: each edge is a thread of its own.
 
@@ -41,7 +41,7 @@ pub trait Backend {
     fn discard(&mut self, path: &Path);
     /// Writes down whether popups are wanted.
     fn set_notifications(&mut self, on: bool);
-    /// Makes sure that the configuration file is there, and tells where.
+    /// Makes sure that the configuration file exists, and returns its path.
     ///
     /// # Errors
     /// It can't be written.
@@ -63,18 +63,18 @@ pub struct UiSettings {
 pub struct Ui<B> {
     state: State,
     backend: B,
-    /// Who waits for what; the menu waits without a reply.
+    /// Answers that are owed; the menu's own requests have no reply.
     waiting: Vec<(Awaited, Option<Reply>)>,
     autostart: Option<Autostart>,
-    // In the order in which they end: what calls over the bus ends after the bus is closed.
+    // Fields drop in this order: the bus closes first, so that no call holds up the rest.
     _bus: Bus,
     timer: Timer,
     tray: Tray,
     notifier: Notifier,
-    shower: Opener,
+    opener: Opener,
 }
 
-/// What someone waits for.
+/// The event that answers a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Awaited {
     Paused,
@@ -125,18 +125,14 @@ impl<B: Backend> Ui<B> {
             mend(autostart);
             state.autostart = autostart.status().is_ok_and(|s| s.is_on());
         }
-        let tell = |waker: &Waker| {
-            let waker = waker.clone();
-            move |wake| waker.wake(wake)
-        };
-        let (timed, changes) = (tell(&waker), tell(&waker));
+        let (timed, changes) = (waker.clone(), waker.clone());
         let folder = autostart.as_ref().map(Autostart::folder);
         Ok(Self {
-            timer: Timer::start(folder, move |event| timed(Wake::Timer(event)))?,
+            timer: Timer::start(folder, move |event| timed.wake(Wake::Timer(event)))?,
             tray: Tray::start(menu::view(&state, Local::now()), waker.clone())?,
             notifier: Notifier::start(Popups::new(look.notifications), waker.clone())?,
-            shower: Opener::start()?,
-            _bus: Bus::start(waker, move |event| changes(Wake::Bus(event)))?,
+            opener: Opener::start()?,
+            _bus: Bus::start(waker, move |event| changes.wake(Wake::Bus(event)))?,
             state,
             backend,
             waiting: Vec::new(),
@@ -182,14 +178,14 @@ impl<B: Backend> Ui<B> {
         self.backend
     }
 
-    /// How it stands, as JSON.
+    /// The status, as JSON.
     pub fn status(&self) -> String {
         let now = Local::now();
         let state = &self.state;
         let status = Status {
             pid: std::process::id(),
             ready: state.ready,
-            state: state.face(),
+            state: state.activity(),
             status: state.status(now),
             paused_until: state.paused.map(|p| p.until.map(event::timestamp)),
             saved_today: state.saved_today(now),
@@ -206,7 +202,7 @@ impl<B: Backend> Ui<B> {
     fn event(&mut self, event: Event) -> Flow {
         self.state.apply(&event, Local::now());
         match &event {
-            // What is not whole goes aside without a word.
+            // A video that is not whole gets no popup.
             Event::Saved(saved) if !saved.verdict.is_whole() => {}
             Event::Saved(saved) => self.popup(PopupInput::Saved(SavedFile {
                 path: saved.path.clone(),
@@ -232,10 +228,10 @@ impl<B: Backend> Ui<B> {
             Action::Resume => self.backend.resume(),
             Action::Grab => self.backend.grab(),
             Action::OpenFolder => self
-                .shower
+                .opener
                 .show(OpenRequest::Folder(self.state.library.clone())),
-            Action::Show(path) => self.shower.show(OpenRequest::File(path)),
-            Action::Play(path) => self.shower.show(OpenRequest::Open(path)),
+            Action::Show(path) => self.opener.show(OpenRequest::File(path)),
+            Action::Play(path) => self.opener.show(OpenRequest::Open(path)),
             Action::Discard(path) => {
                 self.state.forget(&path);
                 self.backend.discard(&path);
@@ -247,7 +243,7 @@ impl<B: Backend> Ui<B> {
             }
             Action::ToggleAutostart => self.toggle_autostart(),
             Action::Settings => match self.backend.configuration() {
-                Ok(path) => self.shower.show(OpenRequest::Open(path)),
+                Ok(path) => self.opener.show(OpenRequest::Open(path)),
                 Err(error) => self.popup(PopupInput::Failed(format!("{error:#}"))),
             },
             Action::Quit => return Flow::End,
@@ -307,7 +303,7 @@ impl<B: Backend> Ui<B> {
         match event {
             BusEvent::Up(connection) => {
                 present.session_bus = true;
-                self.shower.bus(Some(connection.clone()));
+                self.opener.bus(Some(connection.clone()));
                 self.notifier.send(NotifierMessage::Bus(Some(connection)));
                 self.tray.bus(true);
             }
@@ -316,7 +312,7 @@ impl<B: Backend> Ui<B> {
                     display: present.display,
                     ..DesktopParts::default()
                 };
-                self.shower.bus(None);
+                self.opener.bus(None);
                 self.notifier.send(NotifierMessage::Bus(None));
                 self.tray.bus(false);
             }
@@ -378,7 +374,7 @@ impl<B: Backend> Ui<B> {
         self.notifier.send(NotifierMessage::Input(input));
     }
 
-    /// Shows the state as it is now, and sets the alarm to when that changes by itself.
+    /// Shows the current state, and sets the timer to when that changes by itself.
     fn refresh(&self) {
         let now = Local::now();
         self.tray.show(menu::view(&self.state, now));

@@ -22,7 +22,7 @@ pub enum Wake {
     Status(Reply),
     /// The session bus, or something on it, came or went.
     Bus(BusEvent),
-    /// The time has come that the alarm was set to, or the autostart folder changed.
+    /// The timer's time has come, or the autostart folder changed.
     Timer(TimerEvent),
     /// Read the configuration again.
     Reload,

@@ -27,10 +27,7 @@ const TABLE: &[Row] = &[
         "config content desktop engine environment event inode library process rule source text \
          units",
     ),
-    (
-        "desktop",
-        "environment event memory process text title units",
-    ),
+    ("desktop", "environment event process text title units"),
     (
         "pipeline",
         "config container content copy engine environment event inode library media rule source \
@@ -52,7 +49,7 @@ const TABLE: &[Row] = &[
     ("media", "container content"),
     ("container copy", "content"),
     (
-        "content environment inode memory process rule text units",
+        "content environment inode process rule text units",
         "nothing",
     ),
 ];

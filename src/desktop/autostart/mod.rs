@@ -173,7 +173,7 @@ impl Autostart {
         }
     }
 
-    /// If the entry's program has moved, names `program` in its place; tells whether it had to. An
+    /// If the entry's program has moved, names `program` in its place. Returns whether it did. An
     /// entry whose program is still there is its owner's choice and stays.
     ///
     /// # Errors
