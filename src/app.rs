@@ -10,12 +10,11 @@ use std::{
 use crate::{
     config::{self, ConfigError, Overrides, Settings},
     desktop::mpris::Mpris,
-    engine::{self, Command, Engine, EngineError, Notice, Options, Trip},
+    engine::{self, Change, Command, Engine, EngineError, Notice, Options},
     environment::Environment,
     event::Event,
     library::{history, place},
     pipeline::{self, Store, Work, Worker},
-    rule::Source,
     title::Titles,
 };
 
@@ -233,8 +232,8 @@ fn translate(
                 message: unwatched.advice(),
             })),
             // A piece from a browser's cache is nothing that the user has heard of.
-            Notice::Held(hold) if hold.rule.source != Source::Temporary => {}
-            Notice::Lost { rule, .. } if rule.source != Source::Temporary => {}
+            Notice::Held(hold) if hold.rule.source.is_cache() => {}
+            Notice::Lost { rule, .. } if rule.source.is_cache() => {}
             Notice::Held(hold) => report(WatcherEvent::Event(Event::Held {
                 path: hold.source.clone(),
                 how: hold.how,
@@ -248,8 +247,8 @@ fn translate(
                 at: Instant::now(),
             }),
             // The worker let it go itself, and need not wake up to hear of it.
-            Notice::Released(hold) if hold.rule.source != Source::Temporary => {}
-            Notice::Released(hold) => work(Work::Released(hold.id)),
+            Notice::Released { rule, .. } if rule.source.is_cache() => {}
+            Notice::Released { id, .. } => work(Work::Released(id)),
             Notice::Lost {
                 source,
                 rule,
@@ -264,9 +263,9 @@ fn translate(
             }
             Notice::Grabbed { count, asked: true } => report(WatcherEvent::Grabbed(count)),
             Notice::Grabbed { asked: false, .. } => {}
-            Notice::Tripped(Trip::Sandbox) => {}
-            Notice::Tripped(Trip::Library) => work(Work::Retry),
-            Notice::Tripped(Trip::Configuration) => report(WatcherEvent::Configuration),
+            Notice::Changed(Change::Sandbox) => {}
+            Notice::Changed(Change::Library) => work(Work::Retry),
+            Notice::Changed(Change::Configuration) => report(WatcherEvent::Configuration),
             Notice::Created(path) => report(WatcherEvent::Created(path)),
             Notice::Removed(path) => report(WatcherEvent::Removed(path)),
             Notice::Failed(error) => report(WatcherEvent::Failed(error)),

@@ -129,8 +129,8 @@ pub enum Command {
     /// Hold what has no name left, for a fisga that may crash (it starts this itself)
     #[command(hide = true)]
     Keeper {
-        /// The library, beside which a finished file is kept
-        library: PathBuf,
+        /// Where files are put that nobody takes over, the library first
+        places: Vec<PathBuf>,
     },
 }
 

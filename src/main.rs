@@ -91,7 +91,7 @@ fn run(Cli { global, command }: Cli) -> anyhow::Result<Outcome> {
         }
         Some(Command::Man) => good(commands::manual::page(&mut out)),
         Some(Command::Hide) => good(doctor::child(io::stdin().lock(), &mut out)),
-        Some(Command::Keeper { library }) => good(keeper::run(&library)),
+        Some(Command::Keeper { places }) => good(keeper::run(&places)),
     }
 }
 

@@ -30,6 +30,29 @@ pub struct Rule {
     pub source: Source,
 }
 
+impl Source {
+    /// Whether its files are pieces from a browser's cache, and not videos of their own.
+    pub fn is_cache(self) -> bool {
+        match self {
+            Self::Temporary => false,
+            Self::Chromium | Self::Firefox => true,
+        }
+    }
+}
+
+impl Rule {
+    /// A rule that is no longer in force: what it left is still its.
+    pub(crate) fn named(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            folders: Vec::new(),
+            files: Vec::new(),
+            recursive: false,
+            source: Source::Temporary,
+        }
+    }
+}
+
 /// Globs over names, compiled: a rule's files, or one component of its folders.
 ///
 /// Each name in a watched folder is asked about, and nearly all are of no concern: what a glob's

@@ -134,7 +134,10 @@ fn ready(notices: &Receiver<(Duration, Notice)>) -> anyhow::Result<Vec<(PathBuf,
             .1
         {
             Notice::Ready => return Ok(unwatched),
-            Notice::Unwatched(folder) => unwatched.push((folder.path.clone(), folder.advice())),
+            Notice::Unwatched(folders) => {
+                let why = folders.advice();
+                unwatched.extend(folders.paths.into_iter().map(|path| (path, why.clone())));
+            }
             Notice::Failed(e) => return Err(e.into()),
             _ => {}
         }

@@ -20,7 +20,6 @@ use crate::{
     commands::Outcome,
     config::{self, Settings},
     environment::Environment,
-    rule::Source,
     source, text,
 };
 
@@ -137,10 +136,7 @@ fn line(finding: &Finding) -> String {
 
 /// What is looked at in browsers' disk caches.
 fn caches(settings: &Settings) -> Finding {
-    let looks = settings
-        .rules
-        .iter()
-        .any(|rule| rule.source != Source::Temporary);
+    let looks = settings.rules.iter().any(|rule| rule.source.is_cache());
     let text = if looks {
         "of each new entry in a browser's disk cache the beginning and the end are read; only media and playlists are held"
     } else {

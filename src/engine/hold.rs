@@ -1,7 +1,8 @@
-//! Our grip on a candidate: a descriptor, and where it could be had a hard link in staging.
+//! Our grip on a candidate: a hard link in staging, or else an open descriptor.
 
 use std::{
     fs::File,
+    io,
     path::PathBuf,
     sync::{
         Arc, OnceLock,
@@ -12,7 +13,7 @@ use std::{
 
 use rustix::io::Errno;
 
-use super::staging::Staged;
+use super::{descriptors::OpenFile, staging::Staged};
 use crate::{event::How, inode::Inode, rule::Rule, title::Family};
 
 /// Tells holds of one run apart.
@@ -29,17 +30,35 @@ pub struct Producer {
     pub family: Family,
 }
 
+/// By what a file is held.
+#[derive(Debug)]
+pub(crate) enum Grip {
+    /// A hard link: it needs no descriptor while it waits.
+    Link(Staged),
+    /// An open file, which has no name that is ours.
+    Open(OpenFile),
+}
+
+/// A file that is to be held.
+#[derive(Debug)]
+pub(crate) struct Candidate {
+    pub(crate) grip: Grip,
+    pub(crate) inode: Inode,
+    pub(crate) source: PathBuf,
+    pub(crate) rule: Arc<Rule>,
+    pub(crate) how: How,
+    pub(crate) producer: Option<Producer>,
+    pub(crate) at: SystemTime,
+}
+
 /// A held file: as long as this lives, the content does.
 #[derive(Debug)]
 pub struct Hold {
     /// Number within this run.
     pub id: HoldId,
-    /// The file, open for reading; whoever reads it later keeps it open.
-    pub file: Arc<File>,
     /// Which file it is.
     pub inode: Inode,
-    /// Our hard link to it, if there is one.
-    pub staged: Option<Staged>,
+    grip: Grip,
     /// Where the producer created it.
     pub source: PathBuf,
     /// The rule that matched.
@@ -54,40 +73,60 @@ pub struct Hold {
 }
 
 impl Hold {
-    /// Takes a grip on `file`.
-    pub(crate) fn new(
-        id: HoldId,
-        grip: (File, Option<Staged>),
-        inode: Inode,
-        source: PathBuf,
-        rule: Arc<Rule>,
-        how: How,
-        at: SystemTime,
-    ) -> Self {
-        let (file, staged) = (Arc::new(grip.0), grip.1);
-        let (producer, released) = (OnceLock::new(), AtomicBool::new(false));
+    pub(crate) fn new(id: HoldId, candidate: Candidate) -> Self {
         Self {
             id,
-            file,
-            inode,
-            staged,
-            source,
-            rule,
-            how,
-            at,
-            producer,
-            released,
+            inode: candidate.inode,
+            grip: candidate.grip,
+            source: candidate.source,
+            rule: candidate.rule,
+            how: candidate.how,
+            at: candidate.at,
+            producer: candidate.producer.map(OnceLock::from).unwrap_or_default(),
+            released: AtomicBool::new(false),
         }
+    }
+
+    /// Opens the file for reading. Whoever reads it later keeps it open.
+    ///
+    /// # Errors
+    /// What openat(2) returns for our link, if there is one.
+    pub fn open(&self) -> io::Result<Arc<File>> {
+        match &self.grip {
+            Grip::Link(staged) => Ok(Arc::new(staged.read()?)),
+            Grip::Open(open) => Ok(open.file.clone()),
+        }
+    }
+
+    /// Our hard link to it, if there is one.
+    pub fn staged(&self) -> Option<&Staged> {
+        match &self.grip {
+            Grip::Link(staged) => Some(staged),
+            Grip::Open(_) => None,
+        }
+    }
+
+    /// Whether it is held by this link. Names in staging are unique, whichever path leads there.
+    pub(super) fn is_held_by(&self, link: &Staged) -> bool {
+        self.staged().is_some_and(|own| own.name == link.name)
+    }
+
+    /// Whether the content is still there: a descriptor keeps it, a link unless somebody removed
+    /// it.
+    pub(super) fn is_pinned(&self) -> bool {
+        self.staged()
+            .is_none_or(|link| link.staging.inode(&link.name) == Ok(self.inode))
     }
 
     /// How many names of the file are ours.
     pub fn own_links(&self) -> u64 {
-        u64::from(self.staged.is_some() && !self.released.load(Ordering::Relaxed))
+        u64::from(self.staged().is_some() && !self.released.load(Ordering::Relaxed))
     }
 
-    /// Removes our staged name: the file is in the library, or nobody wants it.
+    /// Removes our staged name: the file is in the library, or nobody wants it. That frees its
+    /// content if it is the last name, which takes its time.
     pub fn release(&self) {
-        if let Some(staged) = &self.staged
+        if let Some(staged) = self.staged()
             && !self.released.swap(true, Ordering::Relaxed)
         {
             match staged.staging.remove(&staged.name) {

@@ -3,26 +3,32 @@
 //! A hard link in staging outlives fisga; a descriptor does not. So each descriptor without a link
 //! beside it is also given to a child that does nothing but hold it (unix(7), SCM_RIGHTS). When
 //! fisga dies, the child stays. The next fisga needs no word with it: it finds the files in
-//! `/proc/PID/fd` as it finds those of any process that has them open, and ends the child then. If
-//! none comes, the child waits until the producer has finished, copies the file into staging for
-//! the next start, and ends by itself. It lives only while there is something to keep.
+//! `/proc/PID/fd` as it finds those of any process that has them open, and ends the child then
+//! (SIGUSR1). If none comes, the child waits until the producer has finished, copies the file into
+//! staging for the next start, and ends when all that it had is there. SIGTERM, at a logout, makes
+//! it copy at once what it has. A file that can't be copied anywhere is tried again later.
 
 use std::{
     collections::HashMap,
     ffi::{OsStr, OsString},
     fs::File,
-    io::{self, IoSlice, IoSliceMut},
+    io::{self, IoSlice, IoSliceMut, Read},
     mem::MaybeUninit,
     os::{
         fd::{AsFd, OwnedFd},
         unix::{
             ffi::{OsStrExt, OsStringExt},
+            net::UnixStream,
             process::CommandExt,
         },
     },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::Instant,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use inotify::{Inotify, WatchMask};
@@ -40,8 +46,8 @@ use super::{
     hold::HoldId,
     lease,
     open::fd_path,
-    settle::{Manner, Settle, Step},
-    staging::Staging,
+    settle::{FileKind, Settle, Step},
+    staging::{LAST_RESORTS, Staging},
 };
 
 /// Its command on our own command line.
@@ -52,6 +58,8 @@ const NAME: &std::ffi::CStr = c"fisga-keeper";
 const ORPHAN: &std::ffi::CStr = c"fisga-orphan";
 /// Longest message: a number and a staged name.
 const MESSAGE: usize = 8 + 256;
+/// When a file is looked at that can't be watched, or could not be saved.
+const LATER: Duration = Duration::from_secs(10);
 
 /// Whether a process of this name is a keeper, and not a producer.
 pub(crate) fn is_keeper(comm: &str) -> bool {
@@ -100,7 +108,8 @@ impl Keeper {
         }
     }
 
-    /// Has this file kept beside our own descriptor, until [`Self::drop`].
+    /// Has this file kept beside our own descriptor, until [`Self::drop`]. The first of the places
+    /// that can take it gets a copy if need be.
     ///
     /// # Errors
     /// When there is no child to be had, or it can't take more.
@@ -109,13 +118,13 @@ impl Keeper {
         id: HoldId,
         file: &File,
         staged: &OsStr,
-        library: &Path,
+        places: &[PathBuf],
     ) -> io::Result<()> {
         let Some(program) = &self.program else {
             return Ok(());
         };
         if self.child.is_none() {
-            self.child = Some(spawn(program, library)?);
+            self.child = Some(spawn(program, places)?);
         }
         let mut message = id.to_ne_bytes().to_vec();
         message.extend_from_slice(staged.as_bytes());
@@ -160,8 +169,12 @@ impl Keeper {
         let Some((child, socket)) = &mut self.child else {
             return Ok(());
         };
-        let flags = SendFlags::NOSIGNAL;
-        match sendmsg(&*socket, &[IoSlice::new(message)], control, flags) {
+        match sendmsg(
+            &*socket,
+            &[IoSlice::new(message)],
+            control,
+            SendFlags::NOSIGNAL,
+        ) {
             Ok(_) => Ok(()),
             Err(e) => {
                 if e == Errno::PIPE {
@@ -174,7 +187,7 @@ impl Keeper {
     }
 }
 
-fn spawn(program: &Path, library: &Path) -> io::Result<(Child, OwnedFd)> {
+fn spawn(program: &Path, places: &[PathBuf]) -> io::Result<(Child, OwnedFd)> {
     let (ours, theirs) = socketpair(
         AddressFamily::UNIX,
         SocketType::SEQPACKET,
@@ -185,7 +198,7 @@ fn spawn(program: &Path, library: &Path) -> io::Result<(Child, OwnedFd)> {
     let child = Command::new(program)
         .arg0("fisga")
         .arg(COMMAND)
-        .arg(library)
+        .args(places)
         .stdin(Stdio::from(theirs))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -194,44 +207,49 @@ fn spawn(program: &Path, library: &Path) -> io::Result<(Child, OwnedFd)> {
     Ok((child, ours))
 }
 
-/// The child: `fisga keeper LIBRARY`, with the socket as standard input.
+/// The child: `fisga keeper PLACE…`, with the socket as standard input.
 ///
 /// # Errors
-/// What the system refuses; what is kept is lost then if fisga is gone too.
-pub fn run(library: &Path) -> io::Result<()> {
+/// What the system refuses before the first file is kept.
+pub fn run(places: &[PathBuf]) -> io::Result<()> {
+    let signals = Signals::new()?;
     let _ = rustix::thread::set_name(NAME);
     super::raise_descriptor_limit();
     lease::ignore_breaks()?;
     let mut kept = HashMap::new();
-    let stdin = rustix::stdio::stdin();
-    while let Some((id, name, file)) = receive(stdin)? {
-        match file {
-            Some(file) => drop(kept.insert(id, (name, File::from(file)))),
-            None => drop(kept.remove(&id)),
+    let socket = rustix::stdio::stdin();
+    // While fisga lives, it is only held what is given.
+    loop {
+        wait(&[&socket, &signals.arrived], None)?;
+        if signals.save_now() {
+            save_all(&mut kept, places);
+            return Ok(());
+        }
+        match receive(socket) {
+            Ok(Some((id, name, Some(file)))) => drop(kept.insert(id, Kept::new(name, file))),
+            // Without a name it is let go; with one, the descriptor did not come through.
+            Ok(Some((id, name, None))) if name.is_empty() => drop(kept.remove(&id)),
+            Ok(Some(_)) | Err(Errno::AGAIN | Errno::INTR) => {}
+            Ok(None) | Err(_) => break,
         }
     }
-    if kept.is_empty() {
-        Ok(())
-    } else {
-        orphaned(kept.into_values().collect(), library)
+    if !kept.is_empty() {
+        orphaned(kept, places, &signals)?;
     }
+    Ok(())
 }
 
-fn receive(socket: impl AsFd) -> io::Result<Option<(HoldId, OsString, Option<OwnedFd>)>> {
+/// A message: a file to keep under this staged name, or, without a name, one to let go; nothing
+/// when fisga has ended.
+type Received = Option<(HoldId, OsString, Option<OwnedFd>)>;
+
+fn receive(socket: impl AsFd) -> rustix::io::Result<Received> {
     let mut bytes = [0; MESSAGE];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let got = loop {
-        match recvmsg(
-            &socket,
-            &mut [IoSliceMut::new(&mut bytes)],
-            &mut control,
-            RecvFlags::CMSG_CLOEXEC,
-        ) {
-            Err(Errno::INTR) => {}
-            got => break got?,
-        }
-    };
+    let mut parts = [IoSliceMut::new(&mut bytes)];
+    let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+    let got = recvmsg(&socket, &mut parts, &mut control, flags)?;
     let file = control.drain().find_map(|message| match message {
         RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
         _ => None,
@@ -239,119 +257,163 @@ fn receive(socket: impl AsFd) -> io::Result<Option<(HoldId, OsString, Option<Own
     let Some((id, name)) = bytes[..got.bytes].split_first_chunk() else {
         return Ok(None);
     };
-    Ok(Some((
-        HoldId::from_ne_bytes(*id),
-        OsString::from_vec(name.to_vec()),
-        file,
-    )))
+    let name = OsString::from_vec(name.to_vec());
+    Ok(Some((HoldId::from_ne_bytes(*id), name, file)))
 }
 
-/// A kept file, after fisga's death.
+/// SIGTERM and SIGUSR1, caught from the start on.
+struct Signals {
+    arrived: UnixStream,
+    terminated: Arc<AtomicBool>,
+    dismissed: Arc<AtomicBool>,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        let (arrived, notify) = UnixStream::pair()?;
+        arrived.set_nonblocking(true)?;
+        let (terminated, dismissed) = (Arc::default(), Arc::default());
+        for (signal, flag) in [(SIGTERM, &terminated), (SIGUSR1, &dismissed)] {
+            signal_hook::flag::register(signal, Arc::clone(flag))?;
+            signal_hook::low_level::pipe::register(signal, notify.try_clone()?)?;
+        }
+        Ok(Self {
+            arrived,
+            terminated,
+            dismissed,
+        })
+    }
+
+    fn save_now(&self) -> bool {
+        let _ = (&self.arrived).read(&mut [0; 64]);
+        self.terminated.load(Ordering::Relaxed)
+    }
+
+    fn dismissed(&self) -> bool {
+        self.dismissed.load(Ordering::Relaxed)
+    }
+}
+
+/// A file that is kept.
 struct Kept {
     name: OsString,
     file: File,
     settle: Settle,
+    /// When to look again, if no event says so before.
+    due: Option<Instant>,
 }
 
-/// Holds until the next fisga takes over (SIGUSR1), each producer has finished, or the session ends
-/// (SIGTERM).
-fn orphaned(kept: Vec<(OsString, File)>, library: &Path) -> io::Result<()> {
+impl Kept {
+    fn new(name: OsString, file: OwnedFd) -> Self {
+        let (file, now) = (File::from(file), Instant::now());
+        let stamp = lease::stamp(&file).unwrap_or_default();
+        Self {
+            name,
+            settle: Settle::new(FileKind::Player, stamp, now),
+            file,
+            due: Some(now),
+        }
+    }
+
+    /// Whether its producer has finished; else sets when to look again.
+    fn is_finished(&mut self, watched: bool, now: Instant) -> bool {
+        let step = lease::look(&self.file, 0).map(|look| self.settle.step(look, now));
+        self.due = match step {
+            Ok(Step::Finished | Step::Ask) => return true,
+            Ok(Step::LookAt(at)) => Some(at),
+            Ok(Step::Sleep | Step::Quiet) if watched => None,
+            _ => Some(now + LATER),
+        };
+        false
+    }
+}
+
+/// After fisga's end: until each producer has finished, the next fisga takes over, or the session
+/// ends.
+fn orphaned(
+    mut kept: HashMap<HoldId, Kept>,
+    places: &[PathBuf],
+    signals: &Signals,
+) -> io::Result<()> {
     let _ = rustix::thread::set_name(ORPHAN);
-    let (signals, arrived) = std::os::unix::net::UnixStream::pair()?;
-    let mut inotify = Inotify::init()?;
-    let stop = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
-    for signal in [SIGTERM, SIGUSR1] {
-        signal_hook::flag::register_usize(signal, stop.clone(), signal.unsigned_abs() as usize)?;
-        signal_hook::low_level::pipe::register(signal, arrived.try_clone()?)?;
-    }
-    let now = Instant::now();
-    let mut kept: Vec<Kept> = kept
-        .into_iter()
-        .map(|(name, file)| {
-            let stamp = lease::stamp(&file).unwrap_or_default();
-            Kept {
-                name,
-                settle: Settle::new(Manner::Player, stamp, now),
-                file,
-            }
-        })
-        .collect();
-    for one in &kept {
-        inotify
-            .watches()
-            .add(fd_path(&one.file), WatchMask::CLOSE_WRITE)?;
-    }
-    let mut buffer = [0; 4096];
+    // Without inotify, files are looked at now and then.
+    let mut inotify = Inotify::init().ok();
+    let watch = |one: &Kept| {
+        let mut watches = inotify.as_ref()?.watches();
+        watches.add(fd_path(&one.file), WatchMask::CLOSE_WRITE).ok()
+    };
+    let watched = kept.values().all(|one| watch(one).is_some());
     loop {
         let now = Instant::now();
-        let mut due: Option<Instant> = None;
-        let mut failed = None;
-        kept.retain_mut(|one| {
-            match lease::look(&one.file, 0).map(|look| one.settle.step(look, now)) {
-                Ok(Step::Finished | Step::Ask) => match save(one, library) {
-                    Ok(()) => false,
-                    Err(e) => {
-                        failed = Some(e);
-                        true
-                    }
-                },
-                Ok(Step::LookAt(at)) => {
-                    due = Some(due.map_or(at, |due| due.min(at)));
-                    true
-                }
-                Ok(Step::Sleep | Step::Quiet) => true,
-                Err(_) => false,
-            }
+        kept.retain(|_, one| {
+            one.due.is_none_or(|due| due > now)
+                || !one.is_finished(watched, now)
+                || !one.save_or_wait(places, now)
         });
         if kept.is_empty() {
             return Ok(());
         }
-        if let Some(e) = failed {
-            return wait_for_successor(&signals, &stop, e);
+        let due = kept.values().filter_map(|one| one.due).min();
+        let fds: Vec<&dyn AsFd> = match &inotify {
+            Some(inotify) => vec![&signals.arrived, inotify],
+            None => vec![&signals.arrived],
+        };
+        wait(&fds, due.map(|due| due.saturating_duration_since(now)))?;
+        if signals.dismissed() {
+            return Ok(());
         }
-        let timeout = due
-            .map(|due| due.saturating_duration_since(now))
-            .map(|left| Timespec {
-                tv_sec: left.as_secs() as i64,
-                tv_nsec: i64::from(left.subsec_nanos()),
-            });
-        let mut fds = [
-            PollFd::new(&inotify, PollFlags::IN),
-            PollFd::new(&signals, PollFlags::IN),
-        ];
-        match poll(&mut fds, timeout.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(e) => return Err(e.into()),
+        if signals.save_now() {
+            save_all(&mut kept, places);
+            return Ok(());
         }
-        match i32::try_from(stop.load(std::sync::atomic::Ordering::Relaxed)) {
-            Ok(SIGUSR1) => return Ok(()),
-            Ok(SIGTERM) => return kept.iter().try_for_each(|one| save(one, library)),
-            _ => {}
-        }
-        if inotify.read_events(&mut buffer).is_ok() {
+        let closed = inotify
+            .as_mut()
+            .map(|i| i.read_events(&mut [0; 4096]).is_ok());
+        if closed == Some(true) {
             let now = Instant::now();
-            kept.iter_mut().for_each(|one| one.settle.closed(now));
+            for one in kept.values_mut() {
+                one.settle.closed(now);
+                one.due = Some(now);
+            }
         }
     }
 }
 
-/// There is no room to save it: what is held stays held as long as this session does.
-fn wait_for_successor(
-    signals: &std::os::unix::net::UnixStream,
-    stop: &std::sync::atomic::AtomicUsize,
-    why: io::Error,
-) -> io::Result<()> {
-    while stop.load(std::sync::atomic::Ordering::Relaxed) == 0 {
-        match poll(&mut [PollFd::new(signals, PollFlags::IN)], None) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(e) => return Err(e.into()),
-        }
+impl Kept {
+    /// Whether it is safe now; else it is tried again later.
+    fn save_or_wait(&mut self, places: &[PathBuf], now: Instant) -> bool {
+        self.due = Some(now + LATER);
+        save(self, places)
     }
-    Err(why)
 }
 
-/// Copies a kept file into staging, under the name that says where it came from.
-fn save(kept: &Kept, library: &Path) -> io::Result<()> {
-    let staging = Staging::open(library, "").map_err(io::Error::other)?;
-    staging.copy_in(&kept.file, &kept.name)
+/// All that can be saved at once: one file's failure is only its own.
+fn save_all(kept: &mut HashMap<HoldId, Kept>, places: &[PathBuf]) {
+    kept.retain(|_, one| !save(one, places));
+}
+
+/// Copies a kept file into the staging folder of the first place that takes it, under the name that
+/// says where it came from.
+fn save(kept: &Kept, places: &[PathBuf]) -> bool {
+    let last = LAST_RESORTS.map(PathBuf::from);
+    places.iter().chain(&last).any(|place| {
+        Staging::open(place, "")
+            .is_ok_and(|staging| staging.copy_in(&kept.file, &kept.name).is_ok())
+    })
+}
+
+/// Sleeps until one of these can be read, or the time is up.
+fn wait(fds: &[&dyn AsFd], timeout: Option<Duration>) -> io::Result<()> {
+    let mut fds: Vec<PollFd<'_>> = fds
+        .iter()
+        .map(|fd| PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN))
+        .collect();
+    let timeout = timeout.map(|left| Timespec {
+        tv_sec: left.as_secs() as i64,
+        tv_nsec: i64::from(left.subsec_nanos()),
+    });
+    match poll(&mut fds, timeout.as_ref()) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(e) => Err(e.into()),
+    }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use rustix::fs::{AtFlags, Statx, StatxFlags, statx};
 
-use super::settle::{Look, Stamp, Writers};
+use super::settle::{Observation, Stamp, Writers};
 
 /// Makes SIGIO harmless: the kernel sends it when somebody opens a file for writing in the
 /// microseconds that we have a lease on it, and its default action ends the process (fcntl(2),
@@ -39,9 +39,9 @@ pub fn writers(file: BorrowedFd<'_>) -> Writers {
 ///
 /// # Errors
 /// What statx(2) returns.
-pub fn look(file: &File, ours: u64) -> io::Result<Look> {
+pub fn look(file: &File, ours: u64) -> io::Result<Observation> {
     let stat = stat(file)?;
-    Ok(Look {
+    Ok(Observation {
         writers: writers(file.as_fd()),
         named: u64::from(stat.stx_nlink) > ours,
         stamp: stamp_of(&stat),

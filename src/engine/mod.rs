@@ -1,10 +1,13 @@
 //! From the kernel's event to our grip on the file.
 //!
 //! One thread sleeps in poll(2) on inotify, a wake-up descriptor and the mount table. It links what
-//! a rule matches at once and does nothing slow: scans of `/proc` run on a thread of their own
-//! ([`rescue`]), everything after a file has settled on the caller's. The caller gets [`Notice`]s
-//! and gives [`Command`]s.
+//! a rule matches at once and does nothing slow. Beside it, each on a thread of its own: scans of
+//! `/proc` ([`rescue`]), walks through folders ([`watch`]), and closing, removing and keeping files
+//! ([`chores`]). What comes after a file has settled is the caller's, who gets [`Notice`]s and gives
+//! [`Command`]s.
 
+mod chores;
+mod descriptors;
 pub mod hold;
 pub mod keeper;
 pub mod lease;
@@ -16,6 +19,7 @@ pub mod rescue;
 pub mod settle;
 pub mod staging;
 mod thread;
+mod trust;
 pub mod watch;
 
 use std::{
@@ -23,26 +27,38 @@ use std::{
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
-        mpsc::{self, Sender},
+        mpsc::{self, Receiver, Sender},
     },
     thread::JoinHandle,
+    time::Duration,
 };
 
 pub use hold::{Hold, HoldId, Producer};
+use inotify::Inotify;
 use rustix::event::{EventfdFlags, eventfd};
-pub use watch::{Trip, Unwatched};
+pub use watch::{Cause, Change, Unwatched};
 
-use self::staging::Stagings;
+use self::{
+    chores::Chores,
+    descriptors::Descriptors,
+    keeper::Keeper,
+    staging::Stagings,
+    thread::{EngineMessage, Parts},
+    watch::{News, Plan, WalkRequest, Walker},
+};
 use crate::rule::Rule;
 
-/// What the engine tells. It is called on the engine's thread and must not block.
+/// A walk through a file system that never answers is not waited for longer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What the engine has to say. It is called on the engine's thread and must not block.
 #[derive(Debug)]
 pub enum Notice {
     /// Watches are in place.
     Ready,
-    /// A folder can't be watched.
+    /// Folders can't be watched, or a held file can't: then it is looked at now and then.
     Unwatched(Unwatched),
     /// We have a grip on a candidate.
     Held(Arc<Hold>),
@@ -55,7 +71,12 @@ pub enum Notice {
         finished: bool,
     },
     /// A held file was let go after [`Command::Done`].
-    Released(Arc<Hold>),
+    Released {
+        /// Its number.
+        id: HoldId,
+        /// The rule that matched.
+        rule: Arc<Rule>,
+    },
     /// A candidate was seen and could not be held.
     Lost {
         /// Where it was created.
@@ -65,9 +86,9 @@ pub enum Notice {
         /// Why, for people.
         reason: String,
     },
-    /// The kernel dropped events; so many candidates were found by looking again.
+    /// The kernel dropped events, and what was created meanwhile was looked for.
     Overflow {
-        /// How many.
+        /// How many candidates were found.
         recovered: u64,
     },
     /// A look for files that are open already is done.
@@ -78,7 +99,7 @@ pub enum Notice {
         asked: bool,
     },
     /// The configuration file or the library folder appeared or changed.
-    Tripped(Trip),
+    Changed(Change),
     /// Something was created in a watched folder (with [`Options::trace`]).
     Created(PathBuf),
     /// Something was removed from a watched folder (with [`Options::trace`]).
@@ -90,7 +111,7 @@ pub enum Notice {
 /// What the engine is asked to do.
 #[derive(Debug)]
 pub enum Command {
-    /// Holds nothing new until told otherwise.
+    /// Holds nothing new until [`Command::Resume`].
     Pause,
     /// Holds again.
     Resume,
@@ -107,7 +128,7 @@ pub enum Command {
     Done {
         /// Which.
         id: HoldId,
-        /// Keep it, and tell again when it changes or is closed; else let it go.
+        /// Keep it, and give notice again when it changes or is closed; else let it go.
         keep: bool,
     },
     /// Ends the thread; what is staged stays for the next start.
@@ -121,14 +142,14 @@ pub struct Options {
     pub rules: Vec<Rule>,
     /// Where finished files go: staging is put beside it where that saves a copy.
     pub library: PathBuf,
-    /// The configuration file, to tell when it changes.
+    /// The configuration file: a change of it is given notice of.
     pub configuration: Option<PathBuf>,
     /// `$XDG_RUNTIME_DIR`, where launchers of sandboxes leave their traces.
     pub runtime: Option<PathBuf>,
     /// The program that keeps what has no name left ([`keeper`]): fisga itself, run with
     /// [`keeper::COMMAND`].
     pub keeper: Option<PathBuf>,
-    /// Tell every creation and removal.
+    /// Give notice of every creation and removal.
     pub trace: bool,
 }
 
@@ -158,19 +179,22 @@ pub enum EngineError {
 pub struct Engine {
     handle: Handle,
     threads: Vec<JoinHandle<()>>,
+    walker: JoinHandle<()>,
+    /// Closed when the walker ends.
+    walks: Mutex<Receiver<()>>,
 }
 
-/// Gives commands to the engine; as many as you like.
+/// Gives commands to the engine; clones of it all do.
 #[derive(Clone, Debug)]
 pub struct Handle {
-    inbox: Sender<thread::Message>,
+    inbox: Sender<EngineMessage>,
     wake: Arc<OwnedFd>,
     /// Looked at for each file: a pause is in force when the command returns.
     paused: Arc<AtomicBool>,
 }
 
 impl Engine {
-    /// Starts both threads. `notice` is called on the engine's thread and must not block.
+    /// Starts its threads. `notice` is called on the engine's thread and must not block.
     ///
     /// # Errors
     /// When a pattern doesn't parse or the kernel refuses inotify or a descriptor.
@@ -181,8 +205,8 @@ impl Engine {
         Self::with(options, Stagings::new(""), notice)
     }
 
-    /// Starts both threads for a trial beside a running fisga: its staging folders are its own, so
-    /// neither takes the other's files for its own of an earlier run.
+    /// Starts it for a trial beside a running fisga: its staging folders are its own, so neither
+    /// takes the other's files for its own of an earlier run.
     ///
     /// # Errors
     /// As [`Engine::start`].
@@ -198,16 +222,17 @@ impl Engine {
         stagings: Stagings,
         notice: impl Fn(Notice) + Send + 'static,
     ) -> Result<Self, EngineError> {
-        lease::ignore_breaks().map_err(|source| EngineError::System {
-            call: "sigaction",
-            source,
-        })?;
-        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|e| {
-            EngineError::System {
-                call: "eventfd",
-                source: e.into(),
-            }
-        })?;
+        let system = |call| move |source| EngineError::System { call, source };
+        lease::ignore_breaks().map_err(system("sigaction"))?;
+        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+        let wake = eventfd(0, flags).map_err(|e| system("eventfd")(e.into()))?;
+        let inotify = Inotify::init().map_err(EngineError::Inotify)?;
+        let plan = Plan::new(
+            &options.rules,
+            &options.library,
+            options.configuration.as_deref(),
+            options.runtime.as_deref(),
+        )?;
         let (inbox, messages) = mpsc::channel();
         let handle = Handle {
             inbox,
@@ -215,18 +240,55 @@ impl Engine {
             paused: Arc::default(),
         };
         let (requests, asked) = mpsc::channel();
-        let own = requests.clone();
-        let core = thread::Core::new(options, stagings, requests, messages, &handle, notice)?;
+        let (walker, walk_requests) = mpsc::channel::<WalkRequest>();
+        let (chores, chores_asked) = mpsc::channel();
+        let freed = handle.clone();
+        let descriptors = Descriptors::new(move || freed.post(EngineMessage::Freed));
+        let told = handle.clone();
+        let news = move |news: News| told.post(EngineMessage::News(news));
+        // Staging folders are tidied up when nothing is removed from them any more.
+        let end_walks = walker.clone();
+        let walks = Walker::new(inotify.watches(), stagings, options.trace, news);
+        let core = thread::Core::new(
+            Parts {
+                inotify,
+                plan,
+                walker,
+                requests: requests.clone(),
+                chores: Chores::new(chores),
+                descriptors: descriptors.clone(),
+                messages,
+                wake: handle.wake.clone(),
+                paused: handle.paused.clone(),
+                configuration: options.configuration,
+                runtime: options.runtime,
+                trace: options.trace,
+            },
+            notice,
+        );
+        let (walking, walks_end) = mpsc::channel();
+        let walker = spawn("walk", move || {
+            walks.run(&walk_requests);
+            drop(walking);
+        })?;
+        let keeper = Keeper::new(options.keeper);
+        let chores = spawn("chores", move || {
+            chores::run(&chores_asked, keeper, || {
+                drop(end_walks.send(WalkRequest::End))
+            });
+        })?;
         let answers = handle.clone();
         let scanner = spawn("rescue", move || {
-            rescue::run(&asked, own, |answer| {
-                answers.post(thread::Message::Answer(answer))
+            rescue::run(&asked, requests, descriptors, |answer| {
+                answers.post(EngineMessage::Answer(answer))
             });
         })?;
         let engine = spawn("engine", move || core.run())?;
         Ok(Self {
             handle,
-            threads: vec![engine, scanner],
+            threads: vec![engine, scanner, chores],
+            walker,
+            walks: Mutex::new(walks_end),
         })
     }
 
@@ -235,10 +297,22 @@ impl Engine {
         self.handle.clone()
     }
 
-    /// Ends both threads and waits for them.
+    /// Ends its threads and waits for them; not for a walk through a file system that doesn't
+    /// answer.
     pub fn shutdown(self) {
         self.handle.send(Command::Stop);
-        for thread in self.threads {
+        let mut threads = self.threads;
+        let walks = self
+            .walks
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        match walks.recv_timeout(PATIENCE) {
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                tracing::warn!("a folder that is looked into doesn't answer");
+            }
+            Ok(()) | Err(mpsc::RecvTimeoutError::Disconnected) => threads.push(self.walker),
+        }
+        for thread in threads {
             if thread.join().is_err() {
                 tracing::error!("a thread of the engine panicked");
             }
@@ -252,11 +326,11 @@ impl Handle {
         match command {
             Command::Pause => self.paused.store(true, Ordering::Relaxed),
             Command::Resume => self.paused.store(false, Ordering::Relaxed),
-            command => self.post(thread::Message::Command(command)),
+            command => self.post(EngineMessage::Command(command)),
         }
     }
 
-    fn post(&self, message: thread::Message) {
+    fn post(&self, message: EngineMessage) {
         if self.inbox.send(message).is_ok() {
             let _ = rustix::io::write(&*self.wake, &1_u64.to_ne_bytes());
         }
@@ -276,8 +350,8 @@ fn spawn(
         })
 }
 
-/// Raises the soft limit of open descriptors to the hard one: each held file takes one
-/// (getrlimit(2)).
+/// Raises the soft limit of open descriptors to the hard one: each held file without a link takes
+/// one (getrlimit(2)).
 pub fn raise_descriptor_limit() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);

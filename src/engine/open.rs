@@ -13,8 +13,6 @@ use rustix::{
     io::Errno,
 };
 
-use crate::inode::Inode;
-
 /// `/proc/self/fd/N`: a path to an open file, for calls that take no descriptor (proc(5)).
 pub(crate) fn fd_path(file: &impl AsFd) -> PathBuf {
     format!("/proc/self/fd/{}", file.as_fd().as_raw_fd()).into()
@@ -33,31 +31,19 @@ pub(crate) fn open_regular(dir: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Res
         OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
         Mode::empty(),
     )?;
-    reopen(path)
+    reopen(&path)
 }
 
-/// As [`open_regular`], for a magic link such as `/proc/PID/fd/N`, which is followed.
+/// Opens for reading what is open by path only, if it is a regular file of our own user.
 ///
 /// # Errors
-/// EPERM when it isn't a regular file of ours, or what openat(2) returns.
-pub(crate) fn open_magic(dir: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<(File, Inode)> {
-    let path = openat(dir, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-    let file = reopen(path)?;
-    let inode = Inode::from(&fstat(&file)?);
-    Ok((file, inode))
-}
-
-fn reopen(path: OwnedFd) -> rustix::io::Result<File> {
-    if !is_own_regular(&fstat(&path)?) {
+/// EPERM when it is anything else, or what openat(2) returns.
+pub(crate) fn reopen(path: &OwnedFd) -> rustix::io::Result<File> {
+    if !is_own_regular(&fstat(path)?) {
         return Err(Errno::PERM);
     }
-    Ok(openat(
-        CWD,
-        fd_path(&path),
-        OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?
-    .into())
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    Ok(openat(CWD, fd_path(path), flags, Mode::empty())?.into())
 }
 
 /// A regular file of our own user.

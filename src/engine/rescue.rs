@@ -6,18 +6,20 @@
 //! from a process that was caught before: those are looked into at once for every request, in the
 //! middle of a scan too, which costs far less than a millisecond.
 //!
+//! Each file that is taken needs a descriptor. When there is none left for it (see
+//! [`super::descriptors`]), whoever waits goes on waiting until there is.
+//!
 //! A file is known by the last component of the link's text, since the same file reads differently
 //! in another mount namespace; device, owner, and folder or age are compared before it is taken.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     ffi::{OsStr, OsString},
-    fs::File,
-    io,
-    os::fd::OwnedFd,
+    os::fd::{BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
     sync::{
         Arc,
+        atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, Sender},
     },
     thread::JoinHandle,
@@ -30,37 +32,43 @@ use rustix::{
 };
 
 use super::{
-    hold::Producer,
+    descriptors::{Descriptors, OpenFile},
+    hold::{HoldId, Producer},
     keeper,
-    open::{born, open_magic},
+    open::{born, is_own_regular, reopen},
     priority,
     processes::{self, Processes, each_descriptor, in_other_namespace, is_ours, split},
 };
-use crate::{inode::Inode, title::Family};
+use crate::{inode::Inode, rule::Matcher, title::Family};
 
 /// How many processes that were caught before are looked at first.
 const REMEMBERED: usize = 32;
 
-/// What somebody waits for; `ticket` comes back with the answer.
+/// Comes back with the answer to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Ticket(pub(crate) u64);
+
+/// What somebody waits for.
+#[derive(Debug)]
 pub(crate) enum Request {
     /// A file that was created under this name and is gone.
-    Lost(Wanted),
+    Hidden(HiddenFile),
     /// Who has this file open, and is anyone writing?
     Who {
-        ticket: u64,
+        id: HoldId,
         name: OsString,
         inode: Inode,
     },
     /// Everything that is open now in these folders.
-    Open { folders: Folders, asked: bool },
+    Open { concerns: Concerns, asked: bool },
     /// Private `/tmp` and `/var/tmp` of sandboxes.
     Sandboxes,
 }
 
-/// A file that was seen and is gone.
+/// A file that was seen and whose name is gone.
 #[derive(Clone, Debug)]
-pub(crate) struct Wanted {
-    pub(crate) ticket: u64,
+pub(crate) struct HiddenFile {
+    pub(crate) ticket: Ticket,
     /// The folder's path as the kernel tells it.
     pub(crate) folder: PathBuf,
     pub(crate) name: OsString,
@@ -69,20 +77,31 @@ pub(crate) struct Wanted {
     pub(crate) since: SystemTime,
 }
 
-/// Decides whether an open file concerns us: folder and name, as the link reads.
-pub(crate) type Folders = Arc<dyn Fn(&Path, &OsStr) -> bool + Send + Sync>;
+/// The folders that hold candidates, by their paths as links read, and the globs of their files.
+#[derive(Debug)]
+pub(crate) struct Concerns(pub(crate) HashMap<PathBuf, Vec<Matcher>>);
+
+impl Concerns {
+    fn include(&self, folder: &Path, name: &OsStr) -> bool {
+        let globs = self.0.get(folder);
+        globs.is_some_and(|globs| globs.iter().any(|glob| glob.matches(name)))
+    }
+}
 
 /// What a scan found.
 #[derive(Debug)]
 pub(crate) enum Answer {
     /// Open files for the ticket: one name can be used again and again, so there may be several.
-    Found { ticket: u64, caught: Vec<Caught> },
+    Found {
+        ticket: Ticket,
+        caught: Vec<CaughtFile>,
+    },
     /// Everything was looked at and nobody has it open (any more); so many processes could not be
     /// read.
-    Gone { ticket: u64, unreadable: usize },
+    Gone { ticket: Ticket, unreadable: usize },
     /// Who has it open; whether for writing.
     Who {
-        ticket: u64,
+        id: HoldId,
         producer: Option<Producer>,
         written: bool,
     },
@@ -90,9 +109,9 @@ pub(crate) enum Answer {
     Open {
         folder: PathBuf,
         name: OsString,
-        caught: Caught,
+        caught: CaughtFile,
     },
-    /// All open files were told; whether the user had asked.
+    /// All open files were named; whether the user had asked.
     OpenDone { asked: bool },
     /// A sandbox's private folder, open, with its path as the kernel tells it.
     Sandbox { dir: OwnedFd, root: PathBuf },
@@ -100,8 +119,8 @@ pub(crate) enum Answer {
 
 /// A file taken from another process.
 #[derive(Debug)]
-pub(crate) struct Caught {
-    pub(crate) file: File,
+pub(crate) struct CaughtFile {
+    pub(crate) file: OpenFile,
     pub(crate) inode: Inode,
     /// Who had it open; nobody where it was only kept for us.
     pub(crate) producer: Option<Producer>,
@@ -111,8 +130,8 @@ pub(crate) struct Caught {
     pub(crate) orphan: bool,
 }
 
-impl Caught {
-    fn from(process: &Producer, file: File, inode: Inode) -> Self {
+impl CaughtFile {
+    fn from(process: &Producer, file: OpenFile, inode: Inode) -> Self {
         let (pid, orphan) = (process.pid, keeper::is_orphan(&process.name));
         let producer = (!keeper::is_keeper(&process.name)).then(|| process.clone());
         Self {
@@ -126,10 +145,12 @@ impl Caught {
 }
 
 /// What the thread wakes for.
-pub(crate) enum Message {
+pub(crate) enum RescueMessage {
     Asked(Request),
+    /// There are descriptors again.
+    Freed,
     /// Descriptors of one process that may be what somebody waits for.
-    Seen(Vec<Seen>),
+    Seen(Vec<SeenFile>),
     /// One of the threads of a full scan is through; so many processes could not be read.
     Scanned {
         unreadable: usize,
@@ -139,26 +160,35 @@ pub(crate) enum Message {
 }
 
 /// A descriptor of another process with a name that somebody waits for.
-pub(crate) struct Seen {
+pub(crate) struct SeenFile {
     process: Producer,
     folder: PathBuf,
     name: OsString,
     deleted: bool,
     writes: bool,
-    file: File,
+    /// Opened only if its name is one of a hidden file.
+    file: Option<OpenFile>,
     inode: Inode,
+    born: Option<SystemTime>,
 }
 
 /// The sending side, for the engine and for the threads of a scan.
-pub(crate) type Requests = Sender<Message>;
+pub(crate) type Requests = Sender<RescueMessage>;
 
 /// The thread: sleeps until something is asked or found.
-pub(crate) fn run(inbox: &Receiver<Message>, own: Requests, answer: impl Fn(Answer)) {
+pub(crate) fn run(
+    inbox: &Receiver<RescueMessage>,
+    own: Requests,
+    descriptors: Descriptors,
+    answer: impl Fn(Answer),
+) {
     let mut scanner = Scanner {
+        descriptors,
+        starved: Arc::default(),
         answer,
         own,
         known: Vec::new(),
-        lost: HashMap::new(),
+        hidden: HashMap::new(),
         who: Vec::new(),
         round: None,
     };
@@ -168,13 +198,17 @@ pub(crate) fn run(inbox: &Receiver<Message>, own: Requests, answer: impl Fn(Answ
         let mut asked = false;
         for message in std::iter::once(message).chain(inbox.try_iter()) {
             match message {
-                Message::Asked(request) => {
+                RescueMessage::Asked(request) => {
                     scanner.take(request);
                     asked = true;
                 }
-                Message::Seen(seen) => scanner.seen(seen),
-                Message::Scanned { unreadable } => scanner.scanned(unreadable),
-                Message::End => return scanner.end_round(),
+                RescueMessage::Freed => {
+                    scanner.starved.store(false, Ordering::Relaxed);
+                    asked = true;
+                }
+                RescueMessage::Seen(seen) => scanner.seen(seen),
+                RescueMessage::Scanned { unreadable } => scanner.scanned(unreadable),
+                RescueMessage::End => return scanner.end_round(),
             }
         }
         if asked {
@@ -185,7 +219,7 @@ pub(crate) fn run(inbox: &Receiver<Message>, own: Requests, answer: impl Fn(Answ
 }
 
 struct Waiting {
-    wanted: Wanted,
+    file: HiddenFile,
     /// A full scan began after it was asked for.
     in_round: bool,
     /// A full scan did not find it. A descriptor that one process hands to another (unix(7),
@@ -196,7 +230,7 @@ struct Waiting {
 }
 
 struct Asked {
-    ticket: u64,
+    id: HoldId,
     name: OsString,
     inode: Inode,
     producer: Option<Producer>,
@@ -214,9 +248,12 @@ struct Round {
 struct Scanner<A: Fn(Answer)> {
     answer: A,
     own: Requests,
+    descriptors: Descriptors,
+    /// A file was seen for which there was no descriptor: nothing is called gone until there is.
+    starved: Arc<AtomicBool>,
     /// Processes that were caught, the latest last.
     known: Vec<u32>,
-    lost: HashMap<OsString, Vec<Waiting>>,
+    hidden: HashMap<OsString, Vec<Waiting>>,
     who: Vec<Asked>,
     round: Option<Round>,
 }
@@ -224,44 +261,44 @@ struct Scanner<A: Fn(Answer)> {
 impl<A: Fn(Answer)> Scanner<A> {
     fn take(&mut self, request: Request) {
         match request {
-            Request::Lost(wanted) => {
-                let waiting = Waiting {
+            Request::Hidden(file) => {
+                let all = self.hidden.entry(file.name.clone()).or_default();
+                all.push(Waiting {
                     in_round: false,
                     missed: false,
-                    wanted,
-                };
-                self.lost
-                    .entry(waiting.wanted.name.clone())
-                    .or_default()
-                    .push(waiting);
+                    file,
+                });
             }
-            Request::Who {
-                ticket,
-                name,
-                inode,
-            } => {
+            Request::Who { id, name, inode } => {
                 self.who.push(Asked {
-                    ticket,
+                    id,
                     name,
                     inode,
                     producer: None,
                     in_round: false,
                 });
             }
-            Request::Open { folders, asked } => {
-                self.open_files(&folders);
+            Request::Open { concerns, asked } => {
+                self.open_files(&concerns);
                 (self.answer)(Answer::OpenDone { asked });
             }
             Request::Sandboxes => self.sandboxes(),
         }
     }
 
-    fn names(&self) -> HashSet<OsString> {
-        self.lost
-            .keys()
-            .chain(self.who.iter().map(|asked| &asked.name))
-            .cloned()
-            .collect()
+    fn names(&self) -> Names {
+        let asked = self.who.iter().map(|asked| asked.name.clone());
+        Names {
+            hidden: self.hidden.keys().cloned().collect(),
+            asked: asked.collect(),
+        }
+    }
+
+    fn opening(&self) -> Opening {
+        Opening {
+            descriptors: self.descriptors.clone(),
+            starved: self.starved.clone(),
+        }
     }
 
     fn known_processes(&mut self) {
@@ -270,7 +307,7 @@ impl<A: Fn(Answer)> Scanner<A> {
             return;
         }
         for pid in self.known.clone().into_iter().rev() {
-            if let Ok(seen) = look_into(pid, &names) {
+            if let Ok(seen) = look_into(pid, &names, &self.opening()) {
                 self.seen(seen);
             }
         }
@@ -280,10 +317,11 @@ impl<A: Fn(Answer)> Scanner<A> {
     /// it ends.
     fn next_round(&mut self) {
         let names = self.names();
-        if names.is_empty() || self.round.is_some() {
+        let starved = self.starved.load(Ordering::Relaxed);
+        if names.is_empty() || self.round.is_some() || starved {
             return;
         }
-        self.lost
+        self.hidden
             .values_mut()
             .flatten()
             .for_each(|w| w.in_round = true);
@@ -291,9 +329,10 @@ impl<A: Fn(Answer)> Scanner<A> {
         let (names, processes) = (Arc::new(names), Arc::new(Processes::new()));
         let spawn = |_| {
             let (names, processes, own) = (names.clone(), processes.clone(), self.own.clone());
+            let opening = self.opening();
             let body = move || {
                 priority::stand_back();
-                scan(&names, &processes, &own);
+                scan(&names, &processes, &opening, &own);
             };
             std::thread::Builder::new().name("scan".into()).spawn(body)
         };
@@ -303,7 +342,7 @@ impl<A: Fn(Answer)> Scanner<A> {
         let running = threads.len();
         if running == 0 {
             // No thread to be had: then here.
-            scan(&names, &processes, &self.own);
+            scan(&names, &processes, &self.opening(), &self.own);
         }
         self.round = Some(Round {
             threads,
@@ -322,24 +361,28 @@ impl<A: Fn(Answer)> Scanner<A> {
         }
         let unreadable = round.unreadable;
         self.end_round();
+        if self.starved.load(Ordering::Relaxed) {
+            let waiting = self.hidden.values_mut().flatten();
+            waiting.for_each(|w| w.in_round = false);
+        }
         let gone: Vec<_> = self
-            .lost
+            .hidden
             .values_mut()
             .flat_map(|all| all.extract_if(.., |w| w.in_round && w.missed))
             .collect();
-        for waiting in self.lost.values_mut().flatten().filter(|w| w.in_round) {
+        for waiting in self.hidden.values_mut().flatten().filter(|w| w.in_round) {
             (waiting.in_round, waiting.missed) = (false, true);
         }
-        self.lost.retain(|_, all| !all.is_empty());
+        self.hidden.retain(|_, all| !all.is_empty());
         for waiting in gone {
             (self.answer)(Answer::Gone {
-                ticket: waiting.wanted.ticket,
+                ticket: waiting.file.ticket,
                 unreadable,
             });
         }
         for asked in self.who.extract_if(.., |w| w.in_round) {
             (self.answer)(Answer::Who {
-                ticket: asked.ticket,
+                id: asked.id,
                 producer: asked.producer,
                 written: false,
             });
@@ -359,56 +402,59 @@ impl<A: Fn(Answer)> Scanner<A> {
     }
 
     /// Compares what one process has open with what is waited for.
-    fn seen(&mut self, all: Vec<Seen>) {
-        let mut found: BTreeMap<u64, Vec<Caught>> = BTreeMap::new();
+    fn seen(&mut self, all: Vec<SeenFile>) {
+        let mut found: BTreeMap<Ticket, Vec<CaughtFile>> = BTreeMap::new();
         for seen in &all {
             let keeper = keeper::is_keeper(&seen.process.name);
             // What a living fisga's keeper has is held already.
-            if !keeper || keeper::is_orphan(&seen.process.name) {
-                for waiting in self.lost.get(&seen.name).into_iter().flatten() {
-                    if seen.is(&waiting.wanted)
-                        && let Ok(caught) = seen.caught()
-                    {
-                        found.entry(waiting.wanted.ticket).or_default().push(caught);
+            if let Some(file) = &seen.file
+                && (!keeper || keeper::is_orphan(&seen.process.name))
+            {
+                for waiting in self.hidden.get(&seen.name).into_iter().flatten() {
+                    if seen.is(&waiting.file) {
+                        let caught = CaughtFile::from(&seen.process, file.clone(), seen.inode);
+                        found.entry(waiting.file.ticket).or_default().push(caught);
                     }
                 }
             }
-            for asked in self
-                .who
-                .iter_mut()
-                .filter(|asked| asked.inode == seen.inode && !keeper)
-            {
-                if seen.writes || asked.producer.is_none() {
-                    asked.producer = Some(seen.process.clone());
-                }
-                if seen.writes {
-                    let (ticket, producer) = (asked.ticket, asked.producer.take());
-                    (self.answer)(Answer::Who {
-                        ticket,
-                        producer,
-                        written: true,
-                    });
-                    asked.ticket = 0;
-                }
-            }
             if !keeper {
+                self.opened_by(seen);
                 self.remember(seen.process.pid);
             }
         }
-        self.who.retain(|asked| asked.ticket != 0);
         for (ticket, caught) in found {
             (self.answer)(Answer::Found { ticket, caught });
-            for all in self.lost.values_mut() {
-                all.retain(|w| w.wanted.ticket != ticket);
+            for all in self.hidden.values_mut() {
+                all.retain(|w| w.file.ticket != ticket);
             }
         }
-        self.lost.retain(|_, all| !all.is_empty());
+        self.hidden.retain(|_, all| !all.is_empty());
         if let Some(round) = &self.round
-            && !self.lost.values().flatten().any(|w| w.in_round)
+            && !self.hidden.values().flatten().any(|w| w.in_round)
             && !self.who.iter().any(|w| w.in_round)
         {
             round.processes.skip_all();
         }
+    }
+
+    /// Answers who has a file open: a writer at once, any other when the scan is through.
+    fn opened_by(&mut self, seen: &SeenFile) {
+        let answer = &self.answer;
+        self.who.retain_mut(|asked| {
+            if asked.inode != seen.inode {
+                return true;
+            }
+            if !seen.writes {
+                asked.producer.get_or_insert_with(|| seen.process.clone());
+                return true;
+            }
+            answer(Answer::Who {
+                id: asked.id,
+                producer: Some(seen.process.clone()),
+                written: true,
+            });
+            false
+        });
     }
 
     fn remember(&mut self, pid: u32) {
@@ -419,20 +465,21 @@ impl<A: Fn(Answer)> Scanner<A> {
         }
     }
 
-    fn open_files(&self, concerns: &Folders) {
+    fn open_files(&self, concerns: &Concerns) {
         let mut seen = HashSet::new();
         for pid in processes::all() {
             let _ = each_descriptor(pid, |fds, fd, link| {
                 let Some((folder, name, _)) = split(link) else {
                     return;
                 };
-                if !concerns(folder, name) {
+                if !concerns.include(folder, name) {
                     return;
                 }
-                if let Ok((file, inode)) = open_magic(fds, fd)
+                if let Ok((path, inode)) = own_regular(fds, fd)
                     && seen.insert(inode)
+                    && let Some(file) = self.opening().open(path)
                 {
-                    let caught = Caught::from(&identify(pid), file, inode);
+                    let caught = CaughtFile::from(&identify(pid), file, inode);
                     (self.answer)(Answer::Open {
                         folder: folder.into(),
                         name: name.into(),
@@ -463,74 +510,117 @@ impl<A: Fn(Answer)> Scanner<A> {
     }
 }
 
-impl Seen {
+impl SeenFile {
     /// Whether it is the file that was created there. In another mount namespace its path reads
     /// differently; then its name has to be gone, as it is where we looked, and it has to be as
     /// young.
-    fn is(&self, wanted: &Wanted) -> bool {
+    fn is(&self, hidden: &HiddenFile) -> bool {
         let elsewhere = || {
             self.deleted
                 && in_other_namespace(self.process.pid)
-                && born(&self.file, OsStr::new("")).is_ok_and(|born| born >= wanted.since)
+                && self.born.is_some_and(|born| born >= hidden.since)
         };
-        self.inode.dev == wanted.dev && (self.folder == wanted.folder || elsewhere())
+        self.inode.dev == hidden.dev && (self.folder == hidden.folder || elsewhere())
     }
+}
 
-    fn caught(&self) -> io::Result<Caught> {
-        Ok(Caught::from(
-            &self.process,
-            self.file.try_clone()?,
-            self.inode,
-        ))
+/// The names that somebody waits for.
+struct Names {
+    hidden: HashSet<OsString>,
+    /// Names of held files: who has them open?
+    asked: HashSet<OsString>,
+}
+
+impl Names {
+    fn is_empty(&self) -> bool {
+        self.hidden.is_empty() && self.asked.is_empty()
+    }
+}
+
+/// Opens files while there are descriptors for them.
+struct Opening {
+    descriptors: Descriptors,
+    starved: Arc<AtomicBool>,
+}
+
+impl Opening {
+    fn open(&self, path: OwnedFd) -> Option<OpenFile> {
+        let Some(permit) = self.descriptors.take() else {
+            self.starved.store(true, Ordering::Relaxed);
+            return None;
+        };
+        match reopen(&path) {
+            Ok(file) => Some(OpenFile::new(file, permit)),
+            Err(e) => {
+                if matches!(e, Errno::MFILE | Errno::NFILE) {
+                    self.starved.store(true, Ordering::Relaxed);
+                }
+                None
+            }
+        }
     }
 }
 
 /// A thread's part of a full scan.
-fn scan(names: &HashSet<OsString>, processes: &Processes, own: &Requests) {
+fn scan(names: &Names, processes: &Processes, opening: &Opening, own: &Requests) {
     let mut unreadable = 0;
     while let Some(pid) = processes.next() {
-        match look_into(pid, names) {
-            Ok(seen) if !seen.is_empty() => drop(own.send(Message::Seen(seen))),
+        match look_into(pid, names, opening) {
+            Ok(seen) if !seen.is_empty() => drop(own.send(RescueMessage::Seen(seen))),
             Err(Errno::ACCESS | Errno::PERM) if is_ours(pid) => unreadable += 1,
             _ => {}
         }
     }
-    let _ = own.send(Message::Scanned { unreadable });
+    let _ = own.send(RescueMessage::Scanned { unreadable });
 }
 
-/// What a process has open under one of these names, opened.
-fn look_into(pid: u32, names: &HashSet<OsString>) -> rustix::io::Result<Vec<Seen>> {
-    let mut all: Vec<Seen> = Vec::new();
+/// What a process has open under one of these names.
+fn look_into(pid: u32, names: &Names, opening: &Opening) -> rustix::io::Result<Vec<SeenFile>> {
+    let mut all: Vec<SeenFile> = Vec::new();
     each_descriptor(pid, |fds, fd, link| {
         let Some((folder, name, deleted)) = split(link) else {
             return;
         };
-        if !names.contains(name) {
+        let hidden = names.hidden.contains(name);
+        if !hidden && !names.asked.contains(name) {
             return;
         }
-        let Ok((file, inode)) = open_magic(fds, fd) else {
+        let Ok((path, inode)) = own_regular(fds, fd) else {
             return;
         };
         // The link's own mode says how it was opened (proc(5)).
         let writes =
             statat(fds, fd, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|s| s.st_mode & 0o200 != 0);
-        match all.iter_mut().find(|seen| seen.inode == inode) {
-            Some(seen) => seen.writes |= writes,
-            None => {
-                let (process, folder, name) = (identify(pid), folder.to_owned(), name.to_owned());
-                all.push(Seen {
-                    process,
-                    folder,
-                    name,
-                    deleted,
-                    writes,
-                    file,
-                    inode,
-                });
-            }
+        if let Some(seen) = all.iter_mut().find(|seen| seen.inode == inode) {
+            seen.writes |= writes;
+            return;
         }
+        // Opened before anything else: it may be closed at any moment.
+        let born = born(&path, OsStr::new("")).ok();
+        let file = hidden.then(|| opening.open(path)).flatten();
+        all.push(SeenFile {
+            process: identify(pid),
+            folder: folder.to_owned(),
+            name: name.to_owned(),
+            deleted,
+            writes,
+            file,
+            inode,
+            born,
+        });
     })?;
     Ok(all)
+}
+
+/// What a magic link such as `/proc/PID/fd/N` leads to, by path only, if it is a regular file of
+/// ours.
+fn own_regular(fds: BorrowedFd<'_>, fd: &OsStr) -> rustix::io::Result<(OwnedFd, Inode)> {
+    let path = openat(fds, fd, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let stat = fstat(&path)?;
+    match is_own_regular(&stat) {
+        true => Ok((path, Inode::from(&stat))),
+        false => Err(Errno::PERM),
+    }
 }
 
 fn identify(pid: u32) -> Producer {

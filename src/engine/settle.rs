@@ -50,7 +50,7 @@ pub struct Stamp {
 
 /// What one look at a held file found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Look {
+pub struct Observation {
     /// Who writes.
     pub writers: Writers,
     /// Whether a name other than ours leads to it.
@@ -76,7 +76,7 @@ pub enum Step {
 
 /// What kind of file it is: how its writers behave.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Manner {
+pub enum FileKind {
     /// A player's file: kept open long after the last byte, or closed and opened again.
     #[default]
     Player,
@@ -90,7 +90,7 @@ pub enum Manner {
 /// The state of one held file.
 #[derive(Clone, Debug)]
 pub struct Settle {
-    manner: Manner,
+    kind: FileKind,
     stamp: Stamp,
     changed: Instant,
     /// The first change that was not judged.
@@ -103,9 +103,9 @@ pub struct Settle {
 
 impl Settle {
     /// A file held at `now` with this content.
-    pub fn new(manner: Manner, stamp: Stamp, now: Instant) -> Self {
+    pub fn new(kind: FileKind, stamp: Stamp, now: Instant) -> Self {
         Self {
-            manner,
+            kind,
             stamp,
             changed: now,
             since: now,
@@ -116,7 +116,7 @@ impl Settle {
 
     /// Whether changes are worth an event each, or only the close is.
     pub fn wants_changes(&self) -> bool {
-        self.manner != Manner::Entry
+        self.kind != FileKind::Entry
     }
 
     /// Somebody closed it at `now`.
@@ -125,7 +125,7 @@ impl Settle {
     }
 
     /// The next step, after a look at `now`.
-    pub fn step(&mut self, look: Look, now: Instant) -> Step {
+    pub fn step(&mut self, look: Observation, now: Instant) -> Step {
         let step = self.decide(look, now);
         let (closed, first) = self.closed;
         let since = now.saturating_duration_since(closed);
@@ -140,7 +140,7 @@ impl Settle {
         }
     }
 
-    fn decide(&mut self, look: Look, now: Instant) -> Step {
+    fn decide(&mut self, look: Observation, now: Instant) -> Step {
         if look.stamp != self.stamp {
             self.stamp = look.stamp;
             self.changed = now;
@@ -149,7 +149,7 @@ impl Settle {
             }
             self.judged = false;
         }
-        if self.manner != Manner::Player {
+        if self.kind != FileKind::Player {
             return self.entry(look.writers, now);
         }
         let empty = look.stamp.size == 0;
@@ -171,10 +171,10 @@ impl Settle {
         let step = match writers {
             _ if self.judged => return Step::Sleep,
             Writers::None => Step::Finished,
-            Writers::Some if self.manner == Manner::Growing && now >= self.since + OFTEN => {
+            Writers::Some if self.kind == FileKind::Growing && now >= self.since + OFTEN => {
                 Step::Quiet
             }
-            Writers::Some if self.manner == Manner::Growing => Step::LookAt(self.since + OFTEN),
+            Writers::Some if self.kind == FileKind::Growing => Step::LookAt(self.since + OFTEN),
             Writers::Some => Step::Sleep,
             Writers::Unknown => self.after(GRACE, now, Step::Finished),
         };
@@ -201,7 +201,7 @@ mod tests {
     fn a_close_that_is_not_counted_yet() {
         let ms = Duration::from_millis;
         let start = Instant::now();
-        let look = |writers, size| Look {
+        let look = |writers, size| Observation {
             writers,
             named: false,
             stamp: Stamp {
@@ -210,33 +210,29 @@ mod tests {
             },
         };
         let (some, none) = (look(SOME, 9), look(NONE, 9));
-        for manner in [Manner::Player, Manner::Entry] {
-            let mut settle = Settle::new(manner, some.stamp, start);
+        for kind in [FileKind::Player, FileKind::Entry] {
+            let mut settle = Settle::new(kind, some.stamp, start);
             settle.closed(start);
             assert_eq!(
                 settle.step(some, start),
                 Step::LookAt(start + ms(1)),
-                "{manner:?}"
+                "{kind:?}"
             );
             assert_eq!(
                 settle.step(some, start + ms(1)),
                 Step::LookAt(start + ms(2)),
-                "{manner:?}"
+                "{kind:?}"
             );
             assert_eq!(
                 settle.step(some, start + ms(2)),
                 Step::LookAt(start + ms(4)),
-                "{manner:?}"
+                "{kind:?}"
             );
-            assert_eq!(
-                settle.step(none, start + ms(4)),
-                Step::Finished,
-                "{manner:?}"
-            );
+            assert_eq!(settle.step(none, start + ms(4)), Step::Finished, "{kind:?}");
         }
         // A second writer is one, and what is held has one as a rule: the looks end.
         for (closed, first, expected) in [(true, 1, 11), (false, 500, 2)] {
-            let mut settle = Settle::new(Manner::Entry, some.stamp, start);
+            let mut settle = Settle::new(FileKind::Entry, some.stamp, start);
             if closed {
                 settle.closed(start);
             }
@@ -248,7 +244,7 @@ mod tests {
             assert_eq!((looks, at >= start + CLOSING), (expected, true));
         }
         // What was judged while it was open is finished by its close alone.
-        let mut settle = Settle::new(Manner::Player, some.stamp, start);
+        let mut settle = Settle::new(FileKind::Player, some.stamp, start);
         assert_eq!(settle.step(some, start + QUIET), Step::Quiet);
         let end = start + 2 * QUIET;
         assert_eq!(settle.step(some, end), Step::Sleep);
@@ -356,13 +352,13 @@ mod tests {
         ];
         for (story, looks) in stories {
             let start = Instant::now();
-            let manner = match story {
-                _ if story.starts_with("entry: ") => Manner::Entry,
-                _ if story.starts_with("growing: ") => Manner::Growing,
-                _ => Manner::Player,
+            let kind = match story {
+                _ if story.starts_with("entry: ") => FileKind::Entry,
+                _ if story.starts_with("growing: ") => FileKind::Growing,
+                _ => FileKind::Player,
             };
             let mut settle = Settle::new(
-                manner,
+                kind,
                 Stamp {
                     size: looks[0].3,
                     modified: (0, 0),
@@ -376,7 +372,7 @@ mod tests {
                     modified: (0, 0),
                 };
                 let got = match settle.step(
-                    Look {
+                    Observation {
                         writers: *writers,
                         named: *named,
                         stamp,

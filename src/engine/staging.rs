@@ -6,17 +6,16 @@
 //! file that could be out of step: `MILLISECONDS-COUNT@RULE@NAME`.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     ffi::{OsStr, OsString},
-    fmt::Write as _,
     fs::File,
     io,
     os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::ffi::OsStrExt,
+        fd::{BorrowedFd, OwnedFd},
+        unix::ffi::{OsStrExt, OsStringExt},
     },
     path::{Path, PathBuf},
-    sync::{Arc, atomic::AtomicBool},
+    sync::{Arc, PoisonError, RwLock, atomic::AtomicBool},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -31,10 +30,14 @@ use rustix::{
 use crate::{
     content::Content,
     copy::{self, Observer},
+    inode::Inode,
 };
 
 /// What every staging folder's name begins with; no rule looks into such folders.
 pub const PREFIX: &str = ".fisga-";
+
+/// Where a keeper puts what it can't put into the library (file-hierarchy(7)).
+pub(crate) const LAST_RESORTS: [&str; 2] = ["/var/tmp", "/tmp"];
 
 /// Longest file name (NAME_MAX, limits.h).
 const NAME_MAX: usize = 255;
@@ -50,7 +53,7 @@ pub struct StagingError {
 /// One staging folder, open.
 #[derive(Debug)]
 pub struct Staging {
-    dir: OwnedFd,
+    dir: RwLock<Arc<OwnedFd>>,
     path: PathBuf,
 }
 
@@ -61,6 +64,14 @@ pub struct Staged {
     pub staging: Arc<Staging>,
     /// The name in it.
     pub name: OsString,
+}
+
+/// A staged file that an earlier run left.
+#[derive(Debug)]
+pub(crate) struct Leftover {
+    pub(crate) staged: Staged,
+    pub(crate) inode: Inode,
+    pub(crate) origin: Origin,
 }
 
 /// What a staged name tells.
@@ -83,31 +94,69 @@ impl Staging {
     /// With the folder's path, when it can't be made or opened.
     pub fn open(parent: &Path, label: &str) -> Result<Self, StagingError> {
         let uid = rustix::process::getuid().as_raw();
+        let failed = |source: Errno| StagingError {
+            path: parent.into(),
+            source: source.into(),
+        };
         let mut last = Errno::EXIST;
-        for attempt in 0..8 {
-            let mut name = format!("{PREFIX}{uid}{label}");
-            if attempt > 0 {
-                let _ = write!(name, ".{attempt}");
-            }
-            let path = parent.join(name);
+        for path in candidates(parent, label) {
             match mkdirat(CWD, &path, Mode::RWXU) {
                 Ok(()) | Err(Errno::EXIST) => {}
-                Err(e) => {
-                    return Err(StagingError {
-                        path: parent.into(),
-                        source: e.into(),
-                    });
-                }
+                Err(e) => return Err(failed(e)),
             }
             match open_own(&path, uid) {
-                Ok(dir) => return Ok(Self { dir, path }),
+                Ok(dir) => return Ok(Self::new(dir, path)),
                 Err(e) => last = e,
             }
         }
-        Err(StagingError {
-            path: parent.into(),
-            source: last.into(),
-        })
+        Err(failed(last))
+    }
+
+    /// The staging folders that are in `parent` already.
+    fn existing(parent: &Path, label: &str) -> Vec<Self> {
+        let uid = rustix::process::getuid().as_raw();
+        let mut all = Vec::new();
+        for path in candidates(parent, label) {
+            match open_own(&path, uid) {
+                Ok(dir) => all.push(Self::new(dir, path)),
+                // The next name is tried only where somebody sits on this one.
+                Err(Errno::NOENT) => break,
+                Err(_) => {}
+            }
+        }
+        all
+    }
+
+    fn new(dir: OwnedFd, path: PathBuf) -> Self {
+        Self {
+            dir: RwLock::new(Arc::new(dir)),
+            path,
+        }
+    }
+
+    /// The folder, open for reading.
+    pub fn dir(&self) -> Arc<OwnedFd> {
+        self.dir
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Makes the folder again that somebody removed.
+    ///
+    /// # Errors
+    /// What mkdirat(2) or openat(2) returns, or EPERM when somebody else sits on the name.
+    pub(crate) fn renew(&self) -> rustix::io::Result<()> {
+        let mut dir = self.dir.write().unwrap_or_else(PoisonError::into_inner);
+        if !is_removed(&dir) {
+            return Ok(());
+        }
+        match mkdirat(CWD, &self.path, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(e) => return Err(e),
+        }
+        *dir = Arc::new(open_own(&self.path, rustix::process::getuid().as_raw())?);
+        Ok(())
     }
 
     /// Hard-links `name` in `from` as `staged`: the fast path, one system call.
@@ -120,7 +169,7 @@ impl Staging {
         name: &OsStr,
         staged: &OsStr,
     ) -> rustix::io::Result<()> {
-        linkat(from, name, &self.dir, staged, AtFlags::empty())
+        linkat(from, name, &*self.dir(), staged, AtFlags::empty())
     }
 
     /// Hard-links an open file, if it has a name left or was made with O_TMPFILE (open(2)).
@@ -131,7 +180,7 @@ impl Staging {
         linkat(
             CWD,
             super::open::fd_path(file),
-            &self.dir,
+            &*self.dir(),
             staged,
             AtFlags::SYMLINK_FOLLOW,
         )
@@ -143,10 +192,11 @@ impl Staging {
     /// # Errors
     /// What reading, writing or renaming returns; nothing is left then.
     pub fn copy_in(&self, file: &File, staged: &OsStr) -> io::Result<()> {
+        let dir = self.dir();
         let draft = OsString::from(format!("draft-{}", std::process::id()));
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let copy = File::from(openat(&self.dir, &draft, flags, Mode::RUSR | Mode::WUSR)?);
+        let copy = File::from(openat(&dir, &draft, flags, Mode::RUSR | Mode::WUSR)?);
         let mut observer = Observer {
             progress: &mut |_, _| (),
             stop: &AtomicBool::new(false),
@@ -154,11 +204,24 @@ impl Staging {
         let written = copy::copy(file, &copy, Content::len(file), &mut observer)
             .map_err(io::Error::from)
             .and_then(|()| copy.sync_all());
-        let renamed = written.and_then(|()| Ok(renameat(&self.dir, &draft, &self.dir, staged)?));
+        let renamed = written.and_then(|()| Ok(renameat(&dir, &draft, &dir, staged)?));
         if renamed.is_err() {
             let _ = self.remove(&draft);
         }
         renamed
+    }
+
+    /// Which file is staged under this name; whatever isn't a regular file of ours is refused with
+    /// EPERM.
+    ///
+    /// # Errors
+    /// What fstatat(2) returns.
+    pub(crate) fn inode(&self, staged: &OsStr) -> rustix::io::Result<Inode> {
+        let stat = statat(&*self.dir(), staged, AtFlags::SYMLINK_NOFOLLOW)?;
+        if !super::open::is_own_regular(&stat) {
+            return Err(Errno::PERM);
+        }
+        Ok(Inode::from(&stat))
     }
 
     /// Opens a staged file for reading; whatever isn't a regular file of ours is refused with
@@ -168,12 +231,9 @@ impl Staging {
     /// What fstatat(2) and openat(2) return.
     pub fn read(&self, staged: &OsStr) -> rustix::io::Result<File> {
         // Nobody else can put another file in its place: what was looked at is what is opened.
-        let stat = statat(&self.dir, staged, AtFlags::SYMLINK_NOFOLLOW)?;
-        if !super::open::is_own_regular(&stat) {
-            return Err(Errno::PERM);
-        }
+        self.inode(staged)?;
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        Ok(openat(&self.dir, staged, flags, Mode::empty())?.into())
+        Ok(openat(&*self.dir(), staged, flags, Mode::empty())?.into())
     }
 
     /// Removes a staged name.
@@ -181,19 +241,19 @@ impl Staging {
     /// # Errors
     /// What unlinkat(2) returns.
     pub fn remove(&self, staged: &OsStr) -> rustix::io::Result<()> {
-        unlinkat(&self.dir, staged, AtFlags::empty())
+        unlinkat(&*self.dir(), staged, AtFlags::empty())
     }
 
     /// Locks the folder for as long as it is open; false when another fisga that runs has it
     /// (flock(2)). What lies in it is that one's then.
     pub fn is_ours_alone(&self) -> bool {
-        flock(&self.dir, FlockOperation::NonBlockingLockExclusive).is_ok()
+        flock(&*self.dir(), FlockOperation::NonBlockingLockExclusive).is_ok()
     }
 
     /// Whether somebody removed the folder: cleaners of temporary folders do that when it is empty
     /// for long (tmpfiles.d(5), "Age"). Nothing can be linked into it then.
     pub fn is_gone(&self) -> bool {
-        fstat(&self.dir).is_ok_and(|stat| stat.st_nlink == 0)
+        is_removed(&self.dir())
     }
 
     /// Names of all staged files, for the start after a crash.
@@ -202,7 +262,7 @@ impl Staging {
     /// What getdents64(2) returns.
     pub fn names(&self) -> rustix::io::Result<Vec<OsString>> {
         let mut names = Vec::new();
-        for entry in Dir::read_from(&self.dir)? {
+        for entry in Dir::read_from(&*self.dir())? {
             let name = OsStr::from_bytes(entry?.file_name().to_bytes()).to_owned();
             if Origin::parse(&name).is_some() {
                 names.push(name);
@@ -217,10 +277,28 @@ impl Staging {
     }
 }
 
-impl AsFd for Staging {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.dir.as_fd()
+impl Staged {
+    /// Opens the file for reading.
+    ///
+    /// # Errors
+    /// As [`Staging::read`].
+    pub fn read(&self) -> rustix::io::Result<File> {
+        self.staging.read(&self.name)
     }
+}
+
+fn is_removed(dir: &OwnedFd) -> bool {
+    fstat(dir).is_ok_and(|stat| stat.st_nlink == 0)
+}
+
+/// The names that a staging folder may have, in their order.
+fn candidates(parent: &Path, label: &str) -> impl Iterator<Item = PathBuf> {
+    let uid = rustix::process::getuid().as_raw();
+    let name = format!("{PREFIX}{uid}{label}");
+    (0..8).map(move |attempt| match attempt {
+        0 => parent.join(&name),
+        n => parent.join(format!("{name}.{n}")),
+    })
 }
 
 fn open_own(path: &Path, uid: u32) -> rustix::io::Result<OwnedFd> {
@@ -235,74 +313,10 @@ fn open_own(path: &Path, uid: u32) -> rustix::io::Result<OwnedFd> {
     }
 }
 
-/// A staged name, made where microseconds count: without an allocation.
-#[derive(Clone, Copy, Debug)]
-pub struct StagedName {
-    bytes: [u8; NAME_MAX],
-    len: usize,
-}
-
-impl StagedName {
-    /// The name of a file that was held `at` this time by this rule; `count` keeps names of the
-    /// same millisecond apart.
-    pub fn new(at: SystemTime, count: u64, rule: &str, name: &OsStr) -> Self {
-        let mut staged = Self {
-            bytes: [0; NAME_MAX],
-            len: 0,
-        };
-        let millis = at
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_millis();
-        staged.number(u64::try_from(millis).unwrap_or(u64::MAX));
-        staged.push(b"-");
-        staged.number(count);
-        staged.push(b"@");
-        for byte in rule.bytes().take(64) {
-            staged.push(&[if matches!(byte, b'/' | b'@' | 0) {
-                b'_'
-            } else {
-                byte
-            }]);
-        }
-        staged.push(b"@");
-        staged.push(name.as_bytes());
-        staged
-    }
-
-    fn push(&mut self, bytes: &[u8]) {
-        let n = bytes.len().min(NAME_MAX - self.len);
-        self.bytes[self.len..self.len + n].copy_from_slice(&bytes[..n]);
-        self.len += n;
-    }
-
-    fn number(&mut self, mut number: u64) {
-        let mut digits = [0; 20];
-        let mut at = digits.len();
-        loop {
-            at -= 1;
-            digits[at] = b'0' + (number % 10) as u8;
-            number /= 10;
-            if number == 0 {
-                break;
-            }
-        }
-        self.push(&digits[at..]);
-    }
-}
-
-impl AsRef<OsStr> for StagedName {
-    fn as_ref(&self) -> &OsStr {
-        OsStr::from_bytes(&self.bytes[..self.len])
-    }
-}
-
 impl Origin {
     /// The staged name; `count` keeps names of the same millisecond apart.
     pub fn encode(&self, count: u64) -> OsString {
-        StagedName::new(self.at, count, &self.rule, &self.name)
-            .as_ref()
-            .to_owned()
+        staged_name(self.at, count, &self.rule, &self.name)
     }
 
     /// Reads a staged name back; nothing for a file that isn't a staged one.
@@ -317,6 +331,27 @@ impl Origin {
             name: OsStr::from_bytes(name).to_owned(),
         })
     }
+}
+
+/// The name of a file that was held `at` this time by this rule, cut at the end if need be.
+pub(crate) fn staged_name(at: SystemTime, count: u64, rule: &str, name: &OsStr) -> OsString {
+    let millis = at
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_millis();
+    let mut staged = format!("{millis}-{count}@").into_bytes();
+    let harmless = |byte| {
+        if matches!(byte, b'/' | b'@' | 0) {
+            b'_'
+        } else {
+            byte
+        }
+    };
+    staged.extend(rule.bytes().take(64).map(harmless));
+    staged.push(b'@');
+    staged.extend_from_slice(name.as_bytes());
+    staged.truncate(NAME_MAX);
+    OsString::from_vec(staged)
 }
 
 /// The staging folders in use, one a mount.
@@ -352,7 +387,10 @@ impl Stagings {
             source: e.into(),
         })?;
         if let Some(staging) = self.by_mount.get(&mount) {
-            return Ok(staging.clone());
+            if staging.renew().is_ok() {
+                return Ok(staging.clone());
+            }
+            self.by_mount.remove(&mount);
         }
         let parent = if mount_id(CWD, library).is_ok_and(|m| m == mount) {
             library
@@ -366,14 +404,49 @@ impl Stagings {
         Ok(staging)
     }
 
-    /// Forgets folders that were removed.
-    pub fn forget_gone(&mut self) {
-        self.by_mount.retain(|_, staging| !staging.is_gone());
-    }
-
-    /// All of them.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<Staging>> {
-        self.by_mount.values()
+    /// What earlier runs left in any staging folder that they may have had: in the library and in
+    /// each folder above those that hold candidates, on whatever file system, and where a keeper
+    /// puts what has no other place. What another fisga that runs has is that one's.
+    pub(crate) fn leftovers(&self, library: &Path, folders: &[PathBuf]) -> Vec<Leftover> {
+        let mut parents: Vec<&Path> = vec![library];
+        parents.extend(folders.iter().flat_map(|folder| folder.ancestors()));
+        parents.extend(LAST_RESORTS.map(Path::new));
+        let mut seen: HashSet<PathBuf> = HashSet::new();
+        let mut left = Vec::new();
+        let old = parents
+            .into_iter()
+            .filter(|parent| seen.insert(parent.to_path_buf()))
+            .flat_map(|parent| Staging::existing(parent, self.label))
+            .map(Arc::new);
+        let in_use: HashSet<&Path> = self.by_mount.values().map(|s| s.path()).collect();
+        let old: Vec<_> = old
+            .filter(|staging| !in_use.contains(staging.path()))
+            .collect();
+        for staging in self.by_mount.values().chain(&old) {
+            if !staging.is_ours_alone() {
+                continue;
+            }
+            for name in staging.names().unwrap_or_default() {
+                if let (Some(origin), Ok(inode)) = (Origin::parse(&name), staging.inode(&name)) {
+                    let staged = Staged {
+                        staging: staging.clone(),
+                        name,
+                    };
+                    left.push(Leftover {
+                        staged,
+                        inode,
+                        origin,
+                    });
+                }
+            }
+        }
+        // Where nothing is left, nothing is to be kept.
+        for staging in old.iter().filter(|staging| Arc::strong_count(staging) == 1) {
+            if staging.is_ours_alone() {
+                let _ = unlinkat(CWD, &staging.path, AtFlags::REMOVEDIR);
+            }
+        }
+        left
     }
 
     /// Removes the folders that are empty and that no other fisga uses; the others wait for the

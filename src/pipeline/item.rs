@@ -106,7 +106,9 @@ impl Item<'_> {
 
     /// The browser whose cache is watched.
     fn browser(&self) -> Option<&str> {
-        (self.rule.source != Source::Temporary)
+        self.rule
+            .source
+            .is_cache()
             .then(|| cache::program(self.rule, self.source))
             .flatten()
     }

@@ -307,7 +307,7 @@ impl Pipeline {
                 Source::Chromium | Source::Firefox => self.piece(hold, at),
             },
             Work::Released(id) => self.copies.retain(|key, _| !key.is_of(id)),
-            Work::Lost { rule, .. } if rule.source != Source::Temporary => {}
+            Work::Lost { rule, .. } if rule.source.is_cache() => {}
             Work::Lost {
                 source,
                 rule,

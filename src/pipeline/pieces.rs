@@ -42,12 +42,20 @@ pub(super) fn limits(settings: &Settings) -> Limits {
 impl Pipeline {
     /// An entry was closed at this time, or a file of ranges has grown.
     pub(super) fn piece(&mut self, hold: Arc<Hold>, at: Instant) {
-        let staged = hold.staged.as_ref();
+        let staged = hold.staged();
+        let grip = match (staged, hold.open()) {
+            (Some(staged), _) => Grip::path(staged.staging.path().join(&staged.name)),
+            (None, Ok(file)) => Grip::File(file),
+            (None, Err(e)) => {
+                tracing::warn!("{}: {e}", hold.source.display());
+                return self.done(hold.id, false);
+            }
+        };
         let held = Held {
             id: hold.id,
             source: &hold.source,
             format: hold.rule.source,
-            grip: Grip::File(hold.file.clone()),
+            grip,
             spool: staged
                 .filter(|_| hold.rule.source == Source::Chromium)
                 .map(|staged| {

@@ -1,6 +1,7 @@
 //! A player's temporary file: one video, or what Firefox makes of several.
 
 use std::{
+    fs::File,
     os::unix::ffi::OsStrExt,
     sync::Arc,
     time::{Instant, SystemTime},
@@ -28,7 +29,11 @@ const HEAD: usize = 64 << 10;
 impl Pipeline {
     /// A held file is finished, or has stopped growing for now.
     pub(super) fn player(&mut self, hold: Arc<Hold>, finished: bool, settled: Instant) {
-        let stamp = lease::stamp(&hold.file).ok();
+        let file = match hold.open() {
+            Ok(file) => file,
+            Err(e) => return self.give_up(&hold, &super::chain(&PlaceError::Read(e))),
+        };
+        let stamp = lease::stamp(&file).ok();
         let mut of_it = self
             .copies
             .iter()
@@ -43,7 +48,7 @@ impl Pipeline {
         let until = SystemTime::now() - settled.elapsed();
         // Once it is closed, nobody plays it any more.
         let deadline = if finished { until } else { hold.at + GRACE };
-        let became = media::inspect(&*hold.file)
+        let became = media::inspect(&*file)
             .map_err(PlaceError::Read)
             .and_then(|report| {
                 let item = Item {
@@ -69,7 +74,7 @@ impl Pipeline {
                     settled,
                 };
                 if is_firefox(&hold) {
-                    self.firefox(&hold, &item)
+                    self.firefox(&hold, &file, &item)
                 } else {
                     self.keep(&item)
                 }
@@ -123,7 +128,7 @@ impl Pipeline {
 
     /// Blocks in the order of their arrival: the video as it is, or each that can be put back into
     /// order; else the browser's cache may have it exactly.
-    fn firefox(&mut self, hold: &Hold, item: &Item<'_>) -> Result<Became, PlaceError> {
+    fn firefox(&mut self, hold: &Hold, file: &File, item: &Item<'_>) -> Result<Became, PlaceError> {
         // While it is open, only what is not whole as it lies is worth the search; at its end a
         // second video may be behind the first.
         let whole = item.report.verdict == Verdict::Complete;
@@ -132,11 +137,10 @@ impl Pipeline {
         }
         let mut videos = Vec::new();
         let mut unproven = None;
-        for found in firefox::repair(&*hold.file).map_err(PlaceError::Read)? {
+        for found in firefox::repair(file).map_err(PlaceError::Read)? {
             match found {
                 Ok(plan) => {
-                    let mut report =
-                        media::inspect(&plan.view(&*hold.file)).map_err(PlaceError::Read)?;
+                    let mut report = media::inspect(&plan.view(file)).map_err(PlaceError::Read)?;
                     if let Some(doubt) = plan.doubt() {
                         report.verdict = Verdict::Damaged {
                             reason: doubt.to_string(),
@@ -159,7 +163,7 @@ impl Pipeline {
         let mut became = Became::Ended;
         for (plan, report) in &videos {
             let first = plan.parts.first().map_or(0, |part| part.from);
-            let view = plan.view(&*hold.file);
+            let view = plan.view(file);
             let part = Item {
                 key: Key::Part(hold.id, first),
                 bytes: plan.len,
@@ -204,7 +208,8 @@ impl Pipeline {
             return Ok(None);
         };
         let mut head = vec![0; HEAD];
-        let n = Content::read_at(&*hold.file, 0, &mut head).map_err(PlaceError::Read)?;
+        let file = hold.open().map_err(PlaceError::Read)?;
+        let n = Content::read_at(&*file, 0, &mut head).map_err(PlaceError::Read)?;
         let Some(body) = self.collector.exact(&head[..n], None) else {
             return Ok(None);
         };

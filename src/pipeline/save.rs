@@ -166,9 +166,11 @@ impl Pipeline {
             .map(|before| &before.placed);
         let mut replaced = Vec::new();
         if let (Substance::Held(hold, len), None) = (item.substance, before) {
-            replaced = self.judge(&hold.file, len.unwrap_or(item.bytes), !apart)?;
+            let file = hold.open().map_err(PlaceError::Read)?;
+            replaced = self.judge(&file, len.unwrap_or(item.bytes), !apart)?;
         }
-        let linked = matches!(item.substance, Substance::Held(hold, None) if hold.staged.is_some());
+        let linked =
+            matches!(item.substance, Substance::Held(hold, None) if hold.staged().is_some());
         let need = if linked { 0 } else { item.bytes };
         if let Some(max) = self.settings.max_library {
             let mut tell = |message| (self.sink)(Event::Error { message });
@@ -365,13 +367,15 @@ impl Pipeline {
             progress: &mut progress,
             stop: &self.stop,
         };
+        let file = hold.open().map_err(PlaceError::Read)?;
+        let staged = hold.staged().map(|s| (s.staging.dir(), &s.name));
         let held = Held {
-            file: &hold.file,
-            staged: hold.staged.as_ref().map(|s| Staged {
-                dir: s.staging.as_fd(),
-                name: &s.name,
+            file: &file,
+            staged: staged.as_ref().map(|(dir, name)| Staged {
+                dir: dir.as_fd(),
+                name,
             }),
-            writer: lease::writers(hold.file.as_fd()) != Writers::None,
+            writer: lease::writers(file.as_fd()) != Writers::None,
             len,
         };
         if let Some(before) = before {
@@ -381,7 +385,7 @@ impl Pipeline {
         if hold.at < self.started
             && let Some(path) = place::find(folder, held.file)?
         {
-            let bytes = Content::len(&*hold.file);
+            let bytes = Content::len(&*file);
             return Ok(Placed {
                 path,
                 id: hold.inode,

@@ -29,6 +29,32 @@ pub fn in_namespace(test: &str) -> bool {
     false
 }
 
+/// Runs the body of the named test where files can be given to other users: as root, else in a user
+/// namespace with several users. `false` in the test process, `true` in the one that it starts for
+/// this.
+pub fn with_other_users(test: &str) -> bool {
+    if env::var_os("FISGA_TEST_NAMESPACE").is_some() {
+        return true;
+    }
+    let mut command = Command::new("unshare");
+    if !rustix::process::getuid().is_root() {
+        super::program("newuidmap", "uidmap");
+        command.args(["--user", "--map-root-user", "--map-auto"]);
+    }
+    let output = command
+        .arg(env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env("FISGA_TEST_NAMESPACE", "1")
+        .output()
+        .expect("unshare (Debian package util-linux)");
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && text.contains("1 passed"),
+        "in a namespace with several users:\n{text}"
+    );
+    false
+}
+
 /// Mounts an empty tmpfs with these options.
 pub fn mount(options: &str, at: &Path) {
     let status = Command::new("mount")

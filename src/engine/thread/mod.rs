@@ -1,20 +1,26 @@
 //! The engine's thread: events in, holds out.
 //!
 //! Microseconds count for a link and for nothing else: events are read and links made before
-//! anything that waits is dealt with, and between any two things that wait.
+//! anything that waits is dealt with, and between any two things that wait. Here it is only decided
+//! who deals with what:
+//!
+//! | room | what it keeps |
+//! |---|---|
+//! | [`folders`] | watched folders, as the walking thread told of them |
+//! | [`holds`] | what is held, and when to look at it |
+//! | [`pending`] | what is searched for, or waits for a descriptor |
 
-mod found;
-mod tracking;
+mod folders;
+mod holds;
+mod pending;
+mod route;
 
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
+    collections::{BTreeSet, VecDeque},
     ffi::{OsStr, OsString},
     fs::File,
     io,
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::ffi::OsStrExt,
-    },
+    os::fd::{AsFd, OwnedFd},
     path::PathBuf,
     sync::{
         Arc,
@@ -24,31 +30,25 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use inotify::{EventMask, WatchDescriptor};
+use folders::Folders;
+use holds::Holds;
+use inotify::{EventMask, Inotify};
+use pending::Pending;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    fs::{AtFlags, statat},
     io::{Errno, ioctl_fionread},
 };
 
 use super::{
-    Command, EngineError, Handle, Notice, Options, Trip,
-    hold::{Hold, HoldId},
-    keeper::Keeper,
-    open::open_regular,
-    rescue::{self, Answer, Requests},
-    settle::{Manner, Settle, Stamp},
-    staging::{Staged, StagedName, Staging, Stagings},
-    watch::{Plan, Target, Watches},
+    Change, Command, EngineError, Notice,
+    chores::{Chore, Chores},
+    descriptors::Descriptors,
+    rescue::{self, Answer, Requests, RescueMessage},
+    staging::staged_name,
+    watch::{Folder, News, Plan, Target, WalkRequest},
 };
-use crate::{
-    event::How,
-    inode::Inode,
-    rule::{Rule, Source},
-};
+use crate::rule::Rule;
 
-/// Stands among the deadlines for a look for sandboxes; no hold has this number.
-const SANDBOXES: HoldId = 0;
 /// When to look, after a sandbox seems to start.
 const SANDBOX_LOOKS: [Duration; 5] = [
     Duration::ZERO,
@@ -62,50 +62,50 @@ const SANDBOX_LOOKS: [Duration; 5] = [
 /// more).
 const CLOCK_TICK: Duration = Duration::from_millis(20);
 
+/// When folders are walked again that could not be watched for lack of watches or descriptors.
+const WALK_AGAIN: Duration = Duration::from_secs(60);
+
 /// What wakes the thread beside the kernel.
 #[derive(Debug)]
-pub(super) enum Message {
+pub(super) enum EngineMessage {
     Command(Command),
     Answer(Answer),
+    News(News),
+    /// There are descriptors again.
+    Freed,
 }
 
 /// A candidate of which a link was made, or could not be.
-struct Seized {
-    node: i32,
+#[derive(Debug)]
+struct LinkAttempt {
+    folder: Arc<Folder>,
     name: OsString,
-    source: PathBuf,
     rule: Arc<Rule>,
-    staging: Option<Arc<Staging>>,
     staged: OsString,
     link: rustix::io::Result<()>,
 }
 
-/// What waits until no link is to be made.
-enum Rest {
-    Message(Message),
-    Seized(Seized),
+/// What is dealt with when no link is to be made.
+#[derive(Debug)]
+enum Deferred {
+    Message(EngineMessage),
+    Linked(LinkAttempt),
     /// A name that may be new to us was closed after writing.
     Closed {
-        node: i32,
+        folder: Arc<Folder>,
         name: OsString,
     },
     /// A nameless file was opened (`#INODE`).
     Nameless {
-        node: i32,
+        folder: Arc<Folder>,
         name: OsString,
     },
-    Folder {
-        node: i32,
-        name: OsString,
-    },
-    Ended {
-        node: i32,
-    },
-    Tripped {
-        trip: Trip,
+    Walk(WalkRequest),
+    Changed {
+        change: Change,
         mask: EventMask,
     },
-    File {
+    HeldFile {
         descriptor: i32,
         mask: EventMask,
     },
@@ -115,99 +115,108 @@ enum Rest {
     },
 }
 
-struct Tracked {
-    hold: Arc<Hold>,
-    settle: Settle,
-    watch: Option<WatchDescriptor>,
-    /// It tells changes too, not only the close.
-    changes: bool,
-    deadline: Option<Instant>,
-    /// The content that was handed over, until [`Command::Done`].
-    handed: Option<Stamp>,
+/// What the thread is given at its start.
+pub(super) struct Parts {
+    pub(super) inotify: Inotify,
+    pub(super) plan: Plan,
+    pub(super) walker: std::sync::mpsc::Sender<WalkRequest>,
+    pub(super) requests: Requests,
+    pub(super) chores: Chores,
+    pub(super) descriptors: Descriptors,
+    pub(super) messages: Receiver<EngineMessage>,
+    pub(super) wake: Arc<OwnedFd>,
+    pub(super) paused: Arc<AtomicBool>,
+    pub(super) configuration: Option<PathBuf>,
+    pub(super) runtime: Option<PathBuf>,
+    pub(super) trace: bool,
 }
 
-struct Pending {
-    source: PathBuf,
-    rule: Arc<Rule>,
-    staging: Option<Arc<Staging>>,
+/// A look for files that are open already.
+#[derive(Debug, Default)]
+struct Grab {
+    /// Asked for while folders were being walked; by the user or not.
+    wanted: Vec<bool>,
+    /// Found by looks that are under way.
+    found: u64,
 }
 
 pub(super) struct Core<N> {
-    watches: Watches,
+    inotify: Inotify,
+    folders: Folders,
+    holds: Holds,
+    pending: Pending,
     requests: Requests,
-    messages: Receiver<Message>,
+    chores: Chores,
+    descriptors: Descriptors,
+    messages: Receiver<EngineMessage>,
     wake: Arc<OwnedFd>,
-    rest: VecDeque<Rest>,
+    deferred: VecDeque<Deferred>,
     notice: N,
     mounts: Option<File>,
+    library: PathBuf,
     configuration: Option<PathBuf>,
     runtime: Option<PathBuf>,
     trace: bool,
     paused: Arc<AtomicBool>,
+    /// Keeps staged names of one millisecond apart.
     count: u64,
-    holds: HashMap<HoldId, Tracked>,
-    by_inode: HashMap<Inode, HoldId>,
-    by_watch: HashMap<i32, HoldId>,
-    deadlines: BTreeSet<(Instant, HoldId)>,
-    pending: HashMap<u64, Pending>,
     /// What is older than this was announced by an event that was read: the queue was empty since.
     drained: SystemTime,
-    /// Found by looks for open files that are under way.
-    grabbed: u64,
+    /// What is older than this was also dealt with.
+    dealt_with: SystemTime,
+    grab: Grab,
+    /// Files that were found after events were lost, until the look for them is over.
     overflowed: Option<u64>,
-    keeper: Keeper,
     /// Keepers whose files are being taken over.
     orphans: BTreeSet<u32>,
+    sandbox_looks: VecDeque<Instant>,
+    /// When folders are walked again that could not be watched.
+    walk_again: Option<Instant>,
+    /// The user knows that held files can't be watched.
+    complained: bool,
 }
 
 impl<N: Fn(Notice)> Core<N> {
-    pub(super) fn new(
-        options: Options,
-        stagings: Stagings,
-        requests: Requests,
-        messages: Receiver<Message>,
-        handle: &Handle,
-        notice: N,
-    ) -> Result<Self, EngineError> {
-        let plan = Plan::new(
-            &options.rules,
-            &options.library,
-            options.configuration.as_deref(),
-            options.runtime.as_deref(),
-        )?;
-        Ok(Self {
-            watches: Watches::new(plan, options.trace, stagings).map_err(EngineError::Inotify)?,
-            requests,
-            messages,
-            wake: handle.wake.clone(),
-            rest: VecDeque::new(),
+    pub(super) fn new(parts: Parts, notice: N) -> Self {
+        let now = SystemTime::now() - CLOCK_TICK;
+        let library = parts.plan.library.clone();
+        let mut folders = Folders::new(parts.walker);
+        folders.ask(WalkRequest::Plan {
+            plan: parts.plan,
+            since: now,
+        });
+        Self {
+            folders,
+            holds: Holds::new(parts.inotify.watches()),
+            inotify: parts.inotify,
+            pending: Pending::default(),
+            requests: parts.requests,
+            chores: parts.chores,
+            descriptors: parts.descriptors,
+            messages: parts.messages,
+            wake: parts.wake,
+            deferred: VecDeque::new(),
             notice,
             mounts: File::open("/proc/self/mountinfo").ok(),
-            configuration: options.configuration,
-            runtime: options.runtime,
-            trace: options.trace,
-            paused: handle.paused.clone(),
+            library,
+            configuration: parts.configuration,
+            runtime: parts.runtime,
+            trace: parts.trace,
+            paused: parts.paused,
             count: 0,
-            holds: HashMap::new(),
-            by_inode: HashMap::new(),
-            by_watch: HashMap::new(),
-            deadlines: BTreeSet::new(),
-            pending: HashMap::new(),
-            drained: SystemTime::now() - CLOCK_TICK,
-            grabbed: 0,
+            drained: now,
+            dealt_with: now,
+            grab: Grab::default(),
             overflowed: None,
-            keeper: Keeper::new(options.keeper),
             orphans: BTreeSet::new(),
-        })
+            sandbox_looks: VecDeque::new(),
+            walk_again: None,
+            complained: false,
+        }
     }
 
     pub(super) fn run(mut self) {
         super::priority::wake_soon();
-        self.watches.rebuild();
-        self.after_walk();
-        (self.notice)(Notice::Ready);
-        self.recover();
-        self.look_for_open(false);
         let mut buffer = vec![0; 64 * 1024];
         loop {
             match self.turn(&mut buffer) {
@@ -219,76 +228,116 @@ impl<N: Fn(Notice)> Core<N> {
                 }
             }
         }
-        let _ = self.requests.send(rescue::Message::End);
-        self.keeper.end();
-        self.watches.stagings.tidy();
+        let _ = self.requests.send(RescueMessage::End);
+        self.chores.send(Chore::End);
     }
 
     /// Sleeps until something happens, makes the links and deals with one thing that waits. False
     /// ends the thread.
     fn turn(&mut self, buffer: &mut [u8]) -> Result<bool, EngineError> {
-        let system = |call| {
-            move |e: Errno| EngineError::System {
-                call,
-                source: e.into(),
-            }
-        };
-        let busy = (!self.rest.is_empty()).then(Timespec::default);
-        let timeout = busy.or_else(|| {
-            let (due, _) = self.deadlines.first()?;
-            let left = due.saturating_duration_since(Instant::now());
-            Some(Timespec {
-                tv_sec: left.as_secs() as i64,
-                tv_nsec: i64::from(left.subsec_nanos()),
-            })
-        });
-        let (events, woken, mounts) = {
-            let (inotify, wake) = (self.watches.inotify.as_fd(), self.wake.as_fd());
-            let mounts = self.mounts.as_ref().map(|mounts| mounts.as_fd());
-            // A changed mount table shows as an exceptional condition (proc(5), /proc/PID/mounts).
-            let mut fds = [
-                PollFd::from_borrowed_fd(inotify, PollFlags::IN),
-                PollFd::from_borrowed_fd(wake, PollFlags::IN),
-                PollFd::from_borrowed_fd(mounts.unwrap_or(wake), PollFlags::PRI),
-            ];
-            match poll(&mut fds, timeout.as_ref()) {
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(e) => return Err(system("poll")(e)),
-            }
-            let ready = |i: usize| !fds[i].revents().is_empty();
-            (ready(0), ready(1), ready(2))
-        };
+        let (events, woken, mounts) = self.sleep()?;
         if events {
             self.events(buffer)?;
         }
         if mounts {
-            self.watches.rebuild();
-            self.after_walk();
-            (self.notice)(Notice::Tripped(Trip::Library));
+            let since = self.dealt_with;
+            self.folders.ask(WalkRequest::Again { since });
+            (self.notice)(Notice::Changed(Change::Library));
         }
-        if woken {
-            let _ = rustix::io::read(&*self.wake, &mut [0_u8; 8]);
-            for message in self.messages.try_iter() {
-                match message {
-                    Message::Command(Command::Stop) => return Ok(false),
-                    message => self.rest.push_back(Rest::Message(message)),
-                }
-            }
+        if woken && !self.messages() {
+            return Ok(false);
         }
-        if let Some(rest) = self.rest.pop_front() {
-            self.rest(rest);
+        match self.deferred.pop_front() {
+            Some(deferred) => self.route(deferred),
+            None if !self.folders.is_walking() => self.dealt_with = self.drained,
+            None => {}
         }
         self.due(Instant::now());
         Ok(true)
     }
 
-    fn paused(&self) -> bool {
+    /// Waits for events, messages and mounts: which of them there are.
+    fn sleep(&self) -> Result<(bool, bool, bool), EngineError> {
+        let busy = (!self.deferred.is_empty()).then(Timespec::default);
+        let timeout = busy.or_else(|| {
+            let left = self.next_due()?.saturating_duration_since(Instant::now());
+            Some(Timespec {
+                tv_sec: left.as_secs() as i64,
+                tv_nsec: i64::from(left.subsec_nanos()),
+            })
+        });
+        let (inotify, wake) = (self.inotify.as_fd(), self.wake.as_fd());
+        let mounts = self.mounts.as_ref().map(|mounts| mounts.as_fd());
+        // A changed mount table shows as an exceptional condition (proc(5), /proc/PID/mounts).
+        let mut fds = [
+            PollFd::from_borrowed_fd(inotify, PollFlags::IN),
+            PollFd::from_borrowed_fd(wake, PollFlags::IN),
+            PollFd::from_borrowed_fd(mounts.unwrap_or(wake), PollFlags::PRI),
+        ];
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(e) => {
+                return Err(EngineError::System {
+                    call: "poll",
+                    source: e.into(),
+                });
+            }
+        }
+        let ready = |i: usize| !fds[i].revents().is_empty();
+        Ok((ready(0), ready(1), ready(2)))
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        let dues = [
+            self.holds.next_due(),
+            self.sandbox_looks.front().copied(),
+            self.walk_again,
+        ];
+        dues.into_iter().flatten().min()
+    }
+
+    /// Everything whose time has come.
+    fn due(&mut self, now: Instant) {
+        while let Some(outcome) = self.holds.due(now) {
+            self.outcome(outcome);
+        }
+        while self.sandbox_looks.front().is_some_and(|due| *due <= now) {
+            self.sandbox_looks.pop_front();
+            self.ask(rescue::Request::Sandboxes);
+        }
+        if self.walk_again.is_some_and(|due| due <= now) {
+            self.walk_again = None;
+            let since = self.dealt_with;
+            self.folders.ask(WalkRequest::Again { since });
+        }
+    }
+
+    /// Takes what was sent. False when the thread is to end.
+    fn messages(&mut self) -> bool {
+        let _ = rustix::io::read(&*self.wake, &mut [0_u8; 8]);
+        while let Ok(message) = self.messages.try_recv() {
+            match message {
+                EngineMessage::Command(Command::Stop) => return false,
+                // Its events so far may be links to make.
+                EngineMessage::News(News::Watched(folder)) => {
+                    let id = folder.id;
+                    for early in self.folders.watched(folder) {
+                        self.event(id, early.mask, early.name.as_deref());
+                    }
+                }
+                message => self.deferred.push_back(Deferred::Message(message)),
+            }
+        }
+        true
+    }
+
+    fn is_paused(&self) -> bool {
         self.paused.load(Ordering::Relaxed)
     }
 
     /// Reads one batch of events and makes the links.
     fn events(&mut self, buffer: &mut [u8]) -> Result<(), EngineError> {
-        let events = match self.watches.inotify.read_events(buffer) {
+        let events = match self.inotify.read_events(buffer) {
             Ok(events) => events,
             Err(e)
                 if e.kind() == io::ErrorKind::WouldBlock
@@ -299,292 +348,119 @@ impl<N: Fn(Notice)> Core<N> {
             Err(e) => return Err(EngineError::Inotify(e)),
         };
         for event in events {
-            let (descriptor, mask) = (event.wd.get_watch_descriptor_id(), event.mask);
-            if mask.contains(EventMask::Q_OVERFLOW) {
-                self.rest.push_back(Rest::Overflow {
-                    since: self.drained,
-                });
-                continue;
-            }
-            let Some(node) = self.watches.get(descriptor) else {
-                self.rest.push_back(Rest::File { descriptor, mask });
-                continue;
-            };
-            let Some(name) = event.name else {
-                if Watches::is_end(mask) {
-                    self.rest.push_back(Rest::Ended { node: descriptor });
-                }
-                continue;
-            };
-            let created = mask.intersects(EventMask::CREATE | EventMask::MOVED_TO);
-            if self.trace && node.is_leaf() {
-                if created {
-                    (self.notice)(Notice::Created(node.path().join(name)));
-                } else if mask.intersects(EventMask::DELETE | EventMask::MOVED_FROM) {
-                    (self.notice)(Notice::Removed(node.path().join(name)));
-                }
-            }
-            if mask.contains(EventMask::ISDIR) {
-                if created {
-                    self.rest.push_back(Rest::Folder {
-                        node: descriptor,
-                        name: name.into(),
-                    });
-                }
-                continue;
-            }
-            match node.target(name) {
-                None => {}
-                Some(Target::Trip(trip)) => {
-                    self.rest.push_back(Rest::Tripped { trip: *trip, mask })
-                }
-                Some(Target::Rule(_)) if self.paused() => {}
-                Some(Target::Rule(rule)) if created => {
-                    self.count += 1;
-                    self.rest.push_back(Rest::Seized(seize(
-                        node, descriptor, name, rule, self.count,
-                    )));
-                }
-                Some(Target::Rule(_)) if mask.contains(EventMask::CLOSE_WRITE) => {
-                    self.rest.push_back(Rest::Closed {
-                        node: descriptor,
-                        name: name.into(),
-                    });
-                }
-                Some(Target::Rule(_)) if mask.contains(EventMask::OPEN) => {
-                    self.rest.push_back(Rest::Nameless {
-                        node: descriptor,
-                        name: name.into(),
-                    });
-                }
-                Some(Target::Rule(_)) => {}
+            if event.mask.contains(EventMask::Q_OVERFLOW) {
+                let since = self.drained;
+                self.deferred.push_back(Deferred::Overflow { since });
+            } else {
+                self.event(event.wd.get_watch_descriptor_id(), event.mask, event.name);
             }
         }
         // Not for the thousands of files that are not ours: the call costs as much as reading of
         // one.
-        if !self.rest.is_empty() {
+        if !self.deferred.is_empty() {
             let now = SystemTime::now();
-            if ioctl_fionread(&self.watches.inotify).is_ok_and(|left| left == 0) {
+            if ioctl_fionread(&self.inotify).is_ok_and(|left| left == 0) {
                 self.drained = now - CLOCK_TICK;
             }
         }
         Ok(())
     }
 
-    /// A configuration file is read when it is whole: closed, or moved there.
-    fn tripped(&mut self, trip: Trip, mask: EventMask) {
-        if trip == Trip::Sandbox {
-            return self.sandbox_starts();
-        }
-        if trip == Trip::Library || mask.intersects(EventMask::CLOSE_WRITE | EventMask::MOVED_TO) {
-            (self.notice)(Notice::Tripped(trip));
-        }
-    }
-
-    fn rest(&mut self, rest: Rest) {
-        match rest {
-            Rest::Message(Message::Command(command)) => self.command(command),
-            Rest::Message(Message::Answer(answer)) => self.answer(answer),
-            Rest::Seized(seized) => self.seized(seized),
-            Rest::Closed { node, name } => {
-                self.consider(node, &name);
+    /// One event: the link at once, everything else later.
+    fn event(&mut self, descriptor: i32, mask: EventMask, name: Option<&OsStr>) {
+        let Some(folder) = self.folders.get(descriptor) else {
+            if self.holds.has_watch(descriptor) {
+                let held = Deferred::HeldFile { descriptor, mask };
+                self.deferred.push_back(held);
+            } else if !self.folders.keep_early(descriptor, mask, name) {
+                let since = self.dealt_with;
+                self.deferred.push_back(Deferred::Overflow { since });
             }
-            Rest::Nameless { node, name } => self.wanted(node, name),
-            Rest::Folder { node, name } => {
-                self.watches.appeared(node, &name);
-                self.after_walk();
+            return;
+        };
+        // Without a name it concerns the folder itself.
+        let Some(name) = name else {
+            return self.folder_itself(descriptor, mask);
+        };
+        let created = mask.intersects(EventMask::CREATE | EventMask::MOVED_TO);
+        if self.trace && folder.holds_candidates() {
+            if created {
+                (self.notice)(Notice::Created(folder.path().join(name)));
+            } else if mask.intersects(EventMask::DELETE | EventMask::MOVED_FROM) {
+                (self.notice)(Notice::Removed(folder.path().join(name)));
             }
-            Rest::Ended { node } => self.watches.gone(node),
-            Rest::Tripped { trip, mask } => self.tripped(trip, mask),
-            Rest::File { descriptor, mask } => self.file(descriptor, mask),
-            Rest::Overflow { since } => self.overflow(since),
         }
-    }
-
-    /// A file that is there, found by its close or by reading the folder: held unless it is
-    /// already.
-    fn consider(&mut self, descriptor: i32, name: &OsStr) -> bool {
-        let Some(node) = self.watches.get(descriptor) else {
-            return false;
-        };
-        let Some(Target::Rule(rule)) = node.target(name) else {
-            return false;
-        };
-        let Ok(stat) = statat(node.dir(), name, AtFlags::SYMLINK_NOFOLLOW) else {
-            return false;
-        };
-        if self.by_inode.contains_key(&Inode::from(&stat)) {
-            return false;
+        if mask.contains(EventMask::ISDIR) {
+            if created {
+                self.deferred
+                    .push_back(Deferred::Walk(WalkRequest::Appeared {
+                        parent: descriptor,
+                        name: name.into(),
+                        made: mask.contains(EventMask::CREATE),
+                    }));
+            }
+            return;
         }
-        self.count += 1;
-        let seized = seize(node, descriptor, name, rule, self.count);
-        let before = self.holds.len();
-        self.seized(seized);
-        self.holds.len() > before
-    }
-
-    /// The link becomes a hold, or somebody else's descriptor is asked for.
-    fn seized(&mut self, seized: Seized) {
-        let Seized {
-            node,
-            name,
-            source,
-            rule,
-            staging,
-            staged,
-            link,
-        } = seized;
-        let now = SystemTime::now();
-        match (link, staging) {
-            (Ok(()), Some(staging)) => match staging.read(&staged) {
-                Ok(file) => self.hold(
-                    file,
-                    Some(Staged {
-                        staging,
-                        name: staged,
-                    }),
-                    source,
-                    rule,
-                    How::Link,
-                    None,
-                    now,
-                ),
-                Err(e) => {
-                    let _ = staging.remove(&staged);
-                    if e != Errno::PERM {
-                        self.lost(source, rule, format!("it can't be read: {e}"));
-                    }
-                }
+        let deferred = match folder.target(name) {
+            None => return,
+            Some(Target::Change(change)) => Deferred::Changed {
+                change: *change,
+                mask,
             },
-            (Err(Errno::NOENT), Some(staging)) if staging.is_gone() => {
-                self.watches.renew_stagings();
-                let Some(folder) = self.watches.get(node) else {
-                    return;
-                };
-                let again = seize(folder, node, &name, &rule, self.count);
-                match &again.staging {
-                    // Removed once more: whoever has the file open is left.
-                    Some(staging) if staging.is_gone() => self.wanted(node, name),
-                    _ => self.seized(again),
-                }
+            Some(Target::Rule(_)) if self.is_paused() => return,
+            Some(Target::Rule(rule)) if created => {
+                self.count += 1;
+                Deferred::Linked(attempt_link(folder, name, rule, self.count))
             }
-            (Err(Errno::NOENT), _) => self.wanted(node, name),
-            // No link to be had here: another mount, a file system without links, a full one. The
-            // name still leads to the file.
-            (Err(_), _) | (Ok(()), None) => {
-                let Some(folder) = self.watches.get(node) else {
-                    return;
-                };
-                match open_regular(folder.dir(), &name) {
-                    Ok(file) => self.hold(file, None, source, rule, How::Rescue, None, now),
-                    Err(Errno::NOENT) => self.wanted(node, name),
-                    Err(Errno::PERM) => {}
-                    Err(e) => self.lost(source, rule, format!("it can't be read: {e}")),
-                }
-            }
-        }
+            Some(Target::Rule(_)) if mask.contains(EventMask::CLOSE_WRITE) => Deferred::Closed {
+                folder: folder.clone(),
+                name: name.into(),
+            },
+            Some(Target::Rule(_)) if mask.contains(EventMask::OPEN) => Deferred::Nameless {
+                folder: folder.clone(),
+                name: name.into(),
+            },
+            Some(Target::Rule(_)) => return,
+        };
+        self.deferred.push_back(deferred);
     }
 
-    fn lost(&self, source: PathBuf, rule: Arc<Rule>, reason: String) {
-        (self.notice)(Notice::Lost {
-            source,
-            rule,
-            reason,
-        });
-    }
-
-    fn command(&mut self, command: Command) {
-        match command {
-            Command::Grab if self.paused() => (self.notice)(Notice::Grabbed {
-                count: 0,
-                asked: true,
-            }),
-            Command::Grab => self.look_for_open(true),
-            Command::Configure { rules, library } => {
-                match Plan::new(
-                    &rules,
-                    &library,
-                    self.configuration.as_deref(),
-                    self.runtime.as_deref(),
-                ) {
-                    Ok(plan) => {
-                        self.watches.set_plan(plan);
-                        self.after_walk();
-                        // What is playing already concerns a new rule as it does at the start.
-                        if !self.paused() {
-                            self.look_for_open(false);
-                        }
-                    }
-                    Err(e) => (self.notice)(Notice::Failed(e.into())),
-                }
-            }
-            Command::Done { id, keep } => self.done(id, keep),
-            // Both are in force without us: see [`Handle::send`].
-            Command::Pause | Command::Resume | Command::Stop => {}
-        }
-    }
-
-    /// A launcher changes root while it starts, and its program takes a while: looked for now and a
-    /// few times more.
-    fn sandbox_starts(&mut self) {
-        let now = Instant::now();
-        self.deadlines.retain(|&(_, id)| id != SANDBOXES);
-        self.deadlines
-            .extend(SANDBOX_LOOKS.map(|wait| (now + wait, SANDBOXES)));
-    }
-
-    /// What walking the folders brought to light.
-    fn after_walk(&mut self) {
-        for unwatched in std::mem::take(&mut self.watches.unwatched) {
-            (self.notice)(Notice::Unwatched(unwatched));
-        }
-        for trip in std::mem::take(&mut self.watches.tripped) {
-            match trip {
-                Trip::Sandbox => self.sandbox_starts(),
-                trip => (self.notice)(Notice::Tripped(trip)),
-            }
-        }
-        let found = std::mem::take(&mut self.watches.found);
-        if !self.paused() {
-            for found in found {
-                self.consider(found.node, &found.name);
-            }
+    fn folder_itself(&mut self, folder: i32, mask: EventMask) {
+        let ended = EventMask::IGNORED | EventMask::DELETE_SELF | EventMask::UNMOUNT;
+        if mask.intersects(ended) {
+            let gone = WalkRequest::Gone { folder };
+            self.deferred.push_back(Deferred::Walk(gone));
+        } else if mask.contains(EventMask::MOVE_SELF) {
+            let moved = WalkRequest::Moved { folder };
+            self.deferred.push_back(Deferred::Walk(moved));
         }
     }
 }
 
 /// The fast path: one link, at once.
-fn seize(
-    node: &super::watch::Node,
-    descriptor: i32,
-    name: &OsStr,
-    rule: &Arc<Rule>,
-    count: u64,
-) -> Seized {
-    let staged = StagedName::new(SystemTime::now(), count, &rule.name, name);
-    let link = match &node.staging {
-        Some(staging) => staging.link(node.dir(), name, staged.as_ref()),
+fn attempt_link(folder: &Arc<Folder>, name: &OsStr, rule: &Arc<Rule>, count: u64) -> LinkAttempt {
+    let staged = staged_name(SystemTime::now(), count, &rule.name, name);
+    let link = match &folder.staging {
+        Some(staging) => folder
+            .open()
+            .and_then(|dir| staging.link(dir.as_fd(), name, &staged)),
         None => Err(Errno::XDEV),
     };
-    let staged = staged.as_ref().to_owned();
-    let (source, name, rule) = (node.path().join(name), name.to_owned(), rule.clone());
-    Seized {
-        node: descriptor,
-        name,
-        source,
-        rule,
-        staging: node.staging.clone(),
+    LinkAttempt {
+        folder: folder.clone(),
+        name: name.to_owned(),
+        rule: rule.clone(),
         staged,
         link,
     }
 }
 
-/// How the writers of a held file behave. Chromium's files of ranges (`_s`) are emptied while they
-/// are open.
-fn manner(hold: &Hold) -> Manner {
-    match hold.rule.source {
-        Source::Temporary => Manner::Player,
-        Source::Chromium if hold.source.as_os_str().as_bytes().ends_with(b"_s") => Manner::Growing,
-        Source::Chromium | Source::Firefox => Manner::Entry,
-    }
+/// The folders that hold candidates, and their globs, as they are now.
+fn concerns(folders: &Folders) -> rescue::Concerns {
+    let leaves = folders.iter().filter(|folder| folder.holds_candidates());
+    rescue::Concerns(
+        leaves
+            .map(|folder| (folder.path().to_owned(), folder.matchers()))
+            .collect(),
+    )
 }

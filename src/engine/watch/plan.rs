@@ -9,9 +9,9 @@ use std::{
 
 use crate::rule::{Matcher, Rule, Source};
 
-/// A file outside the rules whose appearance matters to us.
+/// A change outside the rules that matters to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Trip {
+pub enum Change {
     /// The configuration file was written or replaced.
     Configuration,
     /// The library folder is there (again).
@@ -25,11 +25,11 @@ pub enum Trip {
 /// (flatpak-run(1)).
 const LAUNCHERS: [&str; 3] = ["webkitgtk", ".dbus-proxy", ".flatpak"];
 
-/// What a name in a watched folder means.
+/// What a name in a watched folder stands for.
 #[derive(Clone, Debug)]
 pub(crate) enum Target {
     Rule(Arc<Rule>),
-    Trip(Trip),
+    Change(Change),
 }
 
 /// What to watch for: folder patterns and file names.
@@ -50,7 +50,7 @@ impl Watched {
     pub(super) fn reuses_names(&self) -> bool {
         match &self.target {
             Target::Rule(rule) => rule.recursive || rule.source != Source::Temporary,
-            Target::Trip(_) => true,
+            Target::Change(_) => true,
         }
     }
 }
@@ -92,16 +92,16 @@ impl Plan {
                 nameless: Matcher::new(&rule.files)?.matches(OsStr::new("#18446744073709551557")),
             }));
         }
-        for (path, trip) in [
-            (configuration, Trip::Configuration),
-            (Some(library), Trip::Library),
+        for (path, change) in [
+            (configuration, Change::Configuration),
+            (Some(library), Change::Library),
         ] {
             let Some((parent, name)) = path.and_then(|p| p.parent().zip(p.file_name()?.to_str()))
             else {
                 continue;
             };
             watched.push(Arc::new(Watched {
-                target: Target::Trip(trip),
+                target: Target::Change(change),
                 names: Matcher::new(&[globset::escape(name)])?,
                 folders: vec![parent.components().filter_map(literal).collect()],
                 recursive: false,
@@ -120,7 +120,7 @@ impl Plan {
                     .collect()
             };
             watched.push(Arc::new(Watched {
-                target: Target::Trip(Trip::Sandbox),
+                target: Target::Change(Change::Sandbox),
                 names: Matcher::new(&["*".into()])?,
                 folders: LAUNCHERS.into_iter().map(launcher).collect(),
                 recursive: false,

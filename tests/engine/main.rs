@@ -1,148 +1,28 @@
 //! The engine against the real kernel: real inotify, real files, on the temporary file system and
 //! on the build's.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod folders;
+mod foreign;
+mod lab;
+mod limits;
 
 use std::{
     fs::{self, File, OpenOptions},
     io::{Read, Write},
     os::unix::fs::FileExt,
-    path::{Path, PathBuf},
-    sync::{
-        Arc,
-        mpsc::{self, Receiver},
-    },
+    path::Path,
     time::{Duration, Instant},
 };
 
 use fisga::{
-    engine::{Command, Engine, Hold, Notice, Options},
+    engine::{Command, Notice},
     event::How,
-    rule::{Rule, Source},
 };
-
-const PATIENCE: Duration = Duration::from_secs(20);
-
-struct Lab {
-    root: tempfile::TempDir,
-    engine: Option<Engine>,
-    notices: Receiver<Notice>,
-}
-
-impl Lab {
-    fn new(folder: &str, files: &str, recursive: bool) -> Self {
-        Self::in_folder(&std::env::temp_dir(), folder, files, recursive)
-    }
-
-    fn in_folder(parent: &Path, folder: &str, files: &str, recursive: bool) -> Self {
-        let root = tempfile::tempdir_in(parent).unwrap();
-        fs::create_dir_all(root.path().join("library")).unwrap();
-        if !folder.contains('*') && !folder.contains("later") {
-            fs::create_dir_all(root.path().join(folder)).unwrap();
-        }
-        let mut lab = Self {
-            root,
-            engine: None,
-            notices: mpsc::channel().1,
-        };
-        lab.start(folder, files, recursive);
-        lab
-    }
-
-    fn start(&mut self, folder: &str, files: &str, recursive: bool) {
-        let folder = self.root.path().join(folder);
-        self.start_at(folder.to_str().unwrap(), files, recursive);
-    }
-
-    fn start_at(&mut self, folder: &str, files: &str, recursive: bool) {
-        let rule = Rule {
-            name: "test".into(),
-            folders: vec![folder.into()],
-            files: vec![files.into()],
-            recursive,
-            source: Source::Temporary,
-        };
-        let options = Options {
-            rules: vec![rule],
-            library: self.root.path().join("library"),
-            configuration: None,
-            runtime: Some(self.root.path().join("run")),
-            keeper: None,
-            trace: false,
-        };
-        let (send, notices) = mpsc::channel();
-        self.engine = Some(Engine::start(options, move |notice| drop(send.send(notice))).unwrap());
-        self.notices = notices;
-        self.until(|notice| matches!(notice, Notice::Ready).then_some(()));
-    }
-
-    fn until<T>(&self, mut wanted: impl FnMut(Notice) -> Option<T>) -> T {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.notices.recv_timeout(left) {
-                Ok(notice) => {
-                    if let Some(found) = wanted(notice) {
-                        return found;
-                    }
-                }
-                Err(e) => panic!("nothing of the kind within {PATIENCE:?}: {e}"),
-            }
-        }
-    }
-
-    fn held(&self) -> Arc<Hold> {
-        self.until(|notice| match notice {
-            Notice::Held(hold) => Some(hold),
-            _ => None,
-        })
-    }
-
-    fn finished(&self) -> Arc<Hold> {
-        self.until(|notice| match notice {
-            Notice::Settled {
-                hold,
-                finished: true,
-            } => Some(hold),
-            _ => None,
-        })
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.root.path().join(name)
-    }
-
-    fn send(&self, command: Command) {
-        self.engine.as_ref().unwrap().handle().send(command);
-    }
-
-    fn stop(&mut self) {
-        if let Some(engine) = self.engine.take() {
-            engine.shutdown();
-        }
-    }
-}
-
-impl Drop for Lab {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
-fn content(hold: &Hold) -> Vec<u8> {
-    let mut bytes = vec![0; hold.file.metadata().unwrap().len() as usize];
-    hold.file.read_exact_at(&mut bytes, 0).unwrap();
-    bytes
-}
-
-/// The temporary folder's file system and the build's: often tmpfs and a disk.
-fn parents() -> [PathBuf; 3] {
-    [
-        std::env::temp_dir(),
-        env!("CARGO_TARGET_TMPDIR").into(),
-        "/dev/shm".into(),
-    ]
-}
+use lab::{Lab, PATIENCE, content, parents};
 
 #[test]
 fn a_named_file_is_linked_and_finished_after_its_close() {
@@ -151,7 +31,7 @@ fn a_named_file_is_linked_and_finished_after_its_close() {
         let mut file = File::create_new(lab.path("in/Flash1")).unwrap();
         let held = lab.held();
         assert_eq!(held.how, How::Link);
-        assert!(held.staged.is_some());
+        assert!(held.staged().is_some());
         file.write_all(b"the whole video").unwrap();
         drop(file);
         assert_eq!(content(&lab.finished()), b"the whole video");
@@ -263,7 +143,9 @@ fn staged_files_survive_a_restart() {
         id: hold.id,
         keep: false,
     });
-    lab.until(|notice| matches!(notice, Notice::Released(of) if of.id == hold.id).then_some(()));
+    lab.until(|notice| {
+        matches!(notice, Notice::Released { id, .. } if id == hold.id).then_some(())
+    });
     lab.stop();
     let left: Vec<_> = fs::read_dir(lab.path("library")).unwrap().collect();
     assert!(left.is_empty(), "{left:?}");
@@ -278,7 +160,7 @@ fn a_staging_folder_that_was_removed_is_made_again() {
     }
     fs::write(lab.path("in/Flash1"), "x").unwrap();
     let held = lab.held();
-    assert!(held.staged.is_some());
+    assert!(held.staged().is_some());
     assert_eq!(content(&lab.finished()), b"x");
 }
 
@@ -365,7 +247,7 @@ fn nameless_files_are_rescued_by_their_inode() {
     python.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
     let held = lab.held();
     assert!(
-        held.staged.is_some(),
+        held.staged().is_some(),
         "O_TMPFILE without O_EXCL can be linked"
     );
     drop(python.stdin.take());

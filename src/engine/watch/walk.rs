@@ -1,0 +1,765 @@
+//! The thread that walks the folders: it opens, watches and lists them.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet, hash_map::Entry},
+    ffi::{OsStr, OsString},
+    io,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
+    path::{Path, PathBuf},
+    sync::{Arc, mpsc::Receiver},
+    time::SystemTime,
+};
+
+use inotify::{WatchDescriptor, WatchMask, Watches};
+use rustix::{
+    fs::{AtFlags, FileType, Mode, OFlags, RawDir, openat, statat},
+    io::Errno,
+};
+
+use super::{
+    super::{
+        open::{born, fd_path},
+        staging::{self, Leftover, Stagings},
+        trust::{Access, Dir, Refusal},
+    },
+    Cause, Change, Folder, FolderId, FoundFile, Plan, Target, Unwatched,
+    folder::Role,
+    plan::{Component, literal, private, same_literal},
+};
+use crate::{inode::Inode, rule::Rule};
+
+/// Folders below a recursive rule's own are watched down to this depth.
+const MAX_DEPTH: usize = 32;
+/// A rule's share of the watches.
+const MOST_FOLDERS: usize = 8192;
+/// Rules' own folders that are kept open; more than these are opened when they are needed.
+const MOST_OPEN: usize = 256;
+
+/// What the thread is asked to do. Each request is answered by one [`News::Done`].
+#[derive(Debug)]
+pub(crate) enum WalkRequest {
+    /// Walks all patterns of a new plan. The first time, what an earlier run left is told too.
+    Plan { plan: Plan, since: SystemTime },
+    /// Walks all patterns again: something was mounted.
+    Again { since: SystemTime },
+    /// Events were lost: everything made since then is looked for.
+    Rescan { since: SystemTime },
+    /// A folder was made in a watched one, or moved there.
+    Appeared {
+        parent: FolderId,
+        name: OsString,
+        made: bool,
+    },
+    /// A watched folder was moved; where to, an event of its new parent says.
+    Moved { folder: FolderId },
+    /// The kernel removed the watch.
+    Gone { folder: FolderId },
+    /// A sandbox's private folder, reached through a process in it ("/proc/PID/root/var/tmp").
+    Private { dir: OwnedFd, root: PathBuf },
+    /// Ends the thread.
+    End,
+}
+
+/// Which kind of request was dealt with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Walk {
+    Plan,
+    Again,
+    Rescan,
+    Change,
+    /// A sandbox's folder; whether it was new.
+    Private(bool),
+}
+
+/// What the thread has to say.
+#[derive(Debug)]
+pub(crate) enum News {
+    /// A folder is watched, or is now for other reasons or under another path.
+    Watched(Arc<Folder>),
+    /// It is watched no more.
+    Forgotten(FolderId),
+    /// A file that is there.
+    Found(FoundFile),
+    /// Watches are in place.
+    Ready,
+    /// What an earlier run left in staging.
+    Leftover(Leftover, Arc<Rule>, PathBuf),
+    Unwatched(Unwatched),
+    Changed(Change),
+    Done(Walk),
+}
+
+/// Which files that are there already are told.
+#[derive(Clone, Copy, Debug)]
+enum Existing {
+    None,
+    /// In folders that were not watched before, or not for this.
+    New,
+    /// In every folder.
+    All,
+    /// Made since then, in folders that were not watched before, or not for this.
+    NewSince(SystemTime),
+    /// Made since then, in every folder.
+    AllSince(SystemTime),
+}
+
+impl Existing {
+    fn in_known(self) -> bool {
+        matches!(self, Self::All | Self::AllSince(_))
+    }
+
+    fn since(self) -> Option<SystemTime> {
+        match self {
+            Self::NewSince(since) | Self::AllSince(since) => Some(since),
+            _ => None,
+        }
+    }
+}
+
+/// How folders are walked.
+#[derive(Clone, Copy, Debug)]
+struct Scope {
+    existing: Existing,
+    /// All patterns are walked: what no walk comes to is forgotten.
+    whole: bool,
+    /// Inside a sandbox, whose paths don't lead there from outside.
+    private: bool,
+}
+
+struct Node {
+    folder: Arc<Folder>,
+    watch: WatchDescriptor,
+    parent: Option<FolderId>,
+    below: HashSet<FolderId>,
+    /// The walk that came to it last.
+    walk: u64,
+    private: bool,
+}
+
+/// The thread's state.
+pub(crate) struct Walker<T> {
+    watches: Watches,
+    /// Report removals too (`watch --events`).
+    trace: bool,
+    tell: T,
+    plan: Plan,
+    nodes: HashMap<FolderId, Node>,
+    stagings: Stagings,
+    walk: u64,
+    /// Watched folders of each rule or other target, by its address.
+    counts: HashMap<usize, usize>,
+    open: usize,
+    unwatched: Vec<(PathBuf, Problem)>,
+    /// What was complained about already.
+    said: HashSet<PathBuf>,
+    started: bool,
+}
+
+/// Why a folder can't be watched; of one kind there is one message.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Problem {
+    System(i32),
+    TooMany(String),
+    Unsafe,
+}
+
+impl<T: Fn(News)> Walker<T> {
+    pub(crate) fn new(watches: Watches, stagings: Stagings, trace: bool, tell: T) -> Self {
+        Self {
+            watches,
+            trace,
+            tell,
+            plan: Plan::default(),
+            nodes: HashMap::new(),
+            stagings,
+            walk: 0,
+            counts: HashMap::new(),
+            open: 0,
+            unwatched: Vec::new(),
+            said: HashSet::new(),
+            started: false,
+        }
+    }
+
+    /// The thread: sleeps until something is asked.
+    pub(crate) fn run(mut self, requests: &Receiver<WalkRequest>) {
+        while let Ok(request) = requests.recv() {
+            let done = match request {
+                WalkRequest::Plan { plan, since } => {
+                    self.plan = plan;
+                    self.plan(since)
+                }
+                WalkRequest::Again { since } => {
+                    self.all(Existing::NewSince(since));
+                    Walk::Again
+                }
+                WalkRequest::Rescan { since } => {
+                    self.all(Existing::AllSince(since));
+                    Walk::Rescan
+                }
+                WalkRequest::Appeared { parent, name, made } => {
+                    let existing = if made { Existing::All } else { Existing::New };
+                    self.appeared(parent, &name, existing);
+                    Walk::Change
+                }
+                WalkRequest::Moved { folder } => {
+                    self.moved(folder);
+                    Walk::Change
+                }
+                WalkRequest::Gone { folder } => {
+                    self.forget(folder);
+                    Walk::Change
+                }
+                WalkRequest::Private { dir, root } => Walk::Private(self.enter_private(dir, &root)),
+                WalkRequest::End => break,
+            };
+            self.complain();
+            (self.tell)(News::Done(done));
+        }
+        self.stagings.tidy();
+    }
+
+    /// At the start, files that are there already are nothing new, and what an earlier run left is
+    /// taken over.
+    fn plan(&mut self, since: SystemTime) -> Walk {
+        if std::mem::replace(&mut self.started, true) {
+            self.all(Existing::NewSince(since));
+        } else {
+            self.all(Existing::None);
+            self.complain();
+            (self.tell)(News::Ready);
+            self.leftovers();
+        }
+        Walk::Plan
+    }
+
+    /// Walks all patterns. A folder that is watched already misses nothing.
+    fn all(&mut self, existing: Existing) {
+        self.walk += 1;
+        let mut roles = Vec::new();
+        for watched in &self.plan.watched {
+            for (folder, components) in watched.folders.iter().enumerate() {
+                if private(components).is_none() {
+                    roles.push(Role::Step {
+                        watched: watched.clone(),
+                        folder,
+                        depth: 0,
+                    });
+                }
+            }
+        }
+        let scope = Scope {
+            existing,
+            whole: true,
+            private: false,
+        };
+        match Dir::resolve(Path::new("/")) {
+            Ok(root) => self.enter(&root, None, roles, scope),
+            Err(refusal) => self.refused("/".into(), refusal, true),
+        }
+        let left: Vec<FolderId> = self
+            .nodes
+            .iter()
+            .filter(|(_, node)| !node.private && node.walk != self.walk)
+            .map(|(&id, _)| id)
+            .collect();
+        for id in left {
+            self.forget_one(id);
+        }
+    }
+
+    /// A folder appeared in a watched one: whatever it may concern is looked for in it.
+    fn appeared(&mut self, parent: FolderId, name: &OsStr, existing: Existing) {
+        let Some(node) = self.nodes.get(&parent) else {
+            return;
+        };
+        let (folder, private) = (node.folder.clone(), node.private);
+        for role in &folder.roles {
+            if let Role::Leaf { watched, .. } = role
+                && let Target::Change(change) = watched.target
+                && watched.names.matches(name)
+            {
+                (self.tell)(News::Changed(change));
+            }
+        }
+        let Some(dir) = open(&folder) else {
+            return;
+        };
+        self.walk += 1;
+        let scope = Scope {
+            existing,
+            whole: false,
+            private,
+        };
+        self.descend(
+            &folder,
+            &dir,
+            (&folder.roles, &folder.roles),
+            Some(name),
+            scope,
+        );
+    }
+
+    /// A folder that was moved within what we watch was entered under its new path before this is
+    /// asked. Any other is of no concern any more.
+    fn moved(&mut self, id: FolderId) {
+        let Some(node) = self.nodes.get(&id) else {
+            return;
+        };
+        let there = Dir::resolve(node.folder.path()).map(|dir| dir.inode);
+        if node.private || there != Ok(node.folder.inode) {
+            self.forget(id);
+        }
+    }
+
+    /// Forgets a folder and all below it.
+    fn forget(&mut self, id: FolderId) {
+        for id in self.tree(id) {
+            self.forget_one(id);
+        }
+    }
+
+    /// A folder and all below it.
+    fn tree(&self, id: FolderId) -> Vec<FolderId> {
+        let mut tree = vec![id];
+        let mut next = 0;
+        while let Some(id) = tree.get(next) {
+            if let Some(node) = self.nodes.get(id) {
+                tree.extend(&node.below);
+            }
+            next += 1;
+        }
+        tree
+    }
+
+    fn forget_one(&mut self, id: FolderId) {
+        let Some(node) = self.nodes.remove(&id) else {
+            return;
+        };
+        // Refused when the kernel removed it before us.
+        let _ = self.watches.remove(node.watch);
+        self.open -= usize::from(node.folder.dir.is_some());
+        self.count(owner(&node.folder.roles), None);
+        if let Some(parent) = node.parent.and_then(|parent| self.nodes.get_mut(&parent)) {
+            parent.below.remove(&id);
+        }
+        (self.tell)(News::Forgotten(id));
+    }
+
+    /// False when it is watched already, or of no concern.
+    fn enter_private(&mut self, dir: OwnedFd, root: &Path) -> bool {
+        let inside: Vec<_> = root.components().skip(4).filter_map(literal).collect();
+        let reaches = |folder: &Vec<Component>| {
+            private(folder).is_some_and(|rest| {
+                rest.len() == inside.len()
+                    && rest.iter().zip(&inside).all(|(a, b)| same_literal(a, b))
+            })
+        };
+        let concerned = self
+            .plan
+            .watched
+            .iter()
+            .filter(|w| w.folders.iter().any(reaches));
+        let roles: Vec<_> = concerned
+            .map(|watched| Role::Leaf {
+                watched: watched.clone(),
+                depth: 0,
+            })
+            .collect();
+        self.walk += 1;
+        let before = self.nodes.len();
+        if !roles.is_empty()
+            && let Ok(dir) = Dir::admit(Access::Ours, dir)
+        {
+            let scope = Scope {
+                existing: Existing::New,
+                whole: false,
+                private: true,
+            };
+            self.enter(&dir, None, roles, scope);
+        }
+        self.nodes.len() > before
+    }
+
+    /// Watches a folder for these roles, then looks into it.
+    fn enter(&mut self, dir: &Dir, parent: Option<FolderId>, roles: Vec<Role>, scope: Scope) {
+        let roles: Vec<_> = roles.into_iter().map(Role::at_end).collect();
+        let path = std::fs::read_link(fd_path(&dir.fd)).unwrap_or_default();
+        // The kernel says which folder it is: one that is watched already keeps its descriptor, and
+        // the events that it is watched for are added to.
+        let mut mask = WatchMask::MASK_ADD;
+        roles.iter().for_each(|role| mask |= role.mask());
+        if self.trace {
+            mask |= WatchMask::DELETE | WatchMask::MOVED_FROM;
+        }
+        let watch = match self.watches.add(fd_path(&dir.fd), mask) {
+            Ok(watch) => watch,
+            Err(e) => {
+                let errno = e.raw_os_error().unwrap_or_default();
+                return self.unwatched.push((path, Problem::System(errno)));
+            }
+        };
+        let id = watch.get_watch_descriptor_id();
+        let known = self.nodes.get(&id);
+        if known.is_none()
+            && let Some(problem) = self.too_many(&roles)
+        {
+            let _ = self.watches.remove(watch);
+            return self.unwatched.push((path, problem));
+        }
+        // A folder with two paths (a bind mount, a link) has the roles of both, and the first path.
+        let moved = known.is_some_and(|n| n.walk != self.walk && n.folder.path != path);
+        let anew =
+            known.is_none() || moved || scope.whole && known.is_some_and(|n| n.walk != self.walk);
+        let had = known.map_or_else(Vec::new, |node| node.folder.roles.clone());
+        let before = if anew { Vec::new() } else { had.clone() };
+        let path = match known {
+            Some(node) if !anew => node.folder.path.clone(),
+            _ => path,
+        };
+        let added: Vec<Role> = roles
+            .into_iter()
+            .filter(|role| !before.contains(role))
+            .collect();
+        if added.is_empty() && !scope.existing.in_known() {
+            return;
+        }
+        let look_for = if scope.existing.in_known() && added.is_empty() {
+            before.clone()
+        } else {
+            added.clone()
+        };
+        let old_tree = if moved { self.tree(id) } else { Vec::new() };
+        let folder = self.folder(id, dir, path, [before, added].concat(), scope);
+        self.register(&folder, watch, parent, moved, scope);
+        (self.tell)(News::Watched(folder.clone()));
+        self.descend(&folder, dir, (&look_for, &had), None, scope);
+        // What was below it and was not come to under the new path has gone elsewhere.
+        for below in old_tree {
+            if self.nodes.get(&below).is_some_and(|n| n.walk != self.walk) {
+                self.forget_one(below);
+            }
+        }
+    }
+
+    /// A folder counts to another's share from now on.
+    fn count(&mut self, before: Option<usize>, after: Option<usize>) {
+        if let Some(Entry::Occupied(mut count)) = before.map(|owner| self.counts.entry(owner)) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+        if let Some(owner) = after {
+            *self.counts.entry(owner).or_default() += 1;
+        }
+    }
+
+    fn too_many(&self, roles: &[Role]) -> Option<Problem> {
+        let count = owner(roles).and_then(|owner| self.counts.get(&owner))?;
+        let full = *count >= MOST_FOLDERS;
+        let name = roles.first().map(|role| match &role.watched().target {
+            Target::Rule(rule) => rule.name.clone(),
+            Target::Change(_) => String::new(),
+        });
+        full.then(|| Problem::TooMany(name.unwrap_or_default()))
+    }
+
+    /// The folder as the engine's thread needs it.
+    fn folder(
+        &mut self,
+        id: FolderId,
+        dir: &Dir,
+        path: PathBuf,
+        roles: Vec<Role>,
+        scope: Scope,
+    ) -> Arc<Folder> {
+        let known = self.nodes.get(&id).map(|node| node.folder.clone());
+        let ends_here = |role: &Role| matches!(role, Role::Leaf { watched, depth: 0 } if matches!(watched.target, Target::Rule(_)));
+        let keep_open = scope.private || self.open < MOST_OPEN && roles.iter().any(ends_here);
+        let kept = known.as_ref().and_then(|folder| folder.dir.clone());
+        let dup = || dir.fd.try_clone().ok().map(Arc::new);
+        let mut folder = Folder {
+            id,
+            inode: dir.inode,
+            path,
+            dir: kept.or_else(|| keep_open.then(dup).flatten()),
+            roles,
+            staging: known.and_then(|folder| folder.staging.clone()),
+        };
+        if folder.holds_candidates() && folder.staging.is_none() {
+            let made = self
+                .stagings
+                .for_folder(dir.fd.as_fd(), &folder.path, &self.plan.library);
+            match made {
+                Ok(staging) => folder.staging = Some(staging),
+                Err(e) => tracing::info!("{e}: files there are held by descriptor only"),
+            }
+        }
+        Arc::new(folder)
+    }
+
+    fn register(
+        &mut self,
+        folder: &Arc<Folder>,
+        watch: WatchDescriptor,
+        parent: Option<FolderId>,
+        moved: bool,
+        scope: Scope,
+    ) {
+        let id = folder.id;
+        let now = owner(&folder.roles);
+        let node = match self.nodes.remove(&id) {
+            Some(mut node) => {
+                self.count(owner(&node.folder.roles), now);
+                self.open -= usize::from(node.folder.dir.is_some());
+                if moved {
+                    if let Some(old) = node.parent.and_then(|p| self.nodes.get_mut(&p)) {
+                        old.below.remove(&id);
+                    }
+                    node.parent = parent;
+                }
+                node.folder = folder.clone();
+                node.walk = self.walk;
+                node
+            }
+            None => {
+                self.count(None, now);
+                self.said.remove(&folder.path);
+                Node {
+                    folder: folder.clone(),
+                    watch,
+                    parent,
+                    below: HashSet::new(),
+                    walk: self.walk,
+                    private: scope.private,
+                }
+            }
+        };
+        self.open += usize::from(node.folder.dir.is_some());
+        if let Some(parent) = node.parent.and_then(|p| self.nodes.get_mut(&p)) {
+            parent.below.insert(id);
+        }
+        self.nodes.insert(id, node);
+    }
+
+    /// Looks for what `roles` want in a watched folder: folders to enter, and files that were there
+    /// before the watch was; `had` are those that it was watched for already. With `only`, that name
+    /// alone.
+    fn descend(
+        &mut self,
+        folder: &Folder,
+        dir: &Dir,
+        (roles, had): (&[Role], &[Role]),
+        only: Option<&OsStr>,
+        scope: Scope,
+    ) {
+        let mut listing = None;
+        let mut children: BTreeMap<OsString, Child> = BTreeMap::new();
+        for role in roles {
+            // The next folder of a pattern: by its name, or each whose name matches.
+            if let Some(component) = role.component() {
+                match (component, only) {
+                    (Component::Literal(name), only) if only.is_none_or(|only| only == name) => {
+                        add(&mut children, name, role, true);
+                    }
+                    (Component::Glob(glob), Some(name)) if glob.matches(name) => {
+                        add(&mut children, name, role, false);
+                    }
+                    (Component::Glob(glob), None) => {
+                        let entries = listing.get_or_insert_with(|| list(dir));
+                        for (name, is_folder) in entries.iter() {
+                            if *is_folder && glob.matches(name) {
+                                add(&mut children, name, role, false);
+                            }
+                        }
+                    }
+                    _ => {}
+                }
+                continue;
+            }
+            // A pattern's end, or below it: all folders of a recursive rule, and the files.
+            let Role::Leaf { watched, depth } = role else {
+                continue;
+            };
+            let deeper = watched.recursive && *depth < MAX_DEPTH;
+            if let Some(name) = only {
+                if deeper {
+                    add(&mut children, name, role, false);
+                }
+                continue;
+            }
+            let is_new = !had.contains(role);
+            let wants_files = match (&watched.target, scope.existing) {
+                (_, Existing::None) => false,
+                (Target::Change(_), _) => is_new,
+                (Target::Rule(_), existing) => is_new || existing.in_known(),
+            };
+            if !deeper && !wants_files {
+                continue;
+            }
+            for (name, is_folder) in listing.get_or_insert_with(|| list(dir)).iter() {
+                match watched.target {
+                    Target::Change(change) if wants_files && watched.names.matches(name) => {
+                        (self.tell)(News::Changed(change));
+                    }
+                    Target::Rule(_) if *is_folder && deeper => {
+                        add(&mut children, name, role, false);
+                    }
+                    Target::Rule(_) if !is_folder && wants_files && watched.names.matches(name) => {
+                        self.found(folder.id, dir, name, scope.existing.since());
+                    }
+                    _ => {}
+                }
+            }
+        }
+        for (name, child) in children {
+            if name.as_bytes().starts_with(staging::PREFIX.as_bytes()) {
+                continue;
+            }
+            match dir.enter(&name, child.named) {
+                Ok(entered) => self.enter(&entered, Some(folder.id), child.roles, scope),
+                Err(refusal) => self.refused(folder.path.join(&name), refusal, child.named),
+            }
+        }
+    }
+
+    /// A file that is there; with `since`, only if it was made since then.
+    fn found(&self, folder: FolderId, dir: &Dir, name: &OsStr, since: Option<SystemTime>) {
+        let young = |since| born(&dir.fd, name).is_ok_and(|born| born >= since);
+        if since.is_none_or(young) {
+            let name = name.to_owned();
+            (self.tell)(News::Found(FoundFile { folder, name }));
+        }
+    }
+
+    /// Another user's folders are none of our business, and nor is anything that no rule names.
+    fn refused(&mut self, path: PathBuf, refusal: Refusal, named: bool) {
+        match refusal {
+            Refusal::System(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
+            Refusal::System(e) => self
+                .unwatched
+                .push((path, Problem::System(e.raw_os_error()))),
+            Refusal::Unsafe if named => self.unwatched.push((path, Problem::Unsafe)),
+            refusal => tracing::debug!("{}: not entered: {refusal:?}", path.display()),
+        }
+    }
+
+    /// One message for each kind of problem, and for each folder once.
+    fn complain(&mut self) {
+        let mut kinds: BTreeMap<Problem, Vec<PathBuf>> = BTreeMap::new();
+        for (path, problem) in std::mem::take(&mut self.unwatched) {
+            if self.said.len() < MOST_FOLDERS && self.said.insert(path.clone()) {
+                kinds.entry(problem).or_default().push(path);
+            }
+        }
+        for (problem, paths) in kinds {
+            let cause = match problem {
+                Problem::System(errno) => Cause::System(io::Error::from_raw_os_error(errno)),
+                Problem::TooMany(rule) => Cause::TooMany {
+                    rule,
+                    most: MOST_FOLDERS,
+                },
+                Problem::Unsafe => Cause::Unsafe,
+            };
+            (self.tell)(News::Unwatched(Unwatched { paths, cause }));
+        }
+    }
+
+    /// What a crash, or the last end, left in staging.
+    fn leftovers(&mut self) {
+        let leaves = self.nodes.values().filter(|n| n.folder.holds_candidates());
+        let folders: Vec<PathBuf> = leaves.map(|n| n.folder.path.clone()).collect();
+        for left in self.stagings.leftovers(&self.plan.library, &folders) {
+            let known = self.plan.rules.iter().find(|r| r.name == left.origin.rule);
+            let rule = known
+                .cloned()
+                .unwrap_or_else(|| Arc::new(Rule::named(&left.origin.rule)));
+            let source = self.origin(&rule, &left).join(&left.origin.name);
+            (self.tell)(News::Leftover(left, rule, source));
+        }
+    }
+
+    /// The folder that a staged file came from: where it lies still, else where its name does, else
+    /// the only one there is.
+    fn origin(&self, rule: &Rule, left: &Leftover) -> PathBuf {
+        let name = &left.origin.name;
+        let of_rule = |folder: &&Arc<Folder>| matches!(folder.target(name), Some(Target::Rule(r)) if r.name == rule.name);
+        let folders: Vec<_> = self
+            .nodes
+            .values()
+            .map(|n| &n.folder)
+            .filter(of_rule)
+            .collect();
+        let there = |folder: &Folder| {
+            let dir = folder.open().ok()?;
+            let stat = statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+            Some(Inode::from(&stat))
+        };
+        let same = |folder: &&&Arc<Folder>| there(folder) == Some(left.inode);
+        let named = || folders.iter().find(|folder| there(folder).is_some());
+        match (folders.iter().find(same).or_else(named), &folders[..]) {
+            (Some(folder), _) | (None, [folder]) => folder.path.clone(),
+            _ => {
+                let first = rule.folders.first().filter(|folder| !folder.contains('*'));
+                first.map(PathBuf::from).unwrap_or_default()
+            }
+        }
+    }
+}
+
+/// A folder to enter: for these roles; `named` if a pattern has its very name.
+#[derive(Default)]
+struct Child {
+    roles: Vec<Role>,
+    named: bool,
+}
+
+fn add(children: &mut BTreeMap<OsString, Child>, name: &OsStr, role: &Role, named: bool) {
+    let child = children.entry(name.to_owned()).or_default();
+    child.roles.push(role.below());
+    child.named |= named;
+}
+
+/// Whose share of folders a folder counts to.
+fn owner(roles: &[Role]) -> Option<usize> {
+    roles.first().map(|role| Arc::as_ptr(role.watched()).addr())
+}
+
+/// A watched folder, if it is where it was.
+fn open(folder: &Folder) -> Option<Dir> {
+    match &folder.dir {
+        Some(dir) => Dir::admit(Access::Ours, dir.try_clone().ok()?).ok(),
+        None => Dir::resolve(&folder.path)
+            .ok()
+            .filter(|dir| dir.inode == folder.inode),
+    }
+}
+
+/// Names in a folder, and whether each is a folder.
+fn list(dir: &Dir) -> Vec<(OsString, bool)> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let Ok(dir) = openat(&dir.fd, ".", flags, Mode::empty()) else {
+        return Vec::new();
+    };
+    let mut names = Vec::new();
+    let mut buffer = Vec::with_capacity(32 * 1024);
+    let mut entries = RawDir::new(&dir, buffer.spare_capacity_mut());
+    while let Some(Ok(entry)) = entries.next() {
+        let name = OsStr::from_bytes(entry.file_name().to_bytes());
+        if name == "." || name == ".." {
+            continue;
+        }
+        // Some file systems don't say (readdir(3), DT_UNKNOWN).
+        let is_folder = match entry.file_type() {
+            FileType::Unknown => statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW)
+                .is_ok_and(|s| FileType::from_raw_mode(s.st_mode) == FileType::Directory),
+            kind => kind == FileType::Directory,
+        };
+        names.push((name.to_owned(), is_folder));
+    }
+    names
+}
