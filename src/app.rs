@@ -7,9 +7,9 @@ use std::{
 };
 
 #[cfg(feature = "tray")]
+use crate::desktop::mpris::Mpris;
 use crate::{
     config::{self, ConfigError, Overrides, Settings},
-    desktop::mpris::Mpris,
     engine::{self, Change, Command, Engine, EngineError, Notice, Options},
     environment::Environment,
     event::Event,

@@ -2,7 +2,7 @@
 //! the tests.
 //!
 //! Inside, a path is a path and a time is a time. They become text where JSON is written, by
-//! [`json`].
+//! `json`.
 
 use std::path::{Path, PathBuf};
 

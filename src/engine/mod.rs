@@ -3,7 +3,7 @@
 //! One thread sleeps in poll(2) on inotify, a wake-up descriptor and the mount table. It links what
 //! a rule matches at once and does nothing slow. Beside it, each on a thread of its own: scans of
 //! `/proc` ([`rescue`]), walks through folders ([`watch`]), and closing, removing and keeping files
-//! ([`chores`]). What comes after a file has settled is the caller's, who gets [`Notice`]s and gives
+//! (`chores`). What comes after a file has settled is the caller's, who gets [`Notice`]s and gives
 //! [`Command`]s.
 
 mod chores;

@@ -7,7 +7,7 @@
 //! middle of a scan too, which costs far less than a millisecond.
 //!
 //! Each file that is taken needs a descriptor. When there is none left for it (see
-//! [`super::descriptors`]), whoever waits goes on waiting until there is.
+//! `descriptors`), whoever waits goes on waiting until there is.
 //!
 //! A file is known by the last component of the link's text, since the same file reads differently
 //! in another mount namespace; device, owner, and folder or age are compared before it is taken.

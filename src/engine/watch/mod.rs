@@ -8,8 +8,8 @@
 //! `/proc/self/mountinfo` and asks for another walk.
 //!
 //! Opening and listing folders takes its time, and a file system of another machine may never
-//! answer: that is done on a thread of its own ([`walk`]). It tells the engine's thread of each
-//! watched folder ([`folder`]), which keeps events of folders that it hasn't heard of until then.
+//! answer: that is done on a thread of its own (`walk`). It tells the engine's thread of each
+//! watched folder (`folder`), which keeps events of folders that it hasn't heard of until then.
 
 mod folder;
 mod plan;
