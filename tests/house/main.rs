@@ -57,16 +57,7 @@ const TABLE: &[Row] = &[
 /// What is known to break the rules and is about to go. An entry that is no longer true is a fault
 /// as well.
 const KNOWN_IMPORTS: &[(&str, &str)] = &[("doctor", "commands"), ("doctor::hide", "cli")];
-const KNOWN_CIRCLES: &[&str] = &[
-    "config::error",
-    "config::file",
-    "media::firefox::count",
-    "media::firefox::eliminate",
-    "media::firefox::mp4",
-    "media::firefox::ogg",
-    "media::firefox::solve",
-    "media::firefox::webm",
-];
+const KNOWN_CIRCLES: &[&str] = &["config::error", "config::file"];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

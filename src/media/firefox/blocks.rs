@@ -253,7 +253,7 @@ impl View<'_> {
         Ok(self.read(at, &mut buf)?.then_some(buf))
     }
 
-    /// The same for a length that only the content tells; the caller bounds it.
+    /// The same for a length that is read from the content; the caller bounds it.
     pub(super) fn vec(&self, at: u64, len: usize) -> io::Result<Option<Vec<u8>>> {
         let mut buf = vec![0; len];
         Ok(self.read(at, &mut buf)?.then_some(buf))

@@ -15,12 +15,13 @@
 //!   times that go on (`webm`);
 //! - Ogg: each page says where the next one begins, and has a number and a checksum (`ogg`).
 //!
-//! `count` tells how cells that hold no such mark find their slot. What does not follow is
-//! [`NotProven`].
+//! `count` finds the slots of cells that hold no such mark. An order that does not follow from all
+//! this is [`NotProven`].
 
+mod arrangement;
 mod blocks;
 mod count;
-mod eliminate;
+mod guide;
 mod mp4;
 mod ogg;
 mod solve;

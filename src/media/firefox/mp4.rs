@@ -9,7 +9,7 @@ use std::{io, ops::Range};
 
 use super::{
     blocks::{BLOCK, Board, View},
-    solve::{Cursor, Fit, Guide},
+    guide::{Cursor, Fit, Guide},
 };
 use crate::{
     container::mp4,
@@ -27,7 +27,7 @@ const SAMPLES: usize = 24 * 3600 * 60;
 /// How samples are made up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Parts {
-    /// H.264, H.265: each part behind its length, which has so many bytes.
+    /// H.264, H.265: each part stands behind its length, a number of this many bytes.
     Nal(u8),
     /// AV1.
     Obu,

@@ -5,7 +5,7 @@ use std::{io, ops::Range};
 
 use super::{
     blocks::View,
-    solve::{Cursor, Fit, Guide},
+    guide::{Cursor, Fit, Guide},
 };
 use crate::container::ogg;
 

@@ -10,53 +10,14 @@ use std::{io, ops::Range};
 
 use super::{
     NotProven,
+    arrangement::{Arrangement, span},
     blocks::{BLOCK, Board, Plan, View},
-    count, eliminate,
+    count,
+    guide::{Cursor, Guide},
     mp4::Mp4,
     ogg::Ogg,
     webm::Webm,
 };
-
-/// How far a guide has come. Each guide uses what it needs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Cursor {
-    /// Where the next mark is, in bytes of the video.
-    pub(super) at: u64,
-    /// Which one it is (MP4: the sample).
-    pub(super) index: usize,
-    /// Where what surrounds it ends (WebM: the cluster), in bytes of the video.
-    pub(super) end: u64,
-    /// The time it belongs to (WebM: in the segment's units).
-    pub(super) time: i64,
-}
-
-/// How well a cell fits: bits that chance would have to guess, or `None` for a contradiction.
-pub(super) type Fit = Option<u32>;
-
-/// Knows one video's structure.
-pub(super) trait Guide {
-    /// Length of the video in bytes, if the structure tells it beforehand.
-    fn len(&self) -> Option<u64>;
-
-    /// Looks at the marks from the cursor on that lie before `fresh.end`, and moves the cursor
-    /// behind them. Only what reaches into `fresh` counts.
-    fn check(&self, view: &View, cursor: &mut Cursor, fresh: Range<u64>) -> io::Result<Fit>;
-
-    /// Cells that are certain before the walk, by slot: the index was read from them.
-    fn known(&self) -> &[(usize, usize)] {
-        &[]
-    }
-
-    /// Whether what lies between two marks is checked too.
-    fn is_gapless(&self) -> bool {
-        false
-    }
-
-    /// The first mark at or behind `at`, where the guide knows it without the content before it.
-    fn resume(&self, _at: u64) -> Option<Cursor> {
-        None
-    }
-}
 
 /// Evidence that a near cell needs, in bits. What else could lie there is another video's block.
 const NEAR: u32 = 14;
@@ -71,19 +32,9 @@ const SPLITS: usize = 8;
 /// Most slots of a video: 128 GiB.
 const SLOTS: u64 = 1 << 22;
 
-/// A video that was begun.
-pub(super) struct Video {
-    guide: Box<dyn Guide>,
-    /// The cell of each slot.
-    pub(super) slots: Vec<Option<usize>>,
-    len: u64,
-    /// How many slots could lie in other cells too.
-    pub(super) doubtful: usize,
-}
-
 /// All videos that begin on the board, in the order of their beginnings.
 pub(super) fn all(mut board: Board) -> io::Result<Vec<Result<Plan, NotProven>>> {
-    let mut videos: Vec<(usize, Result<Video, NotProven>)> = Vec::new();
+    let mut videos: Vec<(usize, Result<Arrangement, NotProven>)> = Vec::new();
     // A second round, since the blocks of an index are found among what the others left.
     for _ in 0..2 {
         for head in 0..board.cells() {
@@ -94,6 +45,7 @@ pub(super) fn all(mut board: Board) -> io::Result<Vec<Result<Plan, NotProven>>> 
             {
                 continue;
             }
+            // A head whose index was not found in the first round is tried again.
             let guide = match begin(&board, head)? {
                 None => continue,
                 Some(guide) => guide,
@@ -108,7 +60,7 @@ pub(super) fn all(mut board: Board) -> io::Result<Vec<Result<Plan, NotProven>>> 
     }
     videos.sort_by_key(|(head, _)| *head);
     let mut plans = Vec::new();
-    let mut found: Vec<Video> = Vec::new();
+    let mut found: Vec<Arrangement> = Vec::new();
     for (_, video) in videos {
         match video {
             Ok(video) => {
@@ -118,20 +70,9 @@ pub(super) fn all(mut board: Board) -> io::Result<Vec<Result<Plan, NotProven>>> 
             Err(e) => plans.push(Err(e)),
         }
     }
+    // A video without a usable index still owns cells, so it counts.
     let alone = plans.len() == 1;
-    let open = |video: &Video| {
-        (0..video.slots.len())
-            .filter(|slot| video.slots[*slot].is_none())
-            .collect()
-    };
-    let open: Vec<Vec<usize>> = found.iter().map(open).collect();
     count::settle(&mut board, &mut found, alone);
-    if alone
-        && let ([video], [open]) = (&mut found[..], &open[..])
-        && !open.is_empty()
-    {
-        eliminate::settle(&board, video, open)?;
-    }
     plans
         .into_iter()
         .map(|plan| plan.map_or_else(|e| Ok(Err(e)), |n| prove(&board, &found[n])))
@@ -159,13 +100,14 @@ fn begin(board: &Board, head: usize) -> io::Result<Option<Option<Box<dyn Guide>>
 }
 
 /// Goes through the slots in the video's order; takes the cells that are certain.
-fn walk(board: &mut Board, guide: Box<dyn Guide>, head: usize) -> io::Result<Video> {
+fn walk(board: &mut Board, guide: Box<dyn Guide>, head: usize) -> io::Result<Arrangement> {
     let most = guide
         .len()
         .map_or(board.cells() as u64, |len| len.div_ceil(BLOCK))
         .clamp(1, SLOTS) as usize;
     let mut slots = vec![None; most];
     let mut cursor = Cursor::default();
+    // What the index was read from is certain before the walk.
     for &(slot, cell) in [(0, head)].iter().chain(guide.known()) {
         if let Some(open) = slots.get_mut(slot) {
             *open = Some(cell);
@@ -179,6 +121,7 @@ fn walk(board: &mut Board, guide: Box<dyn Guide>, head: usize) -> io::Result<Vid
         let silent =
             cursor.at >= span(slot).end && !(slot + 1 == most && padding(&*guide).is_some());
         if slots[slot].is_some() {
+            // Known already: the guide only moves on, unless it contradicts.
             if guide
                 .check(&board.view(&slots), &mut cursor, span(slot))?
                 .is_none()
@@ -205,6 +148,7 @@ fn walk(board: &mut Board, guide: Box<dyn Guide>, head: usize) -> io::Result<Vid
         if board.is_spent() || (misses > 0 && board.free_from(0).next().is_none()) {
             break;
         }
+        // Too far from anything certain: goes on where another run can be recognized.
         if misses == MISSES {
             let Some((next, behind)) = resume(board, &*guide, &mut slots, slot)? else {
                 break;
@@ -214,7 +158,7 @@ fn walk(board: &mut Board, guide: Box<dyn Guide>, head: usize) -> io::Result<Vid
     }
     let len = guide.len().unwrap_or(cursor.at);
     slots.truncate(len.div_ceil(BLOCK).max(1) as usize);
-    Ok(Video {
+    Ok(Arrangement {
         guide,
         slots,
         len,
@@ -255,15 +199,19 @@ fn find(
     let from = slots[last].unwrap_or_default();
     let next = from + (slot - last);
     let mut weak = false;
+    // Mostly the run goes on: the next cell needs the least evidence.
     let in_a_row = (from + 1..=next).all(|cell| board.is_free(cell));
     if in_a_row {
         match fit(board, guide, slots, cursor, last, slot, next)? {
             Some((bits, found)) if bits >= NEAR => return Ok(found),
+            // Nothing in it can be checked.
             Some((0, _)) => return Ok(Found::Open),
+            // It may be the one: then no other near cell is certain.
             Some(_) => weak = true,
             None => {}
         }
     }
+    // Another run begins: first the cells behind the last certain one, then all before it.
     let anywhere = board
         .free_from(from + 1)
         .chain(board.free_from(0).take_while(|cell| *cell <= from));
@@ -276,6 +224,7 @@ fn find(
         }
         match fit(board, guide, slots, cursor, last, slot, cell)? {
             Some((bits, found)) if bits >= NEAR => {
+                // The cell behind it counts as evidence, too.
                 if bits + beyond(board, guide, slots, &found, slot, 1)?.1 >= FAR {
                     sure.push(found);
                 } else if in_vicinity && !weak {
@@ -285,8 +234,8 @@ fn find(
             _ => {}
         }
     }
-    // A mark of another part of the video may lie at just this place of its block: what follows
-    // there tells.
+    // A mark of another part of the video may lie at just this place of its block: the cell behind
+    // which the most others fit is the right one.
     let mut best = None;
     for found in sure {
         let reach = beyond(board, guide, slots, &found, slot, VICINITY)?.0;
@@ -297,6 +246,7 @@ fn find(
     if let Some((_, found)) = best {
         return Ok(found);
     }
+    // A near cell with less evidence is taken only if it is the only one.
     Ok(match near.pop() {
         Some(found) if near.is_empty() => found,
         None if !weak => Found::Nothing,
@@ -368,6 +318,7 @@ fn fit(
             };
             slots[last + n] = other.filter(|cell| board.is_free(*cell));
         }
+        // The marks in the slot, and the zeros that fill the last one up, are the evidence.
         let mut next = cursor;
         let mut bits = guide.check(&board.view(slots), &mut next, span(slot))?;
         if let (Some(bits), Some(padding)) = (
@@ -377,6 +328,7 @@ fn fit(
             *bits += zeros(&board.view(slots), padding)?;
         }
         if let Some(bits) = bits.filter(|bits| best.as_ref().is_none_or(|(best, _)| bits > best)) {
+            // Where all bytes up to here were checked, the open slots before it are certain too.
             let certain = guide.is_gapless() && next.at > span(slot).start;
             let before = (last + 1..slot)
                 .filter_map(|n| Some((n, slots[n]?)))
@@ -432,26 +384,9 @@ fn resume(
     Ok(None)
 }
 
-/// The bytes of a slot.
-fn span(slot: usize) -> Range<u64> {
-    slot as u64 * BLOCK..(slot as u64 + 1) * BLOCK
-}
-
-/// Whether nothing in the order contradicts the structure.
-pub(super) fn fits(board: &Board, video: &Video) -> io::Result<bool> {
-    let view = board.view(&video.slots);
-    let mut cursor = Cursor::default();
-    for slot in 0..video.slots.len() {
-        if video.guide.check(&view, &mut cursor, span(slot))?.is_none() {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
 /// Checks the finished order once more from the beginning, and makes the plan.
-fn prove(board: &Board, video: &Video) -> io::Result<Result<Plan, NotProven>> {
-    if !fits(board, video)? {
+fn prove(board: &Board, video: &Arrangement) -> io::Result<Result<Plan, NotProven>> {
+    if !video.fits(board)? {
         return Ok(Err(NotProven::Broken));
     }
     let view = board.view(&video.slots);

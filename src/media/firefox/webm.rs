@@ -6,7 +6,7 @@ use std::{io, ops::Range};
 
 use super::{
     blocks::{Board, View},
-    solve::{Cursor, Fit, Guide},
+    guide::{Cursor, Fit, Guide},
 };
 use crate::container::ebml::{self, id};
 
