@@ -115,6 +115,7 @@ mod tests {
             content_len: None,
             open_ended: false,
             detail: None,
+            missing: Vec::new(),
         };
         assert_eq!(
             describe(&report(Verdict::Complete), 12_000_000),

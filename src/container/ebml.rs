@@ -30,6 +30,7 @@ pub(crate) mod id {
     pub(crate) const PREV_SIZE: u32 = 0xAB;
     pub(crate) const SILENT_TRACKS: u32 = 0x5854;
     pub(crate) const SIMPLE_BLOCK: u32 = 0xA3;
+    pub(crate) const ENCRYPTED_BLOCK: u32 = 0xAF;
     pub(crate) const BLOCK_GROUP: u32 = 0xA0;
     pub(crate) const BLOCK: u32 = 0xA1;
     pub(crate) const CUES: u32 = 0x1C53_BB6B;
@@ -42,6 +43,11 @@ pub(crate) mod id {
     /// What lies in a segment beside clusters.
     pub(crate) const BESIDE_CLUSTERS: [u32; 7] =
         [SEEK_HEAD, INFO, TRACKS, CUES, CHAPTERS, TAGS, ATTACHMENTS];
+
+    /// Whether an element can lie directly in a segment.
+    pub(crate) fn belongs_in_segment(id: u32) -> bool {
+        ends_cluster(id) || matches!(id, VOID | CRC)
+    }
 
     /// What can't be in a cluster, and so ends one of unknown size.
     pub(crate) fn ends_cluster(id: u32) -> bool {

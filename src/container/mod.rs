@@ -11,6 +11,7 @@ pub(crate) mod adts;
 pub(crate) mod bytes;
 pub(crate) mod crc;
 pub(crate) mod ebml;
+pub(crate) mod flac;
 pub(crate) mod fmp4;
 pub(crate) mod id3;
 pub(crate) mod mp4;

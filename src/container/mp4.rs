@@ -40,6 +40,36 @@ pub(crate) fn header(bytes: &[u8]) -> Option<Header> {
 }
 
 impl Header {
+    /// Whether it is one that lies at the top of a file (14496-12, table 1; QuickTime; DASH; what
+    /// cameras write).
+    pub(crate) fn is_top(&self) -> bool {
+        matches!(
+            &self.kind,
+            b"ftyp"
+                | b"styp"
+                | b"moov"
+                | b"moof"
+                | b"mdat"
+                | b"sidx"
+                | b"ssix"
+                | b"mfra"
+                | b"free"
+                | b"skip"
+                | b"wide"
+                | b"pnot"
+                | b"uuid"
+                | b"meta"
+                | b"emsg"
+                | b"prft"
+                | b"pdin"
+                | b"udta"
+                | b"bloc"
+                | b"imda"
+                | b"PICT"
+                | b"pict"
+        )
+    }
+
     /// Whether its type is one that may be registered: without control characters (©… included).
     pub(crate) fn is_registrable(&self) -> bool {
         self.kind.iter().all(|&k| k >= 0x20 && k != 0x7f)
@@ -161,6 +191,34 @@ pub(crate) fn nal_length(entry: &[u8; 4], body: &[u8]) -> Option<u8> {
     let configuration = configuration(entry, body)?;
     let at = if entry.starts_with(b"avc") { 4 } else { 21 };
     Some((configuration.get(at)? & 3) + 1)
+}
+
+/// `objectTypeIndication` of a sample entry of MPEG-4 kind (ISO/IEC 14496-1, 7.2.6.6): which
+/// codec its samples have.
+pub(crate) fn object_type(entry: &[u8; 4], body: &[u8]) -> Option<u8> {
+    if entry != b"mp4v" {
+        return None;
+    }
+    let esds = payload(body.get(VISUAL_ENTRY..)?, &[b"esds"])?;
+    // ES_Descriptor: number and flags, and what the flags announce; a decoder's description.
+    let es = descriptor(esds.get(4..)?, 3)?;
+    let flags = *es.get(2)?;
+    let url = if flags & 0x40 != 0 {
+        1 + usize::from(*es.get(if flags & 0x80 != 0 { 5 } else { 3 })?)
+    } else {
+        0
+    };
+    let width = |flag| if flags & flag != 0 { 2 } else { 0 };
+    let decoder = es.get(3 + width(0x80) + url + width(0x20)..)?;
+    descriptor(decoder, 4)?.first().copied()
+}
+
+/// The content of the descriptor with this tag that `bytes` begin with: its length has up to four
+/// bytes of seven bits.
+fn descriptor(bytes: &[u8], tag: u8) -> Option<&[u8]> {
+    let (first, rest) = bytes.split_first()?;
+    let width = rest.iter().take(4).position(|b| b & 0x80 == 0)? + 1;
+    (*first == tag).then(|| rest.get(width..))?
 }
 
 /// Per-sample values of a track that fragments leave out (8.8.3).

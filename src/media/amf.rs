@@ -59,7 +59,7 @@ pub(crate) fn script(reader: &mut Reader, range: Range<u64>) -> Step<Script> {
     Ok(script)
 }
 
-/// Behind the value at `at`; `None` where it can't be told.
+/// The place behind the value at `at`; `None` for a type whose length is not known.
 fn skip(reader: &mut Reader, at: u64, depth: u8) -> Step<Option<u64>> {
     /// `keyframes` is an object of arrays of numbers; nothing nests deeper.
     const DEEPEST: u8 = 4;

@@ -1,28 +1,29 @@
 //! FLAC (RFC 9639): the head says how many samples there are, the last frame says which ones it
 //! holds.
 
-use std::ops::Range;
-
 use super::{
     gaps::Gaps,
     id3,
     reader::{Reader, Step},
     report::{Container, Kind, Report},
-    vorbis,
+    rest, vorbis,
 };
+use crate::container::flac;
 
 /// Whether FLAC begins at `at`.
 pub(crate) fn begins(reader: &mut Reader, at: u64) -> Step<bool> {
     Ok(reader.bytes(at, 4)? == b"fLaC")
 }
 
-/// What the metadata blocks tell.
+/// What the metadata blocks say.
 #[derive(Default)]
 struct Head {
     /// Where the frames begin.
     end: u64,
     block: u32,
     rate: u32,
+    /// Bits of a sample.
+    bits: u32,
     /// Samples of each channel; 0 if the writer didn't know.
     total: u64,
     /// Bytes of the shortest and the longest frame; 0 if unknown.
@@ -37,7 +38,7 @@ pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps) -> Step<Report> {
     report.kind = Kind::Audio;
     let tag = id3::read(reader)?;
     let head = head(reader, tag.end + 4)?;
-    report.title = head.title.or(tag.title);
+    report.title = head.title.clone().or(tag.title);
     report.set_seconds(head.total as f64 / f64::from(head.rate.max(1)));
     report.open_ended = head.total == 0;
     let len = reader.len();
@@ -56,32 +57,28 @@ pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps) -> Step<Report> {
         );
         return Ok(report);
     }
-    let missing = gaps.holes_in(0..head.end) + gaps.all_in(head.end..len);
-    let last = last_frame(reader, head.end..len, head.block, head.longest)?;
+    // Zeros at the end are padding.
+    let padding = gaps.stretches(head.end..len, true).pop();
+    let solid = padding.map_or(
+        len,
+        |zeros| if zeros.end == len { zeros.start } else { len },
+    );
+    let last = last_frame(reader, &head, (solid + 16).min(len))?;
     let done = last.as_ref().map_or(0, |f| f.samples_end);
+    let end = last.as_ref().and_then(|frame| frame.whole);
+    let mut missing = gaps.stretches(0..head.end, false);
+    missing.extend(gaps.stretches(head.end..end.unwrap_or(len), true));
     match last {
+        _ if !missing.is_empty() => report.lacks_stretches(missing, end.unwrap_or(len)),
+        Some(frame) if head.total == 0 && is_begun(reader, frame.whole)? => {
+            report.lacks(len as f64, len as f64, "ends inside the head of a frame");
+        }
         Some(frame) if frame.whole.is_some() && (done >= head.total || head.total == 0) => {
-            let missing =
-                gaps.holes_in(0..head.end) + gaps.all_in(head.end..frame.whole.unwrap_or(len));
             report.content_len = frame.whole;
             if head.total == 0 {
                 report.set_seconds(done as f64 / f64::from(head.rate));
             }
-            if missing > 0 {
-                let end = frame.whole.unwrap_or(len);
-                report.lacks(
-                    (end - missing) as f64,
-                    end as f64,
-                    format!("{missing} bytes are missing inside"),
-                );
-            }
-        }
-        _ if missing > 0 => {
-            report.lacks(
-                (len - missing) as f64,
-                len as f64,
-                format!("{missing} bytes are missing inside"),
-            );
+            rest::note(reader, &mut report)?;
         }
         Some(frame) if head.total > 0 => {
             // Bytes a sample so far are taken for the rest; in the first frames, what the head says
@@ -112,7 +109,7 @@ fn head(reader: &mut Reader, from: u64) -> Step<Head> {
         end: from,
         ..Head::default()
     };
-    // 8.1: the first bit marks the last block, seven tell its type, 24 its length.
+    // 8.1: one bit marks the last block; seven bits are its type, 24 its length.
     while let Some([kind, a, b, c]) = reader.array(head.end)? {
         let body = head.end + 4;
         let length = u32::from_be_bytes([0, a, b, c]);
@@ -123,6 +120,7 @@ fn head(reader: &mut Reader, from: u64) -> Step<Head> {
                     head.shortest = u32::from_be_bytes([0, info[4], info[5], info[6]]);
                     head.longest = u32::from_be_bytes([0, info[7], info[8], info[9]]);
                     head.rate = u32::from_be_bytes([0, info[10], info[11], info[12]]) >> 4;
+                    head.bits = u32::from((info[12] & 1) << 4 | info[13] >> 4) + 1;
                     let low = u32::from_be_bytes([info[14], info[15], info[16], info[17]]);
                     head.total = u64::from(info[13] & 15) << 32 | u64::from(low);
                 }
@@ -138,157 +136,72 @@ fn head(reader: &mut Reader, from: u64) -> Step<Head> {
     Ok(head)
 }
 
+/// Whether the first bytes of another frame are all that follows `end`.
+fn is_begun(reader: &mut Reader, end: Option<u64>) -> Step<bool> {
+    let left = reader.bytes(end.unwrap_or(0), 17)?;
+    Ok(end.is_some() && matches!(left, [0xff] | [0xff, 0xf8 | 0xf9, ..]) && left.len() < 17)
+}
+
 /// The last frame whose head can be found.
 struct Last {
     start: u64,
     samples_start: u64,
     samples_end: u64,
-    /// Its end, if its checksum says that all of it is there.
+    /// Its end, if all of it is there.
     whole: Option<u64>,
 }
 
-/// Searches the end of `range` backwards for the head of a frame (9.1), which has a checksum of its
-/// own.
-fn last_frame(
-    reader: &mut Reader,
-    range: Range<u64>,
-    block: u32,
-    longest: u32,
-) -> Step<Option<Last>> {
-    /// No frame is longer, if the head doesn't tell.
+/// Searches the end of the file backwards for the head of a frame, which has a checksum of its own.
+/// Behind the last frame there may be padding, or a tail of something else.
+fn last_frame(reader: &mut Reader, head: &Head, len: u64) -> Step<Option<Last>> {
+    /// No frame is longer, if the head doesn't say it.
     const LONGEST: u64 = 1 << 20;
-    // Zeros that pad the file are no part of the frame; its checksum may end in a zero or two.
-    let window = match u64::from(longest) {
-        0 => LONGEST,
-        n => (n + 16).min(LONGEST),
-    };
-    let mut end = range.end;
-    while end > range.start {
-        let from = end.saturating_sub(4096).max(range.start);
-        let bytes = reader.bytes(from, (end - from) as usize)?;
-        match bytes.iter().rposition(|&b| b != 0) {
-            Some(i) => {
-                end = from + i as u64 + 1;
-                break;
-            }
-            None => end = from,
-        }
-    }
-    let from = end.saturating_sub(window).max(range.start);
-    let mut tail = Vec::new();
-    while from + (tail.len() as u64) < (end + 2).min(range.end) {
-        let at = from + tail.len() as u64;
-        let bytes = reader.bytes(at, ((end + 2).min(range.end) - at) as usize)?;
-        if bytes.is_empty() {
-            break;
-        }
-        tail.extend_from_slice(bytes);
-    }
     /// Bytes that look like a head by chance are one in many millions: more are a trap.
-    const MOST: usize = 32;
-    let mut found: Option<Last> = None;
-    let heads = (0..tail.len())
-        .rev()
-        .filter_map(|i| Some((i, frame_head(&tail[i..], block)?)));
-    for (i, (first, samples)) in heads.take(MOST) {
-        let start = from + i as u64;
-        // The checksum closes the frame: over all of it, it gives 0.
-        let solid = (end - start) as usize;
-        let whole = (solid..=solid + 2)
-            .find(|&n| i + n <= tail.len() && n > 8 && crc16(&tail[i..i + n]) == 0);
-        let this = Last {
-            start,
-            samples_start: first,
-            samples_end: if whole.is_some() {
-                first + samples
-            } else {
-                first
-            },
-            whole: whole.map(|n| start + n as u64),
-        };
-        if this.whole.is_some() {
-            return Ok(Some(this));
+    const MOST: usize = 64;
+    /// How far before the end the last frame may begin, behind a tail of something else.
+    const FAR: u64 = 4 << 20;
+    let longest = match u64::from(head.longest) {
+        0 => LONGEST,
+        n => n.min(LONGEST),
+    };
+    let mut cut: Vec<Last> = Vec::new();
+    let mut end = len;
+    while end > head.end && len - end < FAR {
+        let from = end.saturating_sub(32 << 10).max(head.end);
+        // With what a head needs behind the stretch.
+        let bytes = reader.vec(from..(end + 16).min(len), usize::MAX)?;
+        for i in (0..(end - from) as usize).rev() {
+            let Some(frame) = bytes.get(i..).and_then(|b| flac::frame(b, head.block)) else {
+                continue;
+            };
+            let start = from + i as u64;
+            let all = reader.vec(start..(start + longest + 16).min(len), usize::MAX)?;
+            let Some(n) = frame.frame_len(&all, head.bits) else {
+                // Cut, or bytes inside a frame that look like a head.
+                cut.push(Last {
+                    start,
+                    samples_start: frame.first,
+                    samples_end: frame.first,
+                    whole: None,
+                });
+                if cut.len() == MOST {
+                    return Ok(cut.into_iter().next());
+                }
+                continue;
+            };
+            let whole = start + n as u64;
+            // What begins where a whole frame ends is a frame.
+            return Ok(match cut.into_iter().find(|next| next.start == whole) {
+                Some(next) => Some(next),
+                None => Some(Last {
+                    start,
+                    samples_start: frame.first,
+                    samples_end: frame.first + u64::from(frame.samples),
+                    whole: Some(whole),
+                }),
+            });
         }
-        // Bytes inside a frame may look like a head; a real one is nearest to the frame size before
-        // the end. The first found is taken unless an earlier one proves whole.
-        found.get_or_insert(this);
+        end = from;
     }
-    Ok(found)
-}
-
-/// First sample and number of samples, if a frame's head stands here.
-fn frame_head(bytes: &[u8], block: u32) -> Option<(u64, u64)> {
-    let &[0xff, sync, sizes, format, first, ..] = bytes else {
-        return None;
-    };
-    if sync & 0xfe != 0xf8 || format & 1 != 0 || sizes & 15 == 15 || sizes >> 4 == 0 {
-        return None;
-    }
-    // The coded number is like UTF-8 with up to seven bytes.
-    let extra = match first.leading_ones() {
-        0 => 0,
-        n @ 2..=7 => n as usize - 1,
-        _ => return None,
-    };
-    let mask = 0x7fu8.checked_shr(first.leading_ones()).unwrap_or(0);
-    let mut number = u64::from(first & mask);
-    for &byte in bytes.get(5..5 + extra)? {
-        if byte & 0xc0 != 0x80 {
-            return None;
-        }
-        number = number << 6 | u64::from(byte & 0x3f);
-    }
-    let mut at = 5 + extra;
-    let samples = match sizes >> 4 {
-        1 => 192,
-        n @ 2..=5 => 576 << (n - 2),
-        6 => {
-            at += 1;
-            u64::from(*bytes.get(at - 1)?) + 1
-        }
-        7 => {
-            at += 2;
-            u64::from(u16::from_be_bytes(*bytes.get(at - 2..at)?.first_chunk()?)) + 1
-        }
-        n => 256 << (n - 8),
-    };
-    at += match sizes & 15 {
-        12 => 1,
-        13 | 14 => 2,
-        _ => 0,
-    };
-    let head = bytes.get(..=at)?;
-    // Fixed block size: the number counts frames, else samples.
-    let start = if sync & 1 == 0 {
-        number.saturating_mul(block.into())
-    } else {
-        number
-    };
-    (crc8(head) == 0).then_some((start, samples))
-}
-
-fn crc8(bytes: &[u8]) -> u8 {
-    let step = |crc: u8| {
-        if crc & 0x80 != 0 {
-            crc << 1 ^ 0x07
-        } else {
-            crc << 1
-        }
-    };
-    bytes
-        .iter()
-        .fold(0, |crc, &b| (0..8).fold(crc ^ b, |crc, _| step(crc)))
-}
-
-fn crc16(bytes: &[u8]) -> u16 {
-    let step = |crc: u16| {
-        if crc & 0x8000 != 0 {
-            crc << 1 ^ 0x8005
-        } else {
-            crc << 1
-        }
-    };
-    bytes.iter().fold(0, |crc, &b| {
-        (0..8).fold(crc ^ u16::from(b) << 8, |crc, _| step(crc))
-    })
+    Ok(cut.into_iter().next())
 }

@@ -8,12 +8,14 @@ use super::{
     amf,
     gaps::Gaps,
     reader::{Reader, Step},
-    report::{Container, Kind, Report},
+    report::{Container, Report},
+    rest::{self, Rest},
 };
 
 /// Whether the file begins with an FLV head.
 pub(crate) fn begins(head: &[u8]) -> bool {
-    matches!(head, [b'F', b'L', b'V', 1..=9, flags, ..] if flags & 0xfa == 0)
+    // Some writers set reserved flags; the length of the head is 9 in all versions.
+    matches!(head, [b'F', b'L', b'V', 1..=9, _, 0, 0, 0, 9..=64, ..])
 }
 
 /// What the tags add up to.
@@ -28,6 +30,8 @@ struct Tags {
     broken: bool,
     first: Option<u32>,
     last: u32,
+    /// Milliseconds between two tags that follow each other, at most.
+    longest: u32,
     video: bool,
     audio: bool,
     /// Sound without compression may be all zeros.
@@ -35,18 +39,77 @@ struct Tags {
     protected: bool,
     /// The encoder said that the stream ends here.
     finished: bool,
+    /// Stream numbers, which should be 0, and are not in some files.
+    streams: Vec<[u8; 3]>,
     script: amf::Script,
+}
+
+/// The head of a tag (annex E.4.1).
+struct Tag {
+    /// 8 audio, 9 video, 18 script.
+    kind: u8,
+    encrypted: bool,
+    size: u32,
+    /// Milliseconds.
+    time: u32,
+    stream: [u8; 3],
+}
+
+/// Bytes of a tag's head.
+const HEAD: usize = 11;
+
+impl Tag {
+    /// The tag that `bytes` begin with: two reserved bits, one for encryption, then the kind.
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let &[kind, a, b, c, t1, t2, t3, t0, s1, s2, s3, ..] = bytes else {
+            return None;
+        };
+        (matches!(kind & 0x1f, 8 | 9 | 18) && kind & 0xc0 == 0).then_some(Self {
+            kind: kind & 0x1f,
+            encrypted: kind & 0x20 != 0,
+            size: u32::from_be_bytes([0, a, b, c]),
+            time: u32::from_be_bytes([t0, t1, t2, t3]),
+            stream: [s1, s2, s3],
+        })
+    }
+
+    /// Where it ends if it begins at `at`, with its own size behind it.
+    fn end(&self, at: u64) -> u64 {
+        at + HEAD as u64 + u64::from(self.size) + 4
+    }
+}
+
+impl Tags {
+    /// The tag at `at`, if one can be there: its stream is known, or its size stands behind it.
+    fn tag(&mut self, reader: &mut Reader, at: u64) -> Step<Option<Tag>> {
+        /// Streams that a file has.
+        const MOST: usize = 4;
+        let Some(tag) = Tag::parse(reader.bytes(at, HEAD)?) else {
+            return Ok(None);
+        };
+        let end = tag.end(at);
+        let known = tag.stream == [0; 3] || self.streams.contains(&tag.stream);
+        if !known {
+            let proven = reader.be32(end - 4)? == Some(tag.size + HEAD as u32);
+            if !proven || self.streams.len() == MOST {
+                return Ok(None);
+            }
+            self.streams.push(tag.stream);
+        }
+        Ok(Some(tag))
+    }
+
+    /// Whether what lies at `end` can follow a tag: nothing, or another tag.
+    fn goes_on(&mut self, reader: &mut Reader, end: u64) -> Step<bool> {
+        Ok(end >= reader.len() || self.tag(reader, end)?.is_some())
+    }
 }
 
 /// Judges a file that [`begins`] like one.
 pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps) -> Step<Report> {
     let tags = walk(reader)?;
     let mut report = Report::of(Container::Flv);
-    report.kind = match (tags.video, tags.audio) {
-        (true, _) => Kind::Video,
-        (_, true) => Kind::Audio,
-        _ => Kind::Unknown,
-    };
+    report.set_kind(tags.video, tags.audio);
     let have = f64::from(tags.last - tags.first.unwrap_or(0).min(tags.last)) / 1000.0;
     let whole = tags.script.duration.unwrap_or(0.0);
     report.set_seconds(if whole > 0.0 { whole } else { have });
@@ -69,24 +132,25 @@ fn walk(reader: &mut Reader) -> Step<Tags> {
     let mut at = u64::from(reader.be32(5)?.unwrap_or(9).clamp(9, 4096)) + 4;
     tags.stop = at.min(len);
     while at < len {
-        let Some([kind, a, b, c, t1, t2, t3, t0, s1, s2, s3]) = reader.array::<11>(at)? else {
-            tags.cut = Some(at + 11);
-            break;
-        };
-        // Two reserved bits, one for encryption, then 8 audio, 9 video, 18 script; the stream's
-        // number is always 0.
-        if !matches!(kind & 0x1f, 8 | 9 | 18) || kind & 0xc0 != 0 || [s1, s2, s3] != [0; 3] {
-            tags.broken = true;
+        if len - at < HEAD as u64 {
+            // The head of a tag, or a few bytes of something else.
+            let first = reader.u8(at)?;
+            let begun = matches!(first, Some(8 | 9 | 18 | 0x28 | 0x29 | 0x32));
+            tags.cut = begun.then_some(at + HEAD as u64);
+            tags.broken = !begun;
             break;
         }
-        let size = u32::from_be_bytes([0, a, b, c]);
-        let body = at + 11;
-        let end = body + u64::from(size) + 4;
-        let time = u32::from_be_bytes([t0, t1, t2, t3]);
+        let Some(tag) = tags.tag(reader, at)? else {
+            tags.broken = true;
+            break;
+        };
+        let (size, time) = (tag.size, tag.time);
+        let body = at + HEAD as u64;
+        let end = tag.end(at);
         if end <= len {
-            // The first tag may be wrong about this in some writers, none is in all.
+            // Some writers are wrong about this; then another tag must follow.
             let back = reader.be32(end - 4)?.unwrap_or(0);
-            if back != size + 11 && back != 0 && tags.count > 1 {
+            if back != size + HEAD as u32 && !tags.goes_on(reader, end)? {
                 tags.broken = true;
                 break;
             }
@@ -96,7 +160,7 @@ fn walk(reader: &mut Reader) -> Step<Tags> {
         } else {
             None
         };
-        match (kind & 0x1f, flags) {
+        match (tag.kind, flags) {
             (9, flags) => {
                 tags.video = true;
                 // AVC: 7, and 2 ends the sequence. Screen video pads nothing either.
@@ -112,12 +176,15 @@ fn walk(reader: &mut Reader) -> Step<Tags> {
             }
             _ => {}
         }
-        tags.protected |= kind & 0x20 != 0;
+        tags.protected |= tag.encrypted;
         if end > len {
             tags.cut = Some(end);
             break;
         }
-        if kind & 0x1f != 18 {
+        if tag.kind != 18 {
+            if tags.first.is_some() {
+                tags.longest = tags.longest.max(time.saturating_sub(tags.last));
+            }
             tags.first = Some(tags.first.map_or(time, |first| first.min(time)));
             tags.last = tags.last.max(time);
         }
@@ -128,8 +195,11 @@ fn walk(reader: &mut Reader) -> Step<Tags> {
     Ok(tags)
 }
 
-/// Seconds by which the last tag may begin before the announced end.
+/// Seconds by which the last tag may begin before the announced end, beside the longest time that
+/// lies between two tags of the file: slides are shown for long.
 const TOLERANCE: f64 = 1.0;
+/// Seconds for which a slide is shown, at most.
+const LONGEST_SLIDE: f64 = 120.0;
 
 fn judge(
     reader: &mut Reader,
@@ -139,55 +209,70 @@ fn judge(
     report: &mut Report,
 ) -> Step<()> {
     let len = reader.len();
-    let missing = gaps.missing(0..len, tags.dense);
+    let rest = rest::follows(reader, gaps, tags.stop, 1, |_| false)?;
+    let rest = match rest {
+        // Another tag behind bytes that are none: they are no tail.
+        Rest::Foreign if tags.broken && more(reader, tags.stop)? => Rest::More,
+        rest => rest,
+    };
+    let tail = tags.broken && rest.is_tail();
+    let end = if tail { tags.stop } else { len };
+    let missing = gaps.stretches(0..end, tags.dense);
     let whole = tags.script.duration.unwrap_or(0.0);
-    let padded = tags.broken && reader.zeros_to_end(tags.stop)?;
     let size = tags.script.filesize.filter(|&size| size > tags.stop);
-    let short = whole > 0.0
-        && have + TOLERANCE < whole
-        && f64::from(tags.last) / 1000.0 + TOLERANCE < whole;
-    // Frames before it are here up to the announced second: then the announced size is another
-    // file's.
+    let tolerance = TOLERANCE + (f64::from(tags.longest) / 1000.0).min(LONGEST_SLIDE);
+    let last = f64::from(tags.last) / 1000.0;
+    let short = whole > 0.0 && have + tolerance < whole && last + tolerance < whole;
+    // Frames before it are here up to the announced second: then the file has all that it should,
+    // and the announced size counts something else, unless the file is shorter than that.
     let reached = tags.finished || whole > 0.0 && have + 0.1 >= whole;
+    let lacks_bytes =
+        |size: &u64| *size > len || tags.cut.is_some_and(|cut| cut <= *size) || !reached || short;
     report.open_ended = whole <= 0.0 && tags.script.filesize.is_none();
-    if tags.broken && !padded && missing == 0 {
+    if tags.broken && !tail && missing.is_empty() {
         report.damaged(format!(
             "the bytes at {} are no part of an FLV file",
             tags.stop
         ));
-    } else if let Some(size) =
-        size.filter(|&size| tags.cut.is_some_and(|cut| cut <= size) || !reached || short)
-    {
-        let have = len
-            .min(if padded { tags.stop } else { len })
-            .saturating_sub(missing);
-        report.lacks(
-            have as f64,
-            size as f64,
-            format!("ends {} bytes early", size.saturating_sub(len)),
-        );
-    } else if short && (padded || !tags.broken) {
-        let have = have * len.saturating_sub(missing) as f64 / len as f64;
+    } else if let Some(size) = size.filter(lacks_bytes) {
+        let what = format!("ends {} bytes early", size.saturating_sub(end));
+        report.lacks_end(end.min(size), missing, size, what);
+    } else if short && (tail || !tags.broken) {
+        let sum: u64 = missing.iter().map(|r| r.end - r.start).sum();
+        let have = have * len.saturating_sub(sum) as f64 / len as f64;
         report.lacks(have, whole, format!("{have:.1} of {whole:.1} seconds"));
+        report.missing = missing;
     } else if let Some(cut) = tags.cut {
-        report.lacks(
-            len.saturating_sub(missing) as f64,
-            cut.max(len) as f64,
-            "ends inside a tag",
-        );
-    } else if missing > 0 && !padded {
-        report.lacks(
-            (len - missing) as f64,
-            len as f64,
-            format!("{missing} bytes are missing inside"),
-        );
+        report.lacks_end(len, missing, cut, "ends inside a tag");
+    } else if !missing.is_empty() {
+        report.lacks_stretches(missing, len);
     } else if tags.count == 0 {
         report.lacks(0.0, 1.0, "it has a head and no content");
     } else {
         report.content_len = Some(tags.stop);
-        if tags.stop < len {
-            report.detail = Some(format!("{} zeros follow its end", len - tags.stop));
-        }
+        rest::note(reader, report)?;
     }
     Ok(())
+}
+
+/// Whether a tag with its size behind it lies anywhere behind `from`.
+fn more(reader: &mut Reader, from: u64) -> Step<bool> {
+    let mut ends = reader.fork();
+    let mut at = from;
+    let mut halt = None;
+    let found = reader.search(from..reader.len(), HEAD, |bytes| {
+        let here = at;
+        at += 1;
+        let Some(tag) = Tag::parse(bytes).filter(|tag| tag.stream == [0; 3] && tag.size > 0) else {
+            return false;
+        };
+        match ends.be32(tag.end(here) - 4) {
+            Ok(back) => back == Some(tag.size + HEAD as u32),
+            Err(e) => {
+                halt = Some(e);
+                true
+            }
+        }
+    })?;
+    halt.map_or(Ok(found), Err)
 }

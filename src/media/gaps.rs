@@ -14,7 +14,7 @@ const BLOCK: u64 = 4096;
 const READ_ALL: u64 = 24 << 20;
 /// In longer files this many blocks are, at even distances.
 const SAMPLES: u64 = 6144;
-/// So many holes are told apart; a file with more is far from whole anyway.
+/// Holes that are kept apart at most; a file with more is far from whole anyway.
 const MAX_RANGES: usize = 65_536;
 
 /// Sorted ranges that don't overlap.
@@ -31,13 +31,16 @@ impl Ranges {
         }
     }
 
+    /// The parts of them that lie in `range`.
+    fn parts(&self, range: &Range<u64>) -> impl Iterator<Item = Range<u64>> {
+        let Range { start, end } = *range;
+        let from = self.0.partition_point(|r| r.end <= start);
+        let inside = self.0[from..].iter().take_while(move |r| r.start < end);
+        inside.map(move |r| r.start.max(start)..r.end.min(end))
+    }
+
     fn within(&self, range: &Range<u64>) -> u64 {
-        let from = self.0.partition_point(|r| r.end <= range.start);
-        self.0[from..]
-            .iter()
-            .take_while(|r| r.start < range.end)
-            .map(|r| r.end.min(range.end) - r.start.max(range.start))
-            .sum()
+        self.parts(range).map(|r| r.end - r.start).sum()
     }
 }
 
@@ -51,7 +54,10 @@ pub(crate) struct Gaps {
 impl Gaps {
     /// Asks the file system for holes, then looks for blocks of zeros: at all of them in a short
     /// file, at a sample of a long one, so that the time is bounded.
-    pub(crate) fn find(reader: &mut Reader) -> Step<Self> {
+    ///
+    /// Nobody wrote what lies in a hole at the end: the reader ends before it, and where that is
+    /// comes back.
+    pub(crate) fn find(reader: &mut Reader) -> Step<(Self, Option<u64>)> {
         let len = reader.len();
         let mut gaps = Self::default();
         let mut at = 0;
@@ -67,15 +73,19 @@ impl Gaps {
             gaps.holes.push(hole..data);
             at = data;
         }
+        let tail = gaps.holes.0.pop_if(|last| last.end == len);
+        let tail = tail.map(|tail| tail.start);
+        reader.end_at(tail.unwrap_or(len));
         let mut own = Reader::new(reader.content());
-        match if len <= READ_ALL {
+        own.end_at(reader.len());
+        match if own.len() <= READ_ALL {
             gaps.read_all(&mut own)
         } else {
             gaps.sample(&mut own)
         } {
             Err(Halt::Io(e)) => Err(e.into()),
             // Gigabytes of zeros: what was found so far says enough.
-            Ok(()) | Err(Halt::Spent) => Ok(gaps),
+            Ok(()) | Err(Halt::Spent) => Ok((gaps, tail)),
         }
     }
 
@@ -127,46 +137,38 @@ impl Gaps {
         Ok(())
     }
 
-    /// Bytes of `range` that lie in holes.
-    pub(crate) fn holes_in(&self, range: Range<u64>) -> u64 {
-        self.holes.within(&range)
-    }
-
-    /// Bytes of `range` that lie in holes or in blocks of zeros. (A hole reads as zeros: the larger
-    /// of the two counts.)
+    /// Bytes of `range` that lie in holes or in blocks of zeros.
     pub(crate) fn all_in(&self, range: Range<u64>) -> u64 {
-        let (holes, zeros) = (self.holes.within(&range), self.zeros.within(&range));
-        if holes == 0 {
-            return zeros;
+        if self.holes.0.is_empty() {
+            return self.zeros.within(&range);
         }
-        // Both: count the zeros that no hole covers.
-        let covered: u64 = self
-            .zeros
-            .0
+        self.stretches(range, true)
             .iter()
-            .skip(self.zeros.0.partition_point(|r| r.end <= range.start))
-            .take_while(|r| r.start < range.end)
-            .map(|r| {
-                self.holes
-                    .within(&(r.start.max(range.start)..r.end.min(range.end)))
-            })
-            .sum();
-        holes + zeros - covered
+            .map(|r| r.end - r.start)
+            .sum()
     }
 
-    /// As [`Self::all_in`] where `zeros_prove`, else as [`Self::holes_in`].
-    pub(crate) fn missing(&self, range: Range<u64>, zeros_prove: bool) -> u64 {
+    /// The stretches of `range` that lie in holes or, where `zeros_prove`, in blocks of zeros.
+    pub(crate) fn stretches(&self, range: Range<u64>, zeros_prove: bool) -> Vec<Range<u64>> {
+        let mut all: Vec<_> = self.holes.parts(&range).collect();
         if zeros_prove {
-            self.all_in(range)
-        } else {
-            self.holes_in(range)
+            all.extend(self.zeros.parts(&range));
         }
+        merged(all)
     }
 
     /// Whether there is nothing to look for at all.
     pub(crate) fn is_empty(&self) -> bool {
         self.holes.0.is_empty() && self.zeros.0.is_empty()
     }
+}
+
+/// The same bytes as stretches in order that don't touch.
+pub(crate) fn merged(mut stretches: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    stretches.sort_unstable_by_key(|r| r.start);
+    let mut merged = Ranges::default();
+    stretches.into_iter().for_each(|r| merged.push(r));
+    merged.0
 }
 
 fn is_zero(bytes: &[u8]) -> bool {
@@ -178,7 +180,7 @@ mod tests {
     use super::*;
 
     fn find(data: &[u8]) -> Gaps {
-        Gaps::find(&mut Reader::new(&data)).unwrap()
+        Gaps::find(&mut Reader::new(&data)).unwrap().0
     }
 
     #[test]
@@ -191,7 +193,7 @@ mod tests {
         assert_eq!(gaps.zeros.0, [8192..16384, 94_208..100_000]);
         assert_eq!(gaps.all_in(0..100_000), 8192 + 5792);
         assert_eq!(gaps.all_in(10_000..12_000), 2000);
-        assert_eq!(gaps.holes_in(0..100_000), 0);
+        assert_eq!(gaps.stretches(0..100_000, false), []);
         assert!(find(&[1; 10]).is_empty());
     }
 
@@ -208,8 +210,23 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&[1; 65536]).unwrap();
         file.write_all_at(&[1; 65536], 1 << 20).unwrap();
-        let gaps = Gaps::find(&mut Reader::new(&file)).unwrap();
-        assert_eq!(gaps.holes_in(0..2 << 20), (1 << 20) - 65536);
+        let (gaps, tail) = Gaps::find(&mut Reader::new(&file)).unwrap();
+        assert_eq!(tail, None);
+        assert!(
+            gaps.stretches(0..2 << 20, false)
+                .iter()
+                .eq([&(65536..1 << 20)])
+        );
         assert_eq!(gaps.all_in(0..2 << 20), (1 << 20) - 65536);
+        file.set_len(4 << 20).unwrap();
+        let mut reader = Reader::new(&file);
+        let (gaps, tail) = Gaps::find(&mut reader).unwrap();
+        assert_eq!(tail, Some((1 << 20) + 65536));
+        assert_eq!(reader.len(), (1 << 20) + 65536);
+        assert!(
+            gaps.stretches(0..2 << 20, true)
+                .iter()
+                .eq([&(65536..1 << 20)])
+        );
     }
 }

@@ -6,12 +6,14 @@
 //! duration that isn't reached, or a block that is cut show that something is missing, and the
 //! report is open-ended.
 
+use std::{iter, ops::Range};
+
 use super::{
     elements::{self, Element},
     gaps::Gaps,
     reader::{Reader, Step},
-    report::{Container, Kind, Report},
-    text,
+    report::{Container, Report},
+    rest, text,
 };
 use crate::container::ebml::{self, id};
 
@@ -46,9 +48,11 @@ struct Segment {
     clusters: u64,
     first: Option<u64>,
     last: u64,
-    /// Bytes of gaps in clusters, by holes and with zeros; and outside.
-    cluster_gaps: (u64, u64),
-    other_gaps: u64,
+    /// Stretches of clusters, which hold the coded tracks; and what else may have gaps.
+    media: Vec<Range<u64>>,
+    other: Vec<Range<u64>>,
+    /// Numbers of the tracks.
+    tracks: Vec<u64>,
     /// The last cluster of a known size, whose blocks are not walked yet.
     unread: Option<Element>,
 }
@@ -70,11 +74,7 @@ pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps) -> Step<Option<Report>> 
     }
     let mut report = Report::of(container);
     let segment = walk(reader, gaps, head.range().end)?;
-    report.kind = match (segment.video, segment.audio) {
-        (true, _) => Kind::Video,
-        (_, true) => Kind::Audio,
-        _ => Kind::Unknown,
-    };
+    report.set_kind(segment.video, segment.audio);
     let tick = segment.scale as f64 / 1e9;
     let played = segment.last.saturating_sub(segment.first.unwrap_or(0)) as f64 * tick;
     report.set_seconds(if segment.duration > 0.0 {
@@ -86,7 +86,7 @@ pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps) -> Step<Option<Report>> 
     if segment.protected {
         report.protected();
     } else {
-        judge(reader, &segment, &mut report)?;
+        judge(reader, gaps, &segment, &mut report)?;
     }
     Ok(Some(report))
 }
@@ -114,7 +114,10 @@ fn walk(reader: &mut Reader, gaps: &Gaps, from: u64) -> Step<Segment> {
     (found.stop, found.end) = (segment.body, segment.end);
     let end = segment.end.unwrap_or(u64::MAX).min(len);
     while found.stop < end {
-        let Some(element) = elements::element(reader, found.stop)? else {
+        let Some(element) = elements::element(reader, found.stop)?.filter(|element| {
+            // What no segment has and what is longer than the file is something else.
+            id::belongs_in_segment(element.id) || element.end.is_some_and(|end| end <= len)
+        }) else {
             found.broken = true;
             break;
         };
@@ -134,12 +137,10 @@ fn walk(reader: &mut Reader, gaps: &Gaps, from: u64) -> Step<Segment> {
         };
         let range = element.start..stop.min(len);
         match element.id {
-            id::CLUSTER => {
-                found.cluster_gaps.0 += gaps.holes_in(range.clone());
-                found.cluster_gaps.1 += gaps.all_in(range);
-            }
+            _ if gaps.is_empty() => {}
+            id::CLUSTER => found.media.push(range),
             id::VOID => {}
-            _ => found.other_gaps += gaps.holes_in(range),
+            _ => found.other.push(range),
         }
         if stop > len {
             found.cut = Some(stop);
@@ -150,19 +151,17 @@ fn walk(reader: &mut Reader, gaps: &Gaps, from: u64) -> Step<Segment> {
         }
     }
     if found.broken && !reader.zeros_to_end(found.stop)? {
-        // In a gap: nothing more can be told apart behind it, but further gaps count too. It was
-        // seen here, so it is believed elsewhere.
-        let rest = found.stop..end;
+        // In a gap: no element can be found behind it, but further gaps count too. Where one gap
+        // is certain, blocks of zeros elsewhere are taken for gaps as well.
         found.dense |= gaps.all_in(found.stop..found.stop + 1) > 0;
-        found.cluster_gaps.0 += gaps.holes_in(rest.clone());
-        found.cluster_gaps.1 += gaps.all_in(rest);
+        found.media.push(found.stop..end);
     }
     if let Some(cluster) = found
         .unread
         .take()
         .filter(|_| found.duration == 0.0 || found.end.is_none())
     {
-        // The last cluster's blocks tell how far it got.
+        // The last cluster's blocks say how far it got.
         let broken = found.broken;
         blocks(reader, cluster.body, &mut found)?;
         found.broken = broken;
@@ -170,7 +169,41 @@ fn walk(reader: &mut Reader, gaps: &Gaps, from: u64) -> Step<Segment> {
     Ok(found)
 }
 
-/// Takes what one element of the segment tells.
+impl Segment {
+    /// Whether an element can be in a cluster: numbers are short, and blocks are of tracks that
+    /// there are.
+    fn belongs_in_cluster(&self, reader: &mut Reader, element: &Element) -> Step<bool> {
+        let size = element.end.map(|end| end - element.body);
+        let block = match element.id {
+            id::SIMPLE_BLOCK | id::ENCRYPTED_BLOCK => element.body,
+            id::BLOCK_GROUP => match elements::element(reader, element.body)? {
+                Some(inner) if inner.id == id::BLOCK => inner.body,
+                inner => return Ok(inner.is_some() || element.body >= reader.len()),
+            },
+            id::TIMESTAMP | id::POSITION | id::PREV_SIZE | id::CRC => {
+                return Ok(size.is_some_and(|size| size <= 8));
+            }
+            id::VOID | id::SILENT_TRACKS => return Ok(true),
+            _ => return Ok(false),
+        };
+        let head = ebml::block(reader.bytes(block, 11)?);
+        Ok(head.is_none_or(|head| self.tracks.is_empty() || self.tracks.contains(&head.track)))
+    }
+
+    /// Stretches that lie in gaps.
+    fn missing(&self, gaps: &Gaps) -> Vec<Range<u64>> {
+        let media = self.media.iter();
+        let mut missing: Vec<_> = media
+            .flat_map(|r| gaps.stretches(r.clone(), self.dense))
+            .collect();
+        let other = self.other.iter();
+        missing.extend(other.flat_map(|r| gaps.stretches(r.clone(), false)));
+        missing.sort_by_key(|r| r.start);
+        missing
+    }
+}
+
+/// Takes what one element of the segment says.
 fn top(reader: &mut Reader, element: &Element, base: u64, found: &mut Segment) -> Step<()> {
     match element.id {
         id::SEEK_HEAD => {
@@ -221,6 +254,7 @@ fn track(reader: &mut Reader, entry: &Element, found: &mut Segment) -> Step<()> 
                 2 => found.audio = true,
                 _ => {}
             },
+            id::TRACK_NUMBER => found.tracks.push(field.uint(reader)?),
             id::CODEC => {
                 let codec = field.bytes(reader)?;
                 let loose: [&[u8]; 6] = [
@@ -276,6 +310,10 @@ fn blocks(reader: &mut Reader, mut at: u64, found: &mut Segment) -> Step<u64> {
         if id::ends_cluster(element.id) {
             break;
         }
+        if !found.belongs_in_cluster(reader, &element)? {
+            found.broken = true;
+            break;
+        }
         // Blocks in a group stand behind its head; their relative time is a signed 16-bit number
         // after the track.
         let block = match element.id {
@@ -306,92 +344,74 @@ fn blocks(reader: &mut Reader, mut at: u64, found: &mut Segment) -> Step<u64> {
 /// most.
 const TOLERANCE: f64 = 1.5;
 
-fn judge(reader: &mut Reader, segment: &Segment, report: &mut Report) -> Step<()> {
+fn judge(reader: &mut Reader, gaps: &Gaps, segment: &Segment, report: &mut Report) -> Step<()> {
     let len = reader.len();
-    let gaps = segment.other_gaps
-        + if segment.dense {
-            segment.cluster_gaps.1
-        } else {
-            segment.cluster_gaps.0
-        };
-    let tick = segment.scale as f64 / 1e9;
-    let (have, whole) = (segment.last as f64 * tick, segment.duration * tick);
-    let present = len.saturating_sub(gaps) as f64;
+    let mut missing = segment.missing(gaps);
     if let Some(end) = segment.end {
         report.content_len = Some(end);
         if end > len {
-            report.lacks(
-                present,
-                end as f64,
-                format!("ends {} bytes early", end - len),
-            );
-        } else if gaps > 0 {
-            report.lacks(
-                (end - gaps.min(end)) as f64,
-                end as f64,
-                format!("{gaps} bytes are missing inside"),
-            );
+            let what = format!("ends {} bytes early", end - len);
+            report.lacks_end(len, missing, end, what);
+        } else if !missing.is_empty() {
+            report.lacks_stretches(missing, end);
         } else if segment.broken || segment.cut.is_some() {
             broken(reader, segment, report)?;
         } else if segment.clusters == 0 {
             report.lacks(0.0, 1.0, "it has a head and no content");
-        } else if end < len {
-            let what = if reader.zeros_to_end(end)? {
-                "zeros"
-            } else {
-                "other bytes"
-            };
-            report.detail = Some(format!("{} {what} follow its end", len - end));
         }
-        return Ok(());
+        return rest::note(reader, report);
     }
     report.open_ended = true;
+    let tick = segment.scale as f64 / 1e9;
+    let (have, whole) = (segment.last as f64 * tick, segment.duration * tick);
     let announced = segment.announced.max(segment.cut.unwrap_or(0));
-    if segment.clusters == 0 && gaps == 0 {
+    let rest = rest::follows(reader, gaps, segment.stop, 4, |bytes| {
+        bytes == id::CLUSTER.to_be_bytes()
+    })?;
+    if rest.is_tail() {
+        missing.retain(|stretch| stretch.start < segment.stop);
+    }
+    if segment.clusters == 0 && missing.is_empty() {
         report.lacks(0.0, 1.0, "only its beginning is there");
-    } else if segment.broken && gaps > 0 {
-        report.lacks(
-            present,
-            announced.max(len) as f64,
-            format!("{gaps} bytes are missing inside"),
-        );
+    } else if segment.broken && !missing.is_empty() {
+        report.lacks_end(len, missing, announced.max(len), "bytes are missing inside");
     } else if whole > 0.0 && have + TOLERANCE < whole {
         report.open_ended = false;
+        let sum: u64 = missing.iter().map(|r| r.end - r.start).sum();
+        let share = len.saturating_sub(sum) as f64 / len as f64;
         report.lacks(
-            have * present / len as f64,
+            have * share,
             whole,
             format!("{have:.1} of {whole:.1} seconds"),
         );
+        report.missing = missing;
     } else if announced > len {
         report.open_ended = segment.announced <= len;
-        report.lacks(
-            present,
-            announced as f64,
-            "ends inside a block or before its index",
-        );
-    } else if gaps > 0 {
-        report.lacks(
-            present,
-            len as f64,
-            format!("{gaps} bytes are missing inside"),
-        );
-    } else if segment.broken {
-        if len - segment.stop < 12 {
-            report.lacks(
-                present,
-                len as f64 + 1.0,
-                "ends inside the head of an element",
-            );
-        } else if reader.zeros_to_end(segment.stop)? {
-            report.content_len = Some(segment.stop);
-            report.detail = Some(format!("{} zeros follow its end", len - segment.stop));
-        } else {
-            broken(reader, segment, report)?;
-        }
+        let what = "ends inside a block or before its index";
+        report.lacks_end(len, missing, announced, what);
+    } else if !missing.is_empty() {
+        report.lacks_stretches(missing, len);
+    } else if segment.broken && is_begun(reader, segment.stop)? {
+        let what = "ends inside the head of an element";
+        report.lacks_end(len, Vec::new(), len + 1, what);
+    } else if segment.broken && !rest.is_tail() {
+        broken(reader, segment, report)?;
     } else {
         report.content_len = Some(segment.stop);
+        rest::note(reader, report)?;
     }
     Ok(())
+}
+
+/// Whether less than the head of an element is left, and begins like one.
+fn is_begun(reader: &mut Reader, stop: u64) -> Step<bool> {
+    let left = reader.bytes(stop, ebml::HEADER + 1)?;
+    let first = left.first().copied().unwrap_or(0);
+    let longest = left.len() <= ebml::HEADER;
+    let short = [id::SIMPLE_BLOCK, id::BLOCK_GROUP, id::TIMESTAMP, id::VOID];
+    let begins = |id: &u32| id.to_be_bytes().starts_with(&left[..left.len().min(4)]);
+    let long = id::BESIDE_CLUSTERS.iter().chain([&id::CLUSTER]).any(begins);
+    Ok(longest && first != 0 && (short.contains(&first.into()) || long))
 }
 
 /// The walk met what is no element: zeros are a gap, anything else is out of order.
@@ -399,12 +419,7 @@ fn broken(reader: &mut Reader, segment: &Segment, report: &mut Report) -> Step<(
     let len = reader.len();
     let next = reader.first_nonzero(segment.stop..len)?.unwrap_or(len);
     if next - segment.stop >= 64 {
-        let missing = next - segment.stop;
-        report.lacks(
-            (len - missing) as f64,
-            len as f64,
-            format!("{missing} bytes are missing at {}", segment.stop),
-        );
+        report.lacks_stretches(iter::once(segment.stop..next).collect(), len);
     } else {
         report.damaged(format!(
             "the bytes at {} are no part of a Matroska file",

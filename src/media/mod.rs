@@ -18,8 +18,9 @@
 //! | MPEG-TS, MPEG-PS, AAC | nobody | whole packets or frames that are gone |
 //!
 //! Where nobody promises, [`Report::open_ended`] says so. A gap inside is seen everywhere: holes
-//! always, and blocks of zeros unless the coding may have them (PCM, stuffed MPEG-2, intra codecs
-//! of a fixed frame size).
+//! always (one at the end is never padding), and blocks of zeros unless the coding may have them
+//! (PCM, stuffed MPEG-2, intra codecs of a fixed frame size). Bytes of something else behind the end
+//! of the structure change nothing.
 
 mod adts;
 mod amf;
@@ -38,6 +39,7 @@ mod other;
 mod ps;
 mod reader;
 mod report;
+mod rest;
 mod riff;
 mod text;
 mod ts;
@@ -46,11 +48,12 @@ mod vorbis;
 use std::io;
 
 use crate::content::Content;
+use frames::Begins;
 use gaps::Gaps;
 use reader::{Halt, Reader, Step};
 pub use report::{Container, Kind, Report, Verdict};
 
-/// Enough of the beginning to tell every container.
+/// Bytes of the beginning by which every container is recognized.
 const HEAD: usize = 4096;
 
 /// Looks at the structure of `content`, not at all of its bytes.
@@ -63,54 +66,80 @@ pub fn inspect<C: Content + ?Sized>(content: &C) -> io::Result<Report> {
         Ok(report) => Ok(report),
         Err(Halt::Io(e)) => Err(e),
         Err(Halt::Spent) => Ok(Report::not_media(
-            "bytes that lead in circles: their structure is larger than any video's",
+            "a file whose structure refers to more than any video has",
         )),
     }
 }
 
 fn judge(reader: &mut Reader) -> Step<Report> {
+    let len = reader.len();
+    let (gaps, tail) = Gaps::find(reader)?;
+    let mut report = container(reader, &gaps)?;
+    if let Some(from) = tail {
+        report.ends_in_hole(from, len);
+    }
+    Ok(report)
+}
+
+/// Finds the container by its beginning, and judges it.
+fn container(reader: &mut Reader, gaps: &Gaps) -> Step<Report> {
     let head = reader.bytes(0, HEAD)?.to_vec();
-    let gaps = Gaps::find(reader)?;
     if mp4::begins(&head) {
-        return mp4::inspect(reader, &gaps);
+        return mp4::inspect(reader, gaps);
     }
     if matroska::begins(&head)
-        && let Some(report) = matroska::inspect(reader, &gaps)?
+        && let Some(report) = matroska::inspect(reader, gaps)?
     {
         return Ok(report);
     }
     if flv::begins(&head) {
-        return flv::inspect(reader, &gaps);
+        return flv::inspect(reader, gaps);
     }
     if ogg::begins(&head) {
-        return ogg::inspect(reader, &gaps);
+        return ogg::inspect(reader, gaps);
     }
     if let Some(container) = riff::begins(&head) {
-        return riff::inspect(reader, &gaps, container);
+        return riff::inspect(reader, gaps, container);
     }
-    if let Some(layout) = ts::begins(&head) {
-        return ts::inspect(reader, &gaps, layout);
+    if let Some(start) = ts::begins(&head, 0) {
+        return ts::inspect(reader, gaps, start);
     }
     if ps::begins(&head) {
-        return ps::inspect(reader, &gaps);
+        return ps::inspect(reader, gaps);
     }
     // A tag may stand before any of these.
     let tag = id3::read(reader)?.end;
     if flac::begins(reader, tag)? {
-        return flac::inspect(reader, &gaps);
+        return flac::inspect(reader, gaps);
     }
-    if let Some(report) = adts::inspect(reader, &gaps)? {
+    if let Some(report) = adts::inspect(reader, gaps)? {
         return Ok(report);
     }
-    if let Some(report) = mp3::inspect(reader, &gaps)? {
+    if let Some(report) = mp3::inspect(reader, gaps)? {
         return Ok(report);
     }
-    let what = other::describe(reader)?;
     let missing = gaps.all_in(0..1);
     if missing > 0 && !reader.zeros_to_end(0)? {
-        let mut report = Report::not_media(what);
+        let mut report = Report::not_media(other::describe(reader)?);
         report.damaged("its beginning is missing");
         return Ok(report);
     }
-    Ok(Report::not_media(what))
+    match other::known(reader)? {
+        Some(what) => Ok(Report::not_media(what)),
+        None => behind_something(reader, gaps),
+    }
+}
+
+/// Streams that begin with something else: packets or frames are looked for behind it.
+fn behind_something(reader: &mut Reader, gaps: &Gaps) -> Step<Report> {
+    if let Some(start) = ts::find(reader)? {
+        return ts::inspect(reader, gaps, start);
+    }
+    if let Some(from) = frames::find(reader, adts::frame)? {
+        return adts::judge(reader, gaps, from, Begins::BehindOthers);
+    }
+    if let Some(from) = frames::find(reader, mp3::frame)? {
+        return mp3::judge(reader, gaps, from, Begins::BehindOthers);
+    }
+    Ok(Report::not_media(other::describe(reader)?))
 }

@@ -5,11 +5,12 @@
 //! is cut shows.
 
 use super::{
-    frames::{self, Frame},
+    frames::{self, Begins, Frame},
     gaps::Gaps,
     id3,
     reader::{Reader, Step},
     report::{Container, Kind, Report},
+    rest,
 };
 
 /// Kilobits a second of layer 3: MPEG 1, then MPEG 2 and 2.5.
@@ -64,10 +65,10 @@ struct Promise {
 pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps) -> Step<Option<Report>> {
     let tag = id3::read(reader)?;
     let len = reader.len();
-    let mut report = Report::of(Container::Mp3);
-    report.kind = Kind::Audio;
-    report.title = tag.title;
     if tag.end >= len && tag.end > 0 {
+        let mut report = Report::of(Container::Mp3);
+        report.kind = Kind::Audio;
+        report.title = tag.title;
         report.open_ended = true;
         report.lacks(0.0, 1.0, "ends inside its tag");
         return Ok(Some(report));
@@ -81,6 +82,18 @@ pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps) -> Step<Option<Report>> 
     if !frames::begin_at(reader, from, frame)? {
         return Ok(None);
     }
+    judge(reader, gaps, from, Begins::BehindTag(tag.title)).map(Some)
+}
+
+/// Judges frames that begin at `from`.
+pub(crate) fn judge(reader: &mut Reader, gaps: &Gaps, from: u64, begins: Begins) -> Step<Report> {
+    let is_part = matches!(begins, Begins::BehindOthers);
+    let len = reader.len();
+    let mut report = Report::of(Container::Mp3);
+    report.kind = Kind::Audio;
+    if let Begins::BehindTag(title) = begins {
+        report.title = title;
+    }
     let promise = promise(reader, from)?;
     let found = frames::walk(reader, gaps, from, frame)?;
     // The frame that counts is not counted.
@@ -93,46 +106,44 @@ pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps) -> Step<Option<Report>> 
     );
     report.open_ended = promise.frames.is_none() && promise.bytes.is_none();
     let end = promise.bytes.map_or(0, |n| from + u64::from(n));
-    // Some count it all the same: then the bytes decide.
-    let all = found.count.max(count) == u64::from(promise.frames.unwrap_or(0))
-        && end > 0
-        && end <= found.stop;
-    let few = promise.frames.is_some_and(|n| count < u64::from(n)) && !all;
-    let present = found.end.max(len.min(found.cut.unwrap_or(0))) as f64;
-    if found.missing > 0 {
-        let present = len.saturating_sub(found.missing) as f64;
-        report.lacks(
-            present,
-            end.max(len) as f64,
-            format!("{} bytes are missing inside", found.missing),
-        );
+    let few = promise.frames.is_some_and(|n| {
+        // Some writers count that frame all the same, and tags among the bytes. Then it is enough
+        // that the file has as many.
+        let all = found.count >= u64::from(n) && end <= len;
+        count < u64::from(n) && !all && (end == 0 || end > found.stop)
+    });
+    if !found.missing.is_empty() {
+        report.lacks_end(len, found.missing, end.max(len), "bytes are missing inside");
     } else if found.broken {
         report.damaged(format!("the bytes at {} are no MP3", found.stop));
     } else if few {
         let of = promise.frames.unwrap_or(0);
-        if end > 0 {
-            let what = format!("ends {} bytes early", end.saturating_sub(found.stop));
-            report.lacks(present, (end as f64).max(present), what);
+        let here = found.cut.map_or(found.end, |_| len);
+        if end > here {
+            let what = format!("ends {} bytes early", end - here);
+            report.lacks_end(here, Vec::new(), end, what);
         } else {
-            // Without a byte count, what came so far tells how much a frame weighs.
+            // Without a byte count, the bytes so far say how much a frame weighs.
             let whole =
                 from as f64 + (found.stop - from) as f64 / count.max(1) as f64 * f64::from(of);
             report.lacks(
-                present,
-                whole.max(present),
+                here as f64,
+                whole.max(here as f64),
                 format!("{count} of {of} frames"),
             );
         }
-    } else if let Some(cut) = found.cut {
-        report.lacks(
-            len as f64,
-            cut.max(end) as f64,
+    } else if let Some(cut) = found.cut.filter(|_| !is_part) {
+        report.lacks_end(
+            len,
+            Vec::new(),
+            cut.max(end),
             "ends inside a frame or a tag",
         );
     } else {
         report.content_len = Some(found.end);
+        rest::note(reader, &mut report)?;
     }
-    Ok(Some(report))
+    Ok(report)
 }
 
 /// The Xing head stands behind the side information, whose length depends on version and channels;

@@ -1,14 +1,16 @@
 //! Ogg: pages of several streams, interleaved and chained (RFC 3533).
 //!
 //! All page heads are walked. The last page of each stream is marked: a file without those marks
-//! has lost its end. How much that was, Ogg doesn't tell (except Skeleton 4), so the report is then
+//! has lost its end. How much that was, Ogg doesn't say (except Skeleton 4), so the report is then
 //! open-ended.
+
+use std::ops::Range;
 
 use super::{
     gaps::Gaps,
     reader::{Reader, Step},
-    report::{Container, Kind, Report},
-    vorbis,
+    report::{Container, Report},
+    rest, vorbis,
 };
 use crate::container::{
     bytes::{be32, le32, le64},
@@ -56,74 +58,55 @@ struct Pages {
     title: Option<String>,
     /// Skeleton 4: bytes of the whole segment.
     promised: Option<u64>,
+    /// Stretches of pages that lie in gaps.
+    missing: Vec<Range<u64>>,
 }
 
 /// Judges a file that [`begins`] like one.
 pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps) -> Step<Report> {
-    let pages = walk(reader)?;
+    let pages = walk(reader, gaps)?;
     let mut report = Report::of(if pages.video {
         Container::Ogv
     } else {
         Container::Ogg
     });
-    report.kind = match (pages.video, pages.audio) {
-        (true, _) => Kind::Video,
-        (_, true) => Kind::Audio,
-        _ => Kind::Unknown,
-    };
+    report.set_kind(pages.video, pages.audio);
     report.set_seconds(pages.before + pages.seconds());
     report.title.clone_from(&pages.title);
     let len = reader.len();
-    // A page is 64 KiB at most and begins with a head: no block of zeros fits into sound or video.
-    let missing = gaps.all_in(0..pages.stop.max(if pages.broken { pages.stop } else { len }));
-    let padded = pages.broken && reader.zeros_to_end(pages.stop)?;
-    let ended = pages.ended();
-    if pages.broken && !padded {
-        let gap = gaps.all_in(pages.stop..len) + missing;
-        if gap > 0 {
-            report.lacks(
-                (len - gap) as f64,
-                len as f64,
-                format!("{gap} bytes are missing inside"),
-            );
-        } else {
-            report.damaged(format!(
-                "the bytes at {} are no part of an Ogg file",
-                pages.stop
-            ));
-        }
-    } else if missing > 0 {
-        report.lacks(
-            (len - missing) as f64,
-            len as f64,
-            format!("{missing} bytes are missing inside"),
-        );
-    } else if pages.cut.is_some() || !ended {
-        let end = if padded { pages.stop } else { len };
-        let promised = pages
-            .promised
-            .unwrap_or(0)
-            .max(pages.cut.unwrap_or(0))
-            .max(end);
+    let rest = rest::follows(reader, gaps, pages.stop, 5, |bytes| bytes == b"OggS\0")?;
+    let tail = pages.broken && rest.is_tail();
+    let mut missing = pages.missing.clone();
+    if !tail {
+        missing.extend(gaps.stretches(pages.stop..len, true));
+    }
+    if pages.broken && !tail && missing.is_empty() {
+        report.damaged(format!(
+            "the bytes at {} are no part of an Ogg file",
+            pages.stop
+        ));
+    } else if !missing.is_empty() {
+        report.lacks_stretches(missing, len);
+    } else if pages.cut.is_some() || !pages.ended() {
+        let end = if tail { pages.stop } else { len };
+        let promised = pages.promised.unwrap_or(0).max(pages.cut.unwrap_or(0));
         report.open_ended = pages.promised.is_none();
         let what = if pages.cut.is_some() {
             "ends inside a page"
         } else {
             "its last page is missing"
         };
-        report.lacks(end as f64, promised as f64, what);
+        report.lacks_end(end, missing, promised, what);
     } else if pages.streams.iter().all(|s| s.granule == 0) {
         report.lacks(0.0, 1.0, "it has a head and no content");
     } else {
         report.content_len = Some(pages.stop);
-        if pages.stop < len {
-            report.detail = Some(format!("{} zeros follow its end", len - pages.stop));
-        }
+        rest::note(reader, &mut report)?;
     }
     Ok(report)
 }
 
-fn walk(reader: &mut Reader) -> Step<Pages> {
+fn walk(reader: &mut Reader, gaps: &Gaps) -> Step<Pages> {
     let mut pages = Pages::default();
     let len = reader.len();
     while pages.stop < len {
@@ -146,14 +129,26 @@ fn walk(reader: &mut Reader) -> Step<Pages> {
             pages.cut = Some(end.max(len + 1));
             break;
         }
-        pages.page(reader, &head, &table, body)?;
+        let carries_media = pages.page(reader, &head, &table, body)?;
+        if !gaps.is_empty() {
+            // No block of zeros fits into sound or pictures; heads may have some as padding.
+            let gaps = gaps.stretches(at..end, carries_media);
+            pages.missing.extend(gaps);
+        }
         pages.stop = end;
     }
     Ok(pages)
 }
 
 impl Pages {
-    fn page(&mut self, reader: &mut Reader, head: &PageHead, table: &[u8], body: u64) -> Step<()> {
+    /// Takes a page; whether it carries sound or pictures, and no heads of streams.
+    fn page(
+        &mut self,
+        reader: &mut Reader,
+        head: &PageHead,
+        table: &[u8],
+        body: u64,
+    ) -> Step<bool> {
         /// More streams than any player takes.
         const MOST: usize = 64;
         let &PageHead {
@@ -196,7 +191,7 @@ impl Pages {
             }
         }
         let Some(stream) = self.streams.iter_mut().find(|s| s.serial == serial) else {
-            return Ok(());
+            return Ok(true);
         };
         stream.packets += 1;
         if stream.packets == 2 && self.title.is_none() {
@@ -216,7 +211,7 @@ impl Pages {
             stream.granule = stream.granule.max(granule);
         }
         stream.ended |= flags & ogg::ENDS != 0;
-        Ok(())
+        Ok(stream.granule > 0)
     }
 
     /// Of the longest stream of this link.

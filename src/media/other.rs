@@ -4,15 +4,35 @@ use super::reader::{Reader, Step};
 
 /// Says what the file is, by its beginning.
 pub(crate) fn describe(reader: &mut Reader) -> Step<String> {
+    let what = known(reader)?;
+    Ok(what.unwrap_or_else(|| "no container that fisga knows".into()))
+}
+
+/// The same; `None` if it is nothing that is known.
+pub(crate) fn known(reader: &mut Reader) -> Step<Option<String>> {
+    let what = match word(reader)? {
+        Some(what) => what.to_owned(),
+        None => match infer::get(reader.bytes(0, 4096)?) {
+            Some(kind) => format!(
+                "a file of the kind {}, which fisga does not keep",
+                kind.mime_type()
+            ),
+            None => return Ok(None),
+        },
+    };
+    Ok(Some(what))
+}
+
+/// What `infer` doesn't know.
+fn word(reader: &mut Reader) -> Step<Option<&'static str>> {
     let len = reader.len();
     if len == 0 {
-        return Ok("an empty file".into());
+        return Ok(Some("an empty file"));
     }
     if is_packet_cache(reader)? {
-        return Ok(
-            "a packet cache of mpv: coded packets without a container, which no player opens"
-                .into(),
-        );
+        return Ok(Some(
+            "a packet cache of mpv: coded packets without a container, which no player opens",
+        ));
     }
     let head = reader.bytes(0, 4096)?;
     let text = head.trim_ascii_start();
@@ -20,28 +40,20 @@ pub(crate) fn describe(reader: &mut Reader) -> Step<String> {
         text.get(..word.len())
             .is_some_and(|start| start.eq_ignore_ascii_case(word))
     };
-    if starts(b"#EXTM3U") {
-        return Ok("an HLS playlist: a list of addresses, without the video".into());
-    }
-    if starts(b"<!doctype html") || starts(b"<html") {
-        return Ok("a web page".into());
-    }
-    if starts(b"<?xml") || starts(b"<MPD") {
-        return Ok("an XML document".into());
-    }
-    if let Some(kind) = infer::get(head) {
-        return Ok(format!(
-            "a file of the kind {}, which fisga does not keep",
-            kind.mime_type()
-        ));
-    }
-    Ok("no container that fisga knows".into())
+    Ok(if starts(b"#EXTM3U") {
+        Some("an HLS playlist: a list of addresses, without the video")
+    } else if starts(b"<!doctype html") || starts(b"<html") {
+        Some("a web page")
+    } else if starts(b"<?xml") || starts(b"<MPD") {
+        Some("an XML document")
+    } else {
+        None
+    })
 }
-
 /// mpv's `demux/cache.c`: for each packet its length, flags and number of side data (32 bits each,
 /// in the machine's order), the packet, and each side datum with type and length before it.
 fn is_packet_cache(reader: &mut Reader) -> Step<bool> {
-    /// So many packets in a row are no accident.
+    /// This many packets in a row are no accident.
     const ENOUGH: u32 = 6;
     let (mut at, len) = (0, reader.len());
     for i in 0..ENOUGH {

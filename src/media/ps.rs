@@ -4,7 +4,8 @@
 use super::{
     gaps::Gaps,
     reader::{Reader, Step},
-    report::{Container, Kind, Report},
+    report::{Container, Report},
+    rest::{self, Rest},
 };
 use crate::container::ts;
 
@@ -60,38 +61,30 @@ pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps) -> Step<Report> {
         ended = code == 0xb9;
         at = end;
     }
-    report.kind = match (video, audio) {
-        (true, _) => Kind::Video,
-        (_, true) => Kind::Audio,
-        _ => Kind::Unknown,
-    };
+    report.set_kind(video, audio);
     report.set_seconds(last.saturating_sub(first) as f64 / 90_000.0);
-    let padded = broken && reader.zeros_to_end(at)?;
+    let rest = rest::follows(reader, gaps, at, 5, begins)?;
+    let tail = broken && rest.is_tail();
     // Zero stuffing is legal here: only holes prove.
-    let missing = gaps.holes_in(0..if padded { at } else { len });
-    if missing > 0 {
-        report.lacks(
-            (len - missing) as f64,
-            len as f64,
-            format!("{missing} bytes are missing inside"),
-        );
-    } else if broken && !padded {
-        let next = reader.first_nonzero(at..len)?.unwrap_or(len);
-        if next - at >= 64 {
-            report.lacks(
-                (len - (next - at)) as f64,
-                len as f64,
-                format!("{} bytes are missing at {at}", next - at),
-            );
-        } else {
-            report.damaged(format!("no packet begins at {at}"));
+    let mut missing = gaps.stretches(0..if tail { at } else { len }, false);
+    if let (true, Rest::Gap(_), []) = (broken, rest, &missing[..]) {
+        let gap = reader.first_nonzero(at..len)?.unwrap_or(len);
+        missing.extend(gaps.stretches(at..len, true));
+        if missing.is_empty() {
+            missing.push(at..gap);
         }
+    }
+    if !missing.is_empty() {
+        report.lacks_stretches(missing, len);
+    } else if broken && !tail {
+        report.damaged(format!("no packet begins at {at}"));
     } else if let Some(cut) = cut {
-        report.lacks(len as f64, cut as f64, "ends inside a packet");
+        report.lacks_end(len, missing, cut, "ends inside a packet");
     } else {
         // An end code closes the stream, but few writers bother.
         report.open_ended = !ended;
         report.content_len = Some(at);
+        rest::note(reader, &mut report)?;
     }
     Ok(report)
 }

@@ -3,7 +3,7 @@
 
 use std::{cell::Cell, io, ops::Range, rc::Rc};
 
-use super::Content;
+use crate::content::Content;
 
 /// Bytes that one inspection may read: the tables of the largest sane file fit many times.
 const FUEL_BYTES: u64 = 2 << 30;
@@ -87,6 +87,12 @@ impl<'a> Reader<'a> {
     /// at.
     pub(crate) fn len(&self) -> u64 {
         self.len
+    }
+
+    /// Looks at nothing behind `end`, as if the content ended there.
+    pub(crate) fn end_at(&mut self, end: u64) {
+        self.len = self.len.min(end);
+        self.window.clear();
     }
 
     /// The content itself.
@@ -197,6 +203,32 @@ impl<'a> Reader<'a> {
             at = self.content.next_data(at)?.max(at);
         }
         Ok(None)
+    }
+
+    /// Whether `is_it` is true of any place in `range`. It is shown `width` bytes, fewer near the
+    /// end.
+    pub(crate) fn search(
+        &mut self,
+        range: Range<u64>,
+        width: usize,
+        mut is_it: impl FnMut(&[u8]) -> bool,
+    ) -> Step<bool> {
+        let (mut at, end) = (range.start, range.end.min(self.len));
+        while at < end {
+            let bytes = self.bytes(at, WINDOW_MAX)?;
+            let last = at + bytes.len() as u64 >= end;
+            let places = if last {
+                bytes.len()
+            } else {
+                bytes.len().saturating_sub(width - 1)
+            };
+            let window = |i: usize| &bytes[i..bytes.len().min(i + width)];
+            if places == 0 || (0..places).any(|i| is_it(window(i))) {
+                return Ok(places > 0);
+            }
+            at += places as u64;
+        }
+        Ok(false)
     }
 
     /// Whether nothing but zeros follows `at` (true at the end itself).

@@ -1,6 +1,6 @@
 //! What [`inspect`](super::inspect) answers.
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 /// The container of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -80,13 +80,14 @@ pub struct Report {
     pub container: Option<Container>,
     /// Video or audio.
     pub kind: Kind,
-    /// Length, if the container tells.
+    /// Length, if the container says it.
     pub duration: Option<Duration>,
     /// Whole or not.
     pub verdict: Verdict,
     /// The container's own title tag.
     pub title: Option<String>,
-    /// Length in bytes that the container accounts for, if it tells: what follows is padding.
+    /// Length in bytes that the container accounts for, if it says it: what follows is padding or
+    /// something else.
     pub content_len: Option<u64>,
     /// The format promises no total length (a transport stream, MP3 without a Xing header, live
     /// WebM …): `Complete` then says only that it ends between two packets, and more may follow
@@ -94,6 +95,9 @@ pub struct Report {
     pub open_ended: bool,
     /// What is missing, wrong or remarkable, for people.
     pub detail: Option<String>,
+    /// Stretches of bytes that are known to be missing, in order: gaps inside, and what the
+    /// container promises behind the end. Empty where only a share of time or samples is known.
+    pub missing: Vec<Range<u64>>,
 }
 
 impl Container {
@@ -131,6 +135,7 @@ impl Report {
             content_len: None,
             open_ended: false,
             detail: None,
+            missing: Vec::new(),
         }
     }
 
@@ -156,6 +161,53 @@ impl Report {
         self.detail = Some(detail.into());
     }
 
+    /// Makes it incomplete: these stretches of its `whole` bytes are missing.
+    pub(crate) fn lacks_stretches(&mut self, missing: Vec<Range<u64>>, whole: u64) {
+        let sum = bytes_of(&missing);
+        let detail = format!("{sum} bytes are missing inside");
+        self.lacks(whole.saturating_sub(sum) as f64, whole as f64, detail);
+        self.missing = missing;
+    }
+
+    /// Makes it incomplete: the file has `len` bytes of its `whole`, and `missing` ones inside.
+    pub(crate) fn lacks_end(
+        &mut self,
+        len: u64,
+        mut missing: Vec<Range<u64>>,
+        whole: u64,
+        detail: impl Into<String>,
+    ) {
+        let present = len.saturating_sub(bytes_of(&missing));
+        self.lacks(present as f64, whole.max(len) as f64, detail);
+        if whole > len {
+            missing.push(len..whole);
+        }
+        self.missing = missing;
+    }
+
+    /// What changes because nothing was written from `from` up to the end at `len`: a hole at the
+    /// end is never padding. It changes nothing where all that the container promises is there.
+    pub(crate) fn ends_in_hole(&mut self, from: u64, len: u64) {
+        match self.verdict {
+            Verdict::Complete if self.open_ended => {}
+            Verdict::Complete => {
+                self.detail = Some(format!("a hole of {} bytes follows its end", len - from));
+                return;
+            }
+            Verdict::Incomplete { .. } => {}
+            _ => return,
+        }
+        // Where the container promises no length, the file's own is the best one.
+        let whole = match self.content_len {
+            Some(whole) if !self.open_ended => whole.max(from),
+            _ => len,
+        };
+        self.missing.retain(|stretch| stretch.end <= from);
+        let missing = std::mem::take(&mut self.missing);
+        let detail = format!("nothing was written behind byte {from}");
+        self.lacks_end(from, missing, whole.max(from + 1), detail);
+    }
+
     /// Makes it damaged.
     pub(crate) fn damaged(&mut self, reason: impl Into<String>) {
         self.verdict = Verdict::Damaged {
@@ -169,6 +221,15 @@ impl Report {
         self.detail = Some("encrypted: only the player that has the key can open it".into());
     }
 
+    /// Video where there are pictures, audio where there is only sound.
+    pub(crate) fn set_kind(&mut self, video: bool, audio: bool) {
+        self.kind = match (video, audio) {
+            (true, _) => Kind::Video,
+            (_, true) => Kind::Audio,
+            _ => Kind::Unknown,
+        };
+    }
+
     /// Takes `seconds` as the length if it is one that a video can have.
     pub(crate) fn set_seconds(&mut self, seconds: f64) {
         const LONGEST: f64 = 10.0 * 365.0 * 86_400.0;
@@ -176,4 +237,8 @@ impl Report {
             self.duration = Some(Duration::from_secs_f64(seconds));
         }
     }
+}
+
+fn bytes_of(stretches: &[Range<u64>]) -> u64 {
+    stretches.iter().map(|r| r.end - r.start).sum()
 }

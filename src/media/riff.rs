@@ -6,8 +6,8 @@ use std::ops::Range;
 use super::{
     gaps::Gaps,
     reader::{Reader, Step},
-    report::{Container, Kind, Report},
-    text,
+    report::{Container, Report},
+    rest, text,
 };
 
 /// Which of the two begins here.
@@ -19,13 +19,15 @@ pub(crate) fn begins(head: &[u8]) -> Option<Container> {
     }
 }
 
-/// What the chunks tell.
+/// What the chunks say.
 #[derive(Default)]
 struct Found {
     /// End of what the sizes promise.
     end: u64,
     /// A size was left open by a writer that couldn't go back.
     open: bool,
+    /// End of the last chunk that was seen inside.
+    inside: u64,
     /// A chunk was there that holds sound or pictures.
     content: bool,
     video: bool,
@@ -52,7 +54,7 @@ pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps, container: Container) ->
         if !matches!(&[f0, f1, f2, f3], b"RIFF" | b"RF64") {
             break;
         }
-        let open = matches!(size, 0 | u32::MAX);
+        let open = is_size_open(size, at + 8 + u64::from(size), len);
         let end = if open {
             u64::MAX
         } else {
@@ -70,50 +72,51 @@ pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps, container: Container) ->
         found.end = found.end.max(long);
         found.open = false;
     }
-    report.kind = match (found.video, found.audio) {
-        (true, _) => Kind::Video,
-        (_, true) => Kind::Audio,
-        _ => Kind::Unknown,
-    };
+    report.set_kind(found.video, found.audio);
     report.title = found.title.take();
     report.set_seconds(found.seconds);
     report.open_ended = found.open;
-    let end = found.end;
-    let missing: u64 = if found.loose || container == Container::Wav {
-        gaps.holes_in(0..len)
-    } else {
-        found
-            .media
-            .iter()
-            .map(|r| gaps.all_in(r.clone()))
-            .sum::<u64>()
-            .max(gaps.holes_in(0..end.min(len)))
-    };
+    let mut end = found.end;
+    // Some writers count the eight bytes before the size, too: then no chunk is as long.
+    if end > len && end - len <= 8 && found.inside <= len + 1 {
+        end = len;
+    }
+    let loose = found.loose || container == Container::Wav;
     // A gap that swallowed the head of a chunk is proven by that.
-    let missing = if found.content {
-        missing
-    } else {
-        gaps.all_in(0..len)
-    };
+    let mut missing = gaps.stretches(0..len, !found.content);
+    if found.content && !loose {
+        let media = |r: &Range<u64>| gaps.stretches(r.clone(), true);
+        missing = found.media.iter().flat_map(media).collect();
+        let outside = gaps.stretches(0..end.min(len), false);
+        missing.extend(outside.into_iter().filter(|hole| {
+            let inside = |r: &Range<u64>| r.start < hole.end && hole.start < r.end;
+            !found.media.iter().any(inside)
+        }));
+        missing.sort_by_key(|r| r.start);
+    }
     // The byte that pads an odd chunk is often left out.
     if end > len + 1 {
-        report.lacks(
-            len.saturating_sub(missing) as f64,
-            end as f64,
-            format!("ends {} bytes early", end - len),
-        );
-    } else if missing > 0 {
-        report.lacks(
-            (len - missing) as f64,
-            len as f64,
-            format!("{missing} bytes are missing inside"),
-        );
+        let what = format!("ends {} bytes early", end - len);
+        report.lacks_end(len, missing, end, what);
+    } else if !missing.is_empty() {
+        report.lacks_stretches(missing, len);
     } else if !found.content {
         report.lacks(0.0, 1.0, "it has a head and no content");
     } else if !found.open {
         report.content_len = Some(end.min(len));
+        rest::note(reader, &mut report)?;
     }
     Ok(report)
+}
+
+/// Whether a writer that couldn't go back left a count open: some put a large one there.
+fn is_open(n: u32) -> bool {
+    n == 0 || n >= 0x4000_0000
+}
+
+/// The same for a size that leads to `end`: a large one may be true.
+fn is_size_open(n: u32, end: u64, len: u64) -> bool {
+    matches!(n, 0 | u32::MAX) || is_open(n) && end > len
 }
 
 impl Found {
@@ -126,10 +129,14 @@ impl Found {
             let Some([k0, k1, k2, k3, s0, s1, s2, s3]) = reader.array::<8>(at)? else {
                 break;
             };
-            let size = u64::from(u32::from_le_bytes([s0, s1, s2, s3]));
+            let size = u32::from_le_bytes([s0, s1, s2, s3]);
             let body = at + 8;
-            let end = body + size;
-            let open = matches!(size, 0 | 0xffff_ffff);
+            let end = body + u64::from(size);
+            let open = is_size_open(size, end, reader.len());
+            let size = u64::from(size);
+            if !open {
+                self.inside = self.inside.max(end);
+            }
             match &[k0, k1, k2, k3] {
                 b"LIST" => match reader.array::<4>(body)?.as_ref() {
                     Some(b"movi") => {
@@ -148,9 +155,10 @@ impl Found {
                         reader.le32(body)?.unwrap_or(0),
                         reader.le32(body + 16)?.unwrap_or(0),
                     );
-                    self.seconds = self
-                        .seconds
-                        .max(f64::from(micros) * f64::from(frames) / 1e6);
+                    let seconds = f64::from(micros) * f64::from(frames) / 1e6;
+                    if !is_open(frames) {
+                        self.seconds = self.seconds.max(seconds);
+                    }
                 }
                 b"strh" => self.stream(reader, body)?,
                 b"strf" | b"fmt " => {
@@ -214,7 +222,8 @@ impl Found {
             reader.le32(at + 20)?.unwrap_or(0),
             reader.le32(at + 24)?.unwrap_or(0),
         );
-        let length = f64::from(reader.le32(at + 32)?.unwrap_or(0));
+        let length = reader.le32(at + 32)?.filter(|&n| !is_open(n));
+        let length = f64::from(length.unwrap_or(0));
         // PCM: units as large as a sample.
         self.loose |= k0 == b'a' && reader.le32(at + 44)?.is_some_and(|size| size > 1);
         self.seconds = self

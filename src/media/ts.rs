@@ -5,12 +5,16 @@
 //! length that isn't finished; a cut between two packets of video shows nothing, so the report is
 //! open-ended.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
 use super::{
     gaps::Gaps,
     reader::{Reader, Step},
-    report::{Container, Kind, Report},
+    report::{Container, Report},
+    rest,
 };
 use crate::container::{
     bytes::be16,
@@ -27,20 +31,96 @@ const LAYOUTS: [Layout; 3] = [
 const ENDS: u64 = 2 << 20;
 /// Packets whose synchronization is looked at.
 const SAMPLES: u64 = 8192;
+/// Packets in a row that are no accident among other bytes.
+const RUN: u64 = 12;
+/// How far behind other bytes the packets may begin.
+const FAR: u64 = 256 << 10;
+/// The longest tail of other bytes behind the last packet.
+const LONGEST_TAIL: u64 = 16 << 20;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Layout {
+struct Layout {
     lead: usize,
     size: usize,
 }
 
-/// The layout in which all packets of the head begin as they should; at least three.
-pub(crate) fn begins(head: &[u8]) -> Option<Layout> {
+/// Where packets begin, and how they lie.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Start {
+    at: u64,
+    layout: Layout,
+}
+
+/// The layout in which the packets of `head`, which lies at `at` of the file, begin as they should:
+/// at least three, and all but one.
+pub(crate) fn begins(head: &[u8], at: u64) -> Option<Start> {
     let fits = |l: &&Layout| {
-        let mut syncs = head.iter().skip(l.lead).step_by(l.size);
-        head.len() > 2 * l.size + l.lead && syncs.all(|&b| b == SYNC)
+        let syncs = head.iter().skip(l.lead).step_by(l.size);
+        let wrong = syncs.clone().filter(|&&b| b != SYNC).count();
+        let all = head.len() > 2 * l.size + l.lead;
+        all && (wrong == 0 || wrong == 1 && syncs.count() >= 8 && head.get(l.lead) == Some(&SYNC))
     };
-    LAYOUTS.iter().find(fits).copied()
+    let layout = *LAYOUTS.iter().find(fits)?;
+    Some(Start { at, layout })
+}
+
+/// Where packets begin behind something else, or behind the rest of a packet.
+pub(crate) fn find(reader: &mut Reader) -> Step<Option<Start>> {
+    for at in 0..reader.len().min(FAR) {
+        for layout in LAYOUTS {
+            let start = Start { at, layout };
+            if reader.u8(at + layout.lead as u64)? == Some(SYNC) && start.runs(reader)? {
+                return Ok(Some(start));
+            }
+        }
+    }
+    Ok(None)
+}
+
+impl Start {
+    /// Whether packets follow each other here.
+    fn runs(self, reader: &mut Reader) -> Step<bool> {
+        for n in 1..RUN {
+            if !self.is_packet(reader, n)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether most of the packets before `count` begin as they should.
+    fn ends_run(self, reader: &mut Reader, count: u64) -> Step<bool> {
+        let before = count.saturating_sub(8)..count;
+        let (all, mut right) = (before.end - before.start, 0);
+        for n in before {
+            right += u64::from(self.is_packet(reader, n)?);
+        }
+        Ok(right >= all - all / 4)
+    }
+
+    /// Where packet `n` begins.
+    fn packet(self, n: u64) -> u64 {
+        self.at + n * self.layout.size as u64
+    }
+
+    fn is_packet(self, reader: &mut Reader, n: u64) -> Step<bool> {
+        Ok(reader.u8(self.packet(n) + self.layout.lead as u64)? == Some(SYNC))
+    }
+
+    /// How many packets there are: behind the last one of a run there is only padding, or other
+    /// bytes.
+    fn count(self, reader: &mut Reader) -> Step<u64> {
+        let all = (reader.len() - self.at) / self.layout.size as u64;
+        let least = all.saturating_sub(LONGEST_TAIL / self.layout.size as u64);
+        let mut count = all;
+        while count > least.max(2) {
+            if self.is_packet(reader, count - 1)? && self.ends_run(reader, count)? {
+                return Ok(count);
+            }
+            count -= 1;
+        }
+        Ok(if least > 0 { all } else { count })
+    }
 }
 
 /// One elementary stream.
@@ -54,6 +134,9 @@ struct Stream {
 
 #[derive(Default)]
 struct Found {
+    /// PIDs of all packets.
+    seen: BTreeSet<u16>,
+    /// PIDs of program maps.
     tables: Vec<u16>,
     video: bool,
     audio: bool,
@@ -62,30 +145,23 @@ struct Found {
     clear: u64,
 }
 
-/// Judges a stream of the given layout.
-pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps, layout: Layout) -> Step<Report> {
-    let size = layout.size as u64;
+/// Judges a stream of packets.
+pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps, start: Start) -> Step<Report> {
+    let size = start.layout.size as u64;
     let len = reader.len();
     let mut report = Report::of(Container::Ts);
     report.open_ended = true;
-    // Zeros at the end are padding, not packets.
-    let mut end = len / size * size;
-    while end >= size && reader.u8(end - size + layout.lead as u64)? == Some(0) {
-        end -= size;
-    }
+    let count = start.count(reader)?;
+    let end = start.packet(count);
     let mut found = Found::default();
-    let head = ENDS.min(end) / size * size;
-    found.packets(reader, layout, 0, head)?;
-    let tail = head.max(end.saturating_sub(ENDS) / size * size);
+    let head = count.min(ENDS / size);
+    found.packets(reader, start, 0..head)?;
+    let tail = head.max(count.saturating_sub(ENDS / size));
     if tail > head {
         found.streams.values_mut().for_each(|s| s.owed = None);
     }
-    found.packets(reader, layout, tail, end)?;
-    report.kind = match (found.video, found.audio) {
-        (true, _) => Kind::Video,
-        (_, true) => Kind::Audio,
-        _ => Kind::Unknown,
-    };
+    found.packets(reader, start, tail..count)?;
+    report.set_kind(found.video, found.audio);
     report.set_seconds(
         found
             .streams
@@ -97,43 +173,41 @@ pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps, layout: Layout) -> Step<
         report.protected();
         return Ok(report);
     }
-    let mut odd = None;
-    for i in (0..end / size).step_by((end / size / SAMPLES).max(1) as usize) {
-        let at = i * size + layout.lead as u64;
-        if reader.u8(at)? != Some(SYNC) {
-            odd = Some(at);
-            break;
-        }
-    }
-    let rest = reader.first_nonzero(end..len)?;
+    let odd = odd(reader, start, count)?;
     let owed = found.streams.values().filter_map(|s| s.owed).sum::<u64>();
     // Every packet begins with a byte that isn't zero: no block of zeros fits in.
-    let missing = gaps.all_in(0..end);
-    if missing > 0 {
-        let missing = gaps.all_in(0..len);
-        report.lacks(
-            (len - missing) as f64,
-            len as f64,
-            format!("{missing} bytes are missing inside"),
-        );
+    if gaps.all_in(start.at..end) > 0 {
+        report.lacks_stretches(gaps.stretches(start.at..len, true), len);
     } else if let Some(at) = odd {
         report.damaged(format!("no packet begins at {at}"));
-    } else if rest.is_some() {
-        report.lacks(
-            len as f64,
-            (end + size).max(len) as f64,
-            "ends inside a packet",
-        );
-    } else if owed > 0 {
-        report.lacks(
-            end as f64,
-            (end + owed) as f64,
-            format!("{owed} bytes of the last sound are missing"),
-        );
+    } else if start.at == 0 && found.is_begun(reader, start, count)? {
+        // What begins inside a packet may end inside one: a part of a broadcast.
+        report.lacks_end(len, Vec::new(), end + size, "ends inside a packet");
+    } else if start.at == 0 && owed > 0 && len - end != size {
+        // Where one packet's bytes follow, they are a packet with a wrong first byte.
+        let what = format!("{owed} bytes of the last sound are missing");
+        report.lacks_end(end, Vec::new(), end + owed, what);
     } else {
         report.content_len = Some(end);
+        rest::note(reader, &mut report)?;
     }
     Ok(report)
+}
+
+/// The place of a packet that doesn't begin as it should, if there are several. A single one is a
+/// fault of transmission, which players pass over.
+fn odd(reader: &mut Reader, start: Start, count: u64) -> Step<Option<u64>> {
+    let step = (count / SAMPLES).max(1);
+    let (mut first, mut wrong, mut seen) = (None, 0, 0);
+    for n in (0..count).step_by(step as usize) {
+        seen += 1;
+        if !start.is_packet(reader, n)? {
+            first = first.or(Some(start.packet(n)));
+            wrong += 1;
+        }
+    }
+    // One of a hundred, and of a few packets one.
+    Ok(first.filter(|_| wrong > (seen / 100).max(1)))
 }
 
 impl Stream {
@@ -147,23 +221,44 @@ impl Stream {
 }
 
 impl Found {
-    fn packets(&mut self, reader: &mut Reader, layout: Layout, from: u64, to: u64) -> Step<()> {
-        let mut at = from;
-        while at < to {
-            if let Some(packet) = reader.array::<PACKET>(at + layout.lead as u64)? {
-                self.packet(&packet);
+    fn packets(&mut self, reader: &mut Reader, start: Start, range: Range<u64>) -> Step<()> {
+        for n in range {
+            let at = start.packet(n) + start.layout.lead as u64;
+            match reader.array::<PACKET>(at)? {
+                Some(packet) if packet[0] == SYNC => self.packet(&packet),
+                // Whose bytes these were is not known.
+                Some(_) => self.streams.values_mut().for_each(|s| s.owed = None),
+                None => {}
             }
-            at += layout.size as u64;
         }
         Ok(())
     }
 
+    /// Whether another packet begins behind the last whole one, and is cut.
+    fn is_begun(&self, reader: &mut Reader, start: Start, count: u64) -> Step<bool> {
+        let at = start.packet(count);
+        let left = reader.len().saturating_sub(at);
+        if left == 0 || left >= start.layout.size as u64 {
+            return Ok(false);
+        }
+        let head = reader.bytes(at + start.layout.lead as u64, 3)?;
+        Ok(match *head {
+            [SYNC, high, low] => {
+                let pid = u16::from_be_bytes([high, low]) & 0x1fff;
+                pid < 0x20 || pid == NULL_PID || self.seen.contains(&pid)
+            }
+            [first, ..] => first == SYNC,
+            // The time stamp that comes before a packet.
+            [] => true,
+        })
+    }
+
     fn packet(&mut self, packet: &Packet) {
         let pid = ts::pid(packet);
-        let Some(at) = ts::payload_at(packet).filter(|_| packet[0] == SYNC && pid != NULL_PID)
-        else {
+        let Some(at) = ts::payload_at(packet).filter(|_| pid != NULL_PID) else {
             return;
         };
+        self.seen.insert(pid);
         if ts::is_scrambled(packet) {
             self.scrambled += 1;
         } else if pid == 0 {
@@ -230,10 +325,20 @@ mod tests {
                 .for_each(|b| *b = SYNC);
             data
         };
-        assert_eq!(begins(&stream(0, 188)), Some(LAYOUTS[0]));
-        assert_eq!(begins(&stream(4, 192)), Some(LAYOUTS[1]));
-        assert_eq!(begins(&stream(0, 204)), Some(LAYOUTS[2]));
-        assert_eq!(begins(&stream(1, 188)), None);
-        assert_eq!(begins(&stream(0, 188)[..300]), None);
+        let layout = |data: &[u8]| begins(data, 0).map(|start| start.layout);
+        assert_eq!(layout(&stream(0, 188)), Some(LAYOUTS[0]));
+        assert_eq!(layout(&stream(4, 192)), Some(LAYOUTS[1]));
+        assert_eq!(layout(&stream(0, 204)), Some(LAYOUTS[2]));
+        assert_eq!(layout(&stream(1, 188)), None);
+        assert_eq!(layout(&stream(0, 188)[..300]), None);
+        let mut one_wrong = stream(0, 188);
+        one_wrong[188 * 3] = 0;
+        assert_eq!(layout(&one_wrong), Some(LAYOUTS[0]));
+        let moved = [&[7; 100][..], &stream(0, 188)].concat();
+        let found = find(&mut Reader::new(&moved.as_slice())).unwrap();
+        assert_eq!(
+            found.map(|start| (start.at, start.layout)),
+            Some((100, LAYOUTS[0]))
+        );
     }
 }

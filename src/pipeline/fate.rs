@@ -126,6 +126,7 @@ mod tests {
             content_len: None,
             open_ended: false,
             detail: None,
+            missing: Vec::new(),
         };
         let half = Report {
             verdict: Verdict::Incomplete { fraction: 0.5 },

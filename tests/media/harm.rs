@@ -33,11 +33,11 @@ struct Tally {
     open: u64,
     /// Judged whole by mistake.
     missed: u64,
-    /// The share is known, and so many are within a hundredth of the truth.
+    /// Harmed files whose share is known and within a hundredth of the truth.
     shares: u64,
     near: u64,
     worst: f64,
-    /// The share is told by time or samples; so many are within a fifth.
+    /// Harmed files whose share is known by time or samples, and within a fifth of the truth.
     timed: u64,
     roughly: u64,
 }
@@ -47,7 +47,7 @@ struct Harm {
     kind: &'static str,
     what: String,
     /// The share, and what it is if blocks of zeros that were there before count as lost: room that
-    /// a muxer reserves is no loss, but nobody can tell once the head that says so is lost.
+    /// a muxer reserves is no loss, but that can't be seen once the head that says so is lost.
     share: (f64, f64),
     at_end: bool,
 }

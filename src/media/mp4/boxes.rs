@@ -20,6 +20,8 @@ pub(crate) struct Head {
     pub(crate) end: u64,
     /// Its size is 0: it goes on to the end of the file, however long that gets.
     pub(crate) open: bool,
+    /// Its type is one that lies at the top of a file.
+    pub(crate) is_top: bool,
 }
 
 impl Head {
@@ -48,6 +50,7 @@ pub(crate) fn head(reader: &mut Reader, at: u64, end: u64) -> Step<Option<Head>>
         body: at + header.len,
         end: stop,
         open: header.size.is_none(),
+        is_top: header.is_top(),
     }))
 }
 

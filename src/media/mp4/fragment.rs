@@ -76,7 +76,12 @@ impl Fragments {
                 _ => {}
             }
         }
-        let known = self.times.get(&tfhd.track).copied();
+        // Behind samples that `moov` describes.
+        let in_moov = moov
+            .and_then(|moov| moov.tracks.iter().find(|t| t.id == tfhd.track))
+            .filter(|track| track.sizes.table.count > 0)
+            .map(|track| (0, track.duration));
+        let known = self.times.get(&tfhd.track).copied().or(in_moov);
         let start = start.unwrap_or(known.map_or(0, |(_, end)| end));
         let (first, end) = known.unwrap_or((start, start));
         let times = (first.min(start), end.max(start.saturating_add(ticks)));

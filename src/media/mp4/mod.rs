@@ -19,13 +19,16 @@ use fragment::Fragments;
 use moov::Moov;
 
 use super::{
-    gaps::Gaps,
+    gaps::{self, Gaps},
     reader::{Reader, Step},
-    report::{Container, Kind, Report, Verdict},
+    report::{Container, Kind, Report},
+    rest,
 };
 
 /// Samples of a track that are looked at.
 const PROBES: u32 = 384;
+/// Bytes of a file's brands that are looked at.
+const MOST_BRANDS: usize = 256;
 
 /// Whether the file begins with a box that can begin one.
 pub(crate) fn begins(head: &[u8]) -> bool {
@@ -46,6 +49,8 @@ pub(crate) fn begins(head: &[u8]) -> bool {
 #[derive(Default)]
 struct Top {
     brand: Option<[u8; 4]>,
+    /// A brand of HEIF is among them, and nothing of a film.
+    is_picture: bool,
     moov: Option<(Head, Moov)>,
     fragments: Fragments,
     /// End of what the closed boxes promise.
@@ -55,9 +60,9 @@ struct Top {
     /// An `mdat` without a size reaches to the end of the file.
     open: bool,
     media: u64,
-    /// Bytes of `mdat` in gaps, by holes alone and with zeros.
-    media_gaps: (u64, u64),
-    other_gaps: u64,
+    /// Stretches of `mdat`, and of what else may have gaps.
+    media_at: Vec<Range<u64>>,
+    other_at: Vec<Range<u64>>,
     /// End of what indexes promise, and whether one is for more than its own fragment.
     sidx_end: Option<u64>,
     indexed: bool,
@@ -66,7 +71,7 @@ struct Top {
 
 /// Judges a file that [`begins`] like one.
 pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps) -> Step<Report> {
-    let mut top = walk(reader, gaps)?;
+    let mut top = walk(reader)?;
     let mut report = Report::of(match top.brand.as_ref() {
         Some(b"qt  ") => Container::Mov,
         Some(b"M4A " | b"M4B " | b"M4P ") => Container::M4a,
@@ -74,9 +79,7 @@ pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps) -> Step<Report> {
         None if top.fragments.count == 0 => Container::Mov,
         _ => Container::Mp4,
     });
-    if let Some(b"avif" | b"avis" | b"heic" | b"heix" | b"mif1" | b"msf1" | b"crx ") =
-        top.brand.as_ref()
-    {
+    if top.is_picture {
         return Ok(Report::not_media("a picture in an MP4 container"));
     }
     let Some((head, moov)) = top.moov.take() else {
@@ -93,18 +96,26 @@ pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps) -> Step<Report> {
     if fragmented {
         judge_fragments(reader, gaps, &top, &head, &moov, &samples, &mut report)?;
     } else {
-        judge_film(reader, &top, &head, &moov, &samples, &mut report)?;
+        judge_film(reader, gaps, &top, &head, &moov, &samples, &mut report)?;
     }
     Ok(report)
 }
 
-fn walk(reader: &mut Reader, gaps: &Gaps) -> Step<Top> {
+fn walk(reader: &mut Reader) -> Step<Top> {
     let mut top = Top::default();
     let len = reader.len();
+    let mut brands = Vec::new();
     while let Some(head) = boxes::head(reader, top.stop, len)? {
+        // An unknown box that reaches past the end is no promise but bytes of something else.
+        if !head.is_top && (head.end > len || head.open) {
+            break;
+        }
         let range = head.start..head.end.min(len);
         match &head.kind {
-            b"ftyp" | b"styp" if top.brand.is_none() => top.brand = reader.array(head.body)?,
+            b"ftyp" | b"styp" if top.brand.is_none() => {
+                top.brand = reader.array(head.body)?;
+                brands = reader.vec(head.body(), MOST_BRANDS)?;
+            }
             b"moov" if top.moov.is_none() => top.moov = Some((head, moov::read(reader, &head)?)),
             b"moof" => {
                 let moov = top.moov.as_ref().map(|(_, moov)| moov);
@@ -122,11 +133,10 @@ fn walk(reader: &mut Reader, gaps: &Gaps) -> Step<Top> {
         match &head.kind {
             b"mdat" => {
                 top.media += range.end - head.body.min(range.end);
-                top.media_gaps.0 += gaps.holes_in(range.clone());
-                top.media_gaps.1 += gaps.all_in(range);
+                top.media_at.push(range);
             }
             b"free" | b"skip" | b"wide" => {}
-            _ => top.other_gaps += gaps.holes_in(range),
+            _ => top.other_at.push(range),
         }
         if head.open {
             top.open = true;
@@ -137,7 +147,70 @@ fn walk(reader: &mut Reader, gaps: &Gaps) -> Step<Top> {
         top.stop = head.end;
     }
     top.stop = top.stop.min(len);
+    // Sequences of pictures have a `moov`; a film may name a brand of HEIF beside its own.
+    let mut brands = brands.as_chunks::<4>().0.iter();
+    let film = top.moov.is_some() || top.fragments.count > 0;
+    top.is_picture = brands.next().is_some_and(is_picture) || !film && brands.any(is_picture);
     Ok(top)
+}
+
+/// Brands of pictures and sequences of pictures: HEIF (ISO/IEC 23008-12, annex B to L), AVIF, MIAF,
+/// JPEG 2000 and Canon's raw files.
+fn is_picture(brand: &[u8; 4]) -> bool {
+    matches!(
+        brand,
+        [b'm', b'i', b'f', _]
+            | [b'm', b's', b'f', _]
+            | b"heic"
+            | b"heix"
+            | b"heim"
+            | b"heis"
+            | b"hevc"
+            | b"hevx"
+            | b"hevm"
+            | b"hevs"
+            | b"avif"
+            | b"avis"
+            | b"avio"
+            | b"avci"
+            | b"avcs"
+            | b"jpeg"
+            | b"jpgs"
+            | b"jxl "
+            | b"j2ki"
+            | b"j2is"
+            | b"miaf"
+            | b"MiHB"
+            | b"MiHE"
+            | b"MiHA"
+            | b"MiPr"
+            | b"vvic"
+            | b"vvis"
+            | b"evbi"
+            | b"evbs"
+            | b"crx "
+    )
+}
+
+impl Top {
+    /// Stretches of the boxes that lie in gaps.
+    fn missing(&self, gaps: &Gaps, dense: bool) -> Vec<Range<u64>> {
+        let media = self.media_at.iter();
+        let mut missing: Vec<_> = media
+            .flat_map(|r| gaps.stretches(r.clone(), dense))
+            .collect();
+        missing.extend(self.missing_heads(gaps));
+        missing.sort_by_key(|r| r.start);
+        missing
+    }
+
+    /// The same, of all boxes but those with media.
+    fn missing_heads(&self, gaps: &Gaps) -> Vec<Range<u64>> {
+        let other = self.other_at.iter();
+        other
+            .flat_map(|r| gaps.stretches(r.clone(), false))
+            .collect()
+    }
 }
 
 fn describe(moov: &Moov, top: &Top, report: &mut Report) {
@@ -212,29 +285,36 @@ struct Samples {
     count: u64,
     end: u64,
     bytes: u64,
-    missing: u64,
+    /// Stretches of samples and of their tables that are missing.
+    missing: Vec<Range<u64>>,
     /// Place of a sample that doesn't look like one.
     odd: Option<u64>,
 }
 
 fn samples(reader: &mut Reader, gaps: &Gaps, moov: &Moov) -> Step<Samples> {
+    let unpacked = moov.unpacked.as_slice();
+    let tables = match unpacked {
+        [] => reader.fork(),
+        _ => Reader::new(&unpacked),
+    };
     let mut found = Samples::default();
     let len = reader.len();
     for track in moov.tracks.iter().filter(|t| !t.elsewhere) {
         let dense = track.is_dense();
         let every = track.offsets.count.div_ceil(PROBES).max(1);
         let mut probes = reader.fork();
-        let bytes = track.chunks(reader, |chunk: Range<u64>, first, number| {
-            let gap = if gaps.is_empty() {
-                0
+        let bytes = track.chunks(&tables, |chunk: Range<u64>, first, number| {
+            let missing = if gaps.is_empty() {
+                Vec::new()
             } else {
-                gaps.missing(chunk.clone(), dense)
+                gaps.stretches(chunk.clone(), dense)
             };
-            found.missing = found.missing.saturating_add(gap);
+            let is_there = missing.is_empty();
+            found.lack(missing);
             found.end = found.end.max(chunk.end);
             let sample = chunk.start..chunk.start.saturating_add(first.into());
             let look = number % every == 0
-                && gap == 0
+                && is_there
                 && first > 0
                 && sample.end <= len
                 && found.odd.is_none();
@@ -243,8 +323,17 @@ fn samples(reader: &mut Reader, gaps: &Gaps, moov: &Moov) -> Step<Samples> {
             }
             Ok(())
         })?;
+        if &track.codec == b"alac" && !gaps.is_empty() {
+            // Silence may be all zeros behind the head of a sample, which never is.
+            track.samples(&tables, |at, size| {
+                let head = at..at + u64::from(size).min(16);
+                if gaps.all_in(head.clone()) == head.end - head.start {
+                    found.lack(gaps.stretches(at..at.saturating_add(size.into()), true));
+                }
+            })?;
+        }
         found.count += u64::from(track.sizes.table.count);
-        found.bytes = found.bytes.saturating_add(bytes.max(track.bytes(reader)?));
+        found.bytes = found.bytes.saturating_add(bytes.max(track.bytes(&tables)?));
         // A table of zeros is a gap in `moov`: every one of these has entries that can't be 0.
         for table in [
             &track.offsets,
@@ -252,14 +341,28 @@ fn samples(reader: &mut Reader, gaps: &Gaps, moov: &Moov) -> Step<Samples> {
             &track.times,
             &track.sizes.table,
         ] {
-            found.missing += gaps.all_in(table.range()) - gaps.holes_in(table.range());
+            if moov.unpacked.is_empty() {
+                found.lack(gaps.stretches(table.range(), true));
+            }
         }
     }
     Ok(found)
 }
 
+impl Samples {
+    /// Notes missing stretches. Foreign tables may name the same ones again and again.
+    fn lack(&mut self, stretches: Vec<Range<u64>>) {
+        const MANY: usize = 1 << 17;
+        self.missing.extend(stretches);
+        if self.missing.len() > MANY {
+            self.missing = gaps::merged(std::mem::take(&mut self.missing));
+        }
+    }
+}
+
 fn judge_film(
     reader: &mut Reader,
+    gaps: &Gaps,
     top: &Top,
     head: &Head,
     moov: &Moov,
@@ -275,25 +378,23 @@ fn judge_film(
     } else {
         end
     };
-    let missing = samples.missing + top.other_gaps;
+    let mut missing = samples.missing.clone();
+    missing.extend(top.missing_heads(gaps));
+    let missing = gaps::merged(missing);
     report.content_len = Some(end.max(top.stop.min(len)));
     if end > len {
         // Cut before `moov` says how large any sample is: only of itself is it known how long it
         // is.
         let silent = head.end > len && top.media == 0 && samples.bytes == 0;
         report.open_ended |= silent;
-        let share = if silent {
-            0.0
+        let what = format!("ends {} bytes early", end - len);
+        if silent {
+            report.lacks(0.0, end as f64, what);
         } else {
-            len.saturating_sub(missing) as f64
-        };
-        report.lacks(share, end as f64, format!("ends {} bytes early", end - len));
-    } else if missing > 0 {
-        report.lacks(
-            end.saturating_sub(missing) as f64,
-            end as f64,
-            format!("{missing} bytes are missing inside"),
-        );
+            report.lacks_end(len, missing, end, what);
+        }
+    } else if !missing.is_empty() {
+        report.lacks_stretches(missing, end);
     } else if moov.broken {
         report.damaged("its table of contents (moov) has gaps");
     } else if moov.tracks.is_empty() || samples.count == 0 && top.media == 0 {
@@ -306,7 +407,7 @@ fn judge_film(
         // `mdat` reached to the end of the file; the samples say where it really ends.
         report.content_len = Some(end);
     }
-    note_rest(reader, report)
+    rest::note(reader, report)
 }
 
 fn judge_fragments(
@@ -322,25 +423,34 @@ fn judge_fragments(
     let boxed = top.end.max(samples.end).max(top.fragments.end);
     let end = boxed.max(top.sidx_end.unwrap_or(0));
     let dense = moov.tracks.iter().all(moov::Track::is_dense);
-    // Behind a gap that swallowed the head of a box nothing can be told apart, but further gaps
-    // count too.
-    let lost = top.stop < len && !reader.zeros_to_end(top.stop)?;
-    let rest = if lost { gaps.all_in(top.stop..len) } else { 0 };
-    let end = if rest > 0 { end.max(len) } else { end };
-    let missing = top.other_gaps
-        + rest
-        + if dense {
-            top.media_gaps.1
-        } else {
-            top.media_gaps.0
-        };
-    let present = len.min(end).saturating_sub(missing) as f64;
-    // Seconds here, and of the whole where `mehd` tells.
+    let rest = rest::follows(reader, gaps, top.stop, 8, |bytes| {
+        let kind = bytes.get(4..8);
+        matches!(kind, Some(b"moof" | b"mdat")) && bytes[0] < 0x10
+    })?;
+    let mut missing = top.missing(gaps, dense);
+    // Behind a gap that swallowed the head of a box no box can be found, but further gaps count
+    // too.
+    let lost = !rest.is_tail();
+    let unknown = if lost {
+        gaps.stretches(top.stop..len, true)
+    } else {
+        Vec::new()
+    };
+    let end = if unknown.is_empty() {
+        end
+    } else {
+        end.max(len)
+    };
+    let in_gap = !unknown.is_empty();
+    missing.extend(unknown);
+    let sum: u64 = missing.iter().map(|r| r.end - r.start).sum();
+    let present = len.min(end).saturating_sub(sum) as f64;
+    // Seconds here, and of the whole where `mehd` says it.
     let (have, whole) = (
         top.fragments.seconds(moov),
         moov::seconds(moov.total.unwrap_or(0), moov.timescale),
     );
-    let short = !top.closed && rest == 0 && whole > 0.0 && have + TOLERANCE < whole;
+    let short = !top.closed && !in_gap && whole > 0.0 && have + TOLERANCE < whole;
     report.content_len = Some(end);
     let promised = top.closed || top.indexed && top.sidx_end >= Some(boxed) || whole > 0.0;
     report.open_ended = !promised;
@@ -348,6 +458,7 @@ fn judge_fragments(
         report.lacks(0.0, 1.0, "ends before its table of contents (moov) does");
     } else if short {
         report.open_ended = false;
+        report.content_len = None;
         // What a second weighs so far, it will weigh on average.
         report.lacks(
             have * (present / boxed.max(1) as f64),
@@ -355,44 +466,32 @@ fn judge_fragments(
             format!("{have:.1} of {whole:.1} seconds"),
         );
     } else if end > len {
-        report.lacks(
-            present,
-            end as f64,
-            format!("ends {} bytes early", end - len),
-        );
-    } else if missing > 0 {
-        report.lacks(
-            present,
-            end as f64,
-            format!("{missing} bytes are missing inside"),
-        );
+        let what = format!("ends {} bytes early", end - len);
+        report.lacks_end(len, missing, end, what);
+    } else if !missing.is_empty() {
+        report.lacks_stretches(missing, end);
+    } else if is_begun(reader, top.stop)? {
+        let what = "ends inside the head of a box";
+        report.lacks_end(len, missing, len + 8, what);
     } else if lost {
-        if len - top.stop < 8 {
-            report.lacks(present, len as f64 + 8.0, "ends inside the head of a box");
-        } else {
-            report.damaged(format!("the bytes at {} are no part of an MP4", top.stop));
-        }
+        report.damaged(format!("the bytes at {} are no part of an MP4", top.stop));
     } else if top.fragments.count == 0 && samples.count == 0 {
         report.lacks(0.0, 1.0, "its beginning only: no fragment follows");
     }
-    note_rest(reader, report)
+    rest::note(reader, report)
+}
+
+/// Whether fewer bytes are left than the head of a box has, and they begin like one.
+fn is_begun(reader: &mut Reader, stop: u64) -> Step<bool> {
+    let left = reader.bytes(stop, 8)?;
+    let kind = left.get(4..).unwrap_or_default();
+    let names = [&b"moof"[..], b"mdat", b"sidx", b"styp", b"emsg", b"mfra"];
+    // The size comes first, and is less than 16 MiB.
+    Ok(matches!(left, [0, _, ..])
+        && left.len() < 8
+        && left.iter().any(|&b| b != 0)
+        && names.iter().any(|name| name.starts_with(kind)))
 }
 
 /// `mehd` counts in ticks of its own and some writers round it to a frame.
 const TOLERANCE: f64 = 0.3;
-
-/// Says what follows a whole film.
-fn note_rest(reader: &mut Reader, report: &mut Report) -> Step<()> {
-    let len = reader.len();
-    if let (Verdict::Complete, Some(end)) = (&report.verdict, report.content_len)
-        && end < len
-    {
-        let what = if reader.zeros_to_end(end)? {
-            "zeros"
-        } else {
-            "other bytes"
-        };
-        report.detail = Some(format!("{} {what} follow its end", len - end));
-    }
-    Ok(())
-}

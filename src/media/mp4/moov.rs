@@ -1,9 +1,9 @@
 //! `moov`: the tracks of a film, and where each sample lies (ISO/IEC 14496-12, 8.2 to 8.7).
 
-use std::ops::Range;
+use std::{io::Read, ops::Range};
 
 use super::{
-    boxes::{Head, children},
+    boxes::{self, Head, children},
     title,
 };
 use crate::{
@@ -29,6 +29,8 @@ pub(crate) struct Moov {
     /// What lies in it, or in a track, are not boxes up to the end.
     pub(crate) broken: bool,
     pub(crate) title: Option<String>,
+    /// QuickTime's compressed `moov`, unpacked: the tables' places count in it. Empty for others.
+    pub(crate) unpacked: Vec<u8>,
 }
 
 /// One `trak`.
@@ -39,6 +41,8 @@ pub(crate) struct Track {
     pub(crate) handler: [u8; 4],
     /// `stsd`: the first sample entry's type.
     pub(crate) codec: [u8; 4],
+    /// `esds`: which of MPEG's codecs `mp4v` means.
+    pub(crate) object: Option<u8>,
     /// Bytes of a NAL unit's length, for AVC and HEVC.
     pub(crate) nal_length: Option<u8>,
     pub(crate) timescale: u32,
@@ -109,11 +113,11 @@ impl Track {
     /// Its samples are coded so tightly that a whole block of zeros is none of them (PCM and
     /// fixed-size intra codecs pad).
     pub(crate) fn is_dense(&self) -> bool {
-        const DENSE: [&[u8; 4]; 17] = [
+        const DENSE: [&[u8; 4]; 16] = [
             b"avc1", b"avc3", b"hvc1", b"hev1", b"dvh1", b"dvhe", b"vp08", b"vp09", b"av01",
-            b"mp4v", b"s263", b"mp4a", b".mp3", b"Opus", b"fLaC", b"ac-3", b"ec-3",
+            b"s263", b"mp4a", b".mp3", b"Opus", b"fLaC", b"ac-3", b"ec-3",
         ];
-        DENSE.contains(&&self.codec)
+        self.is_mpeg4_part2() || DENSE.contains(&&self.codec)
     }
 
     /// Seconds, as the media header says.
@@ -121,11 +125,21 @@ impl Track {
         seconds(self.duration, self.timescale)
     }
 
+    /// `mp4v` with MPEG-4's own codec. It may also mean MPEG-2, which is stuffed with zeros, or
+    /// pictures as JPEG and PNG (ISO/IEC 14496-1, table 5).
+    pub(crate) fn is_mpeg4_part2(&self) -> bool {
+        &self.codec == b"mp4v" && matches!(self.object, None | Some(0x20))
+    }
+
     /// Video, but no cover picture or chapter images.
     pub(crate) fn is_video(&self) -> bool {
-        let still = matches!(&self.codec, b"jpeg" | b"png " | b"mjpa" | b"mjpg");
-        &self.handler == b"vide"
-            && !(still && f64::from(self.sizes.table.count) <= self.seconds().max(1.0))
+        let count = f64::from(self.sizes.table.count);
+        let still = match &self.codec {
+            b"jpeg" | b"png " | b"mjpa" | b"mjpg" => count <= self.seconds().max(1.0),
+            b"mp4v" => matches!(self.object, Some(0x6c | 0x6d)) && count == 1.0,
+            _ => false,
+        };
+        &self.handler == b"vide" && !still
     }
 
     /// Calls `each` with every chunk's place, its first sample, and how many samples it has. Stops
@@ -259,11 +273,23 @@ pub(crate) fn seconds(ticks: u64, timescale: u32) -> f64 {
 
 /// Reads what there is of `moov`: one that is cut gives what came before the cut.
 pub(crate) fn read(reader: &mut Reader, moov: &Head) -> Step<Moov> {
+    let inside = children(reader, moov.body())?;
+    if let [packed] = &inside[..]
+        && &packed.kind == b"cmov"
+    {
+        return unpack(reader, packed);
+    }
+    film(reader, moov, inside)
+}
+
+/// Reads the boxes that lie in `moov`.
+fn film(reader: &mut Reader, moov: &Head, inside: Vec<Head>) -> Step<Moov> {
     /// More tracks than any player takes.
     const MOST_TRACKS: usize = 256;
-    let mut found = Moov::default();
-    let inside = children(reader, moov.body())?;
-    found.broken = !fills(reader, &inside, moov)?;
+    let mut found = Moov {
+        broken: !fills(reader, &inside, moov)?,
+        ..Moov::default()
+    };
     for head in inside {
         match &head.kind {
             b"mvhd" => (found.timescale, found.duration) = media_time(reader, &head)?,
@@ -280,6 +306,34 @@ pub(crate) fn read(reader: &mut Reader, moov: &Head) -> Step<Moov> {
         }
     }
     Ok(found)
+}
+
+/// Reads QuickTime's compressed `moov` (QuickTime File Format, "compressed movie resources"): the
+/// method, the length of what was packed, and the bytes of a `moov` as zlib packs them.
+fn unpack(reader: &mut Reader, packed: &Head) -> Step<Moov> {
+    /// The index of a day has some 60 MB.
+    const MOST: u64 = 64 << 20;
+    let packed = reader.vec(packed.body(), MOST as usize)?;
+    let data = mp4::payload(&packed, &[b"cmvd"]).and_then(|data| data.get(4..));
+    let is_zlib = mp4::payload(&packed, &[b"dcom"]) == Some(b"zlib");
+    let mut bytes = Vec::new();
+    let decoder = flate2::read::ZlibDecoder::new(data.unwrap_or_default());
+    let whole = is_zlib && decoder.take(MOST).read_to_end(&mut bytes).is_ok();
+    let content = bytes.as_slice();
+    let mut inner = Reader::new(&content);
+    let head = boxes::head(&mut inner, 0, content.len() as u64)?;
+    let Some(head) = head.filter(|head| whole && &head.kind == b"moov") else {
+        return Ok(Moov {
+            broken: true,
+            ..Moov::default()
+        });
+    };
+    let inside = children(&mut inner, head.body())?;
+    let moov = film(&mut inner, &head, inside)?;
+    Ok(Moov {
+        unpacked: bytes,
+        ..moov
+    })
 }
 
 /// Time scale and duration of `mvhd` and `mdhd`.
@@ -392,6 +446,7 @@ fn stsd(reader: &mut Reader, head: &Head, track: &mut Track) -> Step<()> {
         }
         let body = reader.vec(entry.body(), LONGEST)?;
         track.nal_length = mp4::nal_length(&entry.kind, &body).or(track.nal_length);
+        track.object = track.object.or(mp4::object_type(&entry.kind, &body));
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::moov::Track;
 use crate::media::reader::{Reader, Step};
 
-/// Whether `sample` can be one of `track`. True for codecs that can't be told by a few bytes.
+/// Whether `sample` can be one of `track`. True for codecs that can't be recognized by a few bytes.
 pub(crate) fn plausible(reader: &mut Reader, track: &Track, sample: Range<u64>) -> Step<bool> {
     let Some(first) = reader.u8(sample.start)? else {
         return Ok(true);
@@ -18,14 +18,14 @@ pub(crate) fn plausible(reader: &mut Reader, track: &Track, sample: Range<u64>) 
         // AV1, 5.3.2: the first bit and the last are 0; types 1 to 8 and 15 exist.
         (b"av01", _) => first & 0x81 == 0 && matches!(first >> 3 & 15, 1..=8 | 15),
         // ISO/IEC 14496-2: start codes.
-        (b"mp4v", _) => reader.bytes(sample.start, 3)? == [0, 0, 1],
+        (b"mp4v", _) if track.is_mpeg4_part2() => reader.bytes(sample.start, 3)? == [0, 0, 1],
         _ => true,
     })
 }
 
 /// NAL units, each after its length, fill the sample exactly (ISO/IEC 14496-15, 5.3.2).
 fn nal_units(reader: &mut Reader, sample: Range<u64>, length: u8) -> Step<bool> {
-    /// A frame of so many slices is believed after the first ones.
+    /// Slices of a frame that are looked at.
     const MOST: usize = 64;
     let mut at = sample.start;
     for i in 0..MOST {

@@ -152,6 +152,7 @@ impl Video {
                     content_len: None,
                     open_ended: !choice.ended,
                     detail: None,
+                    missing: Vec::new(),
                 };
                 Ok(Making {
                     report,
