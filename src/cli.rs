@@ -186,6 +186,9 @@ pub struct History {
 /// `fisga check`.
 #[derive(Clone, Debug, Args)]
 pub struct Check {
+    /// Print one file a line as JSON
+    #[arg(long)]
+    pub json: bool,
     /// Media files
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
@@ -289,6 +292,7 @@ mod tests {
             "fisga history --json --limit 5",
             "fisga doctor --json",
             "fisga check a b",
+            "fisga check --json a b",
             "fisga discard LAST",
             "fisga rebuild /x",
             "fisga rebuild --list /x",

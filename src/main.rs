@@ -75,7 +75,7 @@ fn run(Cli { global, command }: Cli) -> anyhow::Result<Outcome> {
         Some(Command::Doctor(Json { json })) => {
             doctor::run(&settings()?, Path::new("/proc/self/exe"), json, &mut out)
         }
-        Some(Command::Check(check)) => commands::check::run(&check.files, &mut out),
+        Some(Command::Check(check)) => commands::check::run(&check, &mut out),
         Some(Command::Discard(discard)) => {
             let (library, history) = (settings()?.library, History::open(&env.history_file())?);
             commands::discard::run(discard.what.as_os_str(), &library, &history, &mut out)

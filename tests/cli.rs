@@ -234,6 +234,16 @@ fn check_tells_whole_from_not() {
         answer.out
     );
 
+    let answer = home.run(&["check", "--json", "text", "text"]);
+    assert_eq!((answer.status, answer.out.lines().count()), (1, 2));
+    for line in answer.out.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(
+            (&line["path"], &line["verdict"]),
+            (&"text".into(), &"not-media".into())
+        );
+    }
+
     let answer = home.run(&["check", "nothing", "text"]);
     assert_eq!(
         (answer.status, answer.err.as_str()),
