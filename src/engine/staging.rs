@@ -39,8 +39,8 @@ pub const PREFIX: &str = ".fisga-";
 /// Where a keeper puts what it can't put into the library (file-hierarchy(7)).
 pub(crate) const LAST_RESORTS: [&str; 2] = ["/var/tmp", "/tmp"];
 
-/// Longest file name (NAME_MAX, limits.h).
-const NAME_MAX: usize = 255;
+/// Longest name of a staged file in bytes: what eCryptfs takes, the strictest file system in use.
+const NAME_MAX: usize = 143;
 
 /// Why a folder can't have a staging folder.
 #[derive(Debug, thiserror::Error)]

@@ -12,7 +12,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::name::Name;
+use super::name::{Limits, Name};
 use crate::{copy::Method, inode::Inode, units::Size};
 
 /// The folder below the library for videos that are not whole.
@@ -192,25 +192,118 @@ impl Folder {
         }
     }
 
-    /// Runs `link` with one name after the other until one is free; returns that name.
+    /// Runs `link` with one name after the other until one is free; returns that name. A name
+    /// that the file system refuses is tried once more as the strictest one would take it.
     pub(super) fn first_free(
         &self,
         name: &Name,
         mut link: impl FnMut(&str) -> rustix::io::Result<()>,
     ) -> rustix::io::Result<String> {
-        for n in 1..=100_000 {
-            let name = name.attempt(n);
-            match link(&name) {
-                Ok(()) => return Ok(name),
-                Err(Errno::EXIST) => {}
+        let mut limits = self.limits();
+        let mut n = 1;
+        while n <= 100_000 {
+            let attempt = name.attempt(n, limits);
+            match link(&attempt) {
+                Ok(()) => return Ok(attempt),
+                Err(Errno::EXIST) => n += 1,
+                Err(e) if refused(e) && attempt != name.attempt(n, Limits::STRICT) => {
+                    limits = Limits::STRICT;
+                }
                 Err(e) => return Err(e),
             }
         }
         Err(Errno::EXIST)
     }
+
+    fn limits(&self) -> Limits {
+        let max = rustix::fs::fstatvfs(&self.fd).map(|stat| stat.f_namemax);
+        max.map_or(Limits::USUAL, Limits::of_length)
+    }
+}
+
+/// Whether the file system may have refused the name itself: `EINVAL` and `EILSEQ` come from the
+/// file systems of Windows, `ENOENT` from its servers.
+fn refused(e: Errno) -> bool {
+    matches!(
+        e,
+        Errno::INVAL | Errno::ILSEQ | Errno::NAMETOOLONG | Errno::NOENT
+    )
 }
 
 /// To whole MiB, for people.
 fn round_up(bytes: u64) -> u64 {
     bytes.div_ceil(1 << 20).saturating_mul(1 << 20)
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeZone;
+
+    use super::{
+        super::name::{Fields, Template},
+        *,
+    };
+
+    fn name(template: &str) -> Name {
+        let at = chrono::Local.with_ymd_and_hms(2026, 11, 21, 14, 30, 5);
+        Template::parse(template).unwrap().name(&Fields {
+            title: None,
+            program: None,
+            rule: String::new(),
+            container: "mp4".to_owned(),
+            length: None,
+            at: at.unwrap(),
+            share: None,
+        })
+    }
+
+    /// A made-up file system: whether it takes a name, and what it says if it doesn't.
+    type Takes = fn(&str) -> rustix::io::Result<()>;
+
+    fn windows(error: Errno) -> impl Fn(&str) -> rustix::io::Result<()> {
+        move |name| {
+            if name.contains(':') {
+                Err(error)
+            } else {
+                Ok(())
+            }
+        }
+    }
+
+    #[test]
+    fn a_refused_name_is_tried_once_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
+        let colon = name("{time:%H:%M}");
+        for error in [Errno::INVAL, Errno::ILSEQ, Errno::NOENT] {
+            let takes = windows(error);
+            assert_eq!(folder.first_free(&colon, takes), Ok("14-30.mp4".into()));
+        }
+        let ecryptfs: Takes = |name| match name.len() {
+            ..=143 => Ok(()),
+            _ => Err(Errno::NAMETOOLONG),
+        };
+        let long = Name::plain(&"é".repeat(200), "mp4");
+        let found = folder.first_free(&long, ecryptfs).unwrap();
+        assert_eq!(found, format!("{}.mp4", "é".repeat(62)));
+
+        // Only once, and only for what a name can be to blame for.
+        let mut tried = 0;
+        for (error, times) in [(Errno::INVAL, 2), (Errno::NOSPC, 1), (Errno::ACCESS, 1)] {
+            tried = 0;
+            let refuses = |_: &str| {
+                tried += 1;
+                Err(error)
+            };
+            assert_eq!(folder.first_free(&colon, refuses), Err(error));
+            assert_eq!(tried, times, "{error}");
+        }
+        let refuses = |_: &str| {
+            tried += 1;
+            Err(Errno::INVAL)
+        };
+        let plain = Name::plain("A film", "mp4");
+        assert_eq!(folder.first_free(&plain, refuses), Err(Errno::INVAL));
+        assert_eq!(tried, 2, "the safer name would be the same");
+    }
 }

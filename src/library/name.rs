@@ -32,11 +32,48 @@ use unicode_segmentation::UnicodeSegmentation;
 /// Longest file name that Linux file systems take, in bytes (`NAME_MAX`, limits.h(0p)).
 pub const NAME_MAX: usize = 255;
 
+/// What a folder takes as a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest name in bytes.
+    pub max: usize,
+    /// Whether a colon may be in it. exFAT, NTFS and many servers refuse one.
+    pub colon: bool,
+}
+
+impl Limits {
+    /// Of ext4 and its kin.
+    pub const USUAL: Self = Self {
+        max: NAME_MAX,
+        colon: true,
+    };
+
+    /// Of the strictest folders in use: eCryptfs leaves 143 bytes of 255 for the name (its FAQ,
+    /// "long file names"), exFAT and NTFS refuse the colon.
+    pub const STRICT: Self = Self {
+        max: 143,
+        colon: false,
+    };
+
+    /// Those of the usual ones for a folder that says how long its names may be (`f_namemax`,
+    /// statvfs(3)).
+    pub fn of_length(max: u64) -> Self {
+        let max = usize::try_from(max).unwrap_or(NAME_MAX);
+        Self {
+            max: max.clamp(Self::STRICT.max, NAME_MAX),
+            colon: true,
+        }
+    }
+}
+
 /// Bytes set aside for " (4294967295)" or a number field, and for the "_" after a reserved name.
 const RESERVE: usize = 14;
 
 /// Stands for the number in a [`Name`]; no field can bring it, control characters are replaced.
 const NUMBER: char = '\0';
+
+/// Stands for the title in a [`Name`].
+const TITLE: char = '\u{1}';
 
 const FIELDS: &str = "{title}, {program}, {date}, {time}, {rule}, {container}, {length}, {number}";
 
@@ -110,11 +147,16 @@ pub struct Fields {
     pub share: Option<f64>,
 }
 
-/// A file name that is complete but for its number: see [`Name::attempt`].
+/// A file name that is complete but for its number and the limits of its folder: see
+/// [`Name::attempt`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Name {
-    /// Holds [`NUMBER`] where the template has a number field.
+    /// Holds [`TITLE`] and [`NUMBER`] where the template has those fields.
     stem: String,
+    /// What becomes shorter where the whole would be too long.
+    title: String,
+    /// What follows each title, or the end of a name without one.
+    share: String,
     extension: String,
 }
 
@@ -166,50 +208,27 @@ impl Template {
         &self.source
     }
 
-    /// The name of one file. A title that makes it too long is cut, so that date and time stay.
+    /// The name of one file.
     pub fn name(&self, fields: &Fields) -> Name {
-        let extension: String = fields
-            .container
-            .chars()
-            .filter(char::is_ascii_alphanumeric)
-            .take(16)
-            .collect();
-        let room = NAME_MAX - RESERVE - 1 - extension.len();
-        let share = fields
-            .share
-            .map(|share| format!(" {}", percent(share)))
-            .unwrap_or_default();
         let title = match clean(fields.title.as_deref().unwrap_or_default()) {
             title if title.is_empty() => "Video".to_owned(),
             title => title,
         };
-
-        let titles = self
-            .parts
-            .iter()
-            .filter(|part| **part == Part::Title)
-            .count();
-        let rest = self.render(fields, "").len() + share.len() * titles.max(1);
-        let title = cut(&title, room.saturating_sub(rest) / titles.max(1)).trim_end();
-
-        let mut stem = self.render(fields, &format!("{title}{share}"));
-        if titles == 0 {
-            stem.truncate(cut(&stem, room.saturating_sub(share.len())).len());
-            stem.push_str(&share);
-        }
-        let stem = stem.split_whitespace().collect::<Vec<_>>().join(" ");
+        let share = fields.share.map(|share| format!(" {}", percent(share)));
         Name {
-            stem: cut(&stem, room).to_owned(),
-            extension,
+            stem: self.render(fields),
+            title,
+            share: share.unwrap_or_default(),
+            extension: extension(&fields.container),
         }
     }
 
-    fn render(&self, fields: &Fields, title: &str) -> String {
+    fn render(&self, fields: &Fields) -> String {
         let mut out = String::new();
         for part in &self.parts {
             match part {
                 Part::Text(text) => out.push_str(text),
-                Part::Title => out.push_str(title),
+                Part::Title => out.push(TITLE),
                 Part::Program => {
                     out.push_str(&clean(fields.program.as_deref().unwrap_or_default()))
                 }
@@ -294,30 +313,28 @@ impl Part {
 impl Name {
     /// A name of a given stem, for a file that no template names. What no name can hold is
     /// replaced.
-    pub fn plain(stem: &str, extension: &str) -> Self {
-        let extension: String = extension
-            .chars()
-            .filter(char::is_ascii_alphanumeric)
-            .take(16)
-            .collect();
+    pub fn plain(stem: &str, extension_of: &str) -> Self {
         Self {
-            stem: cut(&clean(stem), NAME_MAX - RESERVE - 1 - extension.len()).to_owned(),
-            extension,
+            stem: TITLE.to_string(),
+            title: clean(stem),
+            share: String::new(),
+            extension: extension(extension_of),
         }
     }
 
     /// The name to try at the `n`-th attempt, from 1: the number field filled in, or " (2)" and so
-    /// on from the second.
+    /// on from the second. A title that makes it too long is cut, so that date and time stay.
     ///
-    /// At most [`NAME_MAX`] bytes, never empty, hidden, an option to a command, or a device of
+    /// At most `limits.max` bytes, never empty, hidden, an option to a command, or a device of
     /// another system.
-    pub fn attempt(&self, n: u32) -> String {
-        let numbered = self.stem.contains(NUMBER);
-        let stem = self.stem.replace(NUMBER, &n.to_string());
-        let stem = cut(
-            &stem,
-            NAME_MAX - RESERVE - 1 - self.extension.len() + if numbered { 10 } else { 0 },
-        );
+    pub fn attempt(&self, n: u32, limits: Limits) -> String {
+        let room = limits.max - RESERVE - 1 - self.extension.len();
+        let (mut stem, fits) = self.fill(n, room);
+        // Where more than the title is cut, the number may be gone.
+        let numbered = self.stem.contains(NUMBER) && fits;
+        if !limits.colon {
+            stem = stem.replace(':', "-");
+        }
         let stem = stem
             .trim_start_matches(['.', '-', ' '])
             .trim_end_matches(['.', ' ']);
@@ -339,6 +356,33 @@ impl Name {
         }
         name
     }
+
+    /// The stem with its title, share and number, in at most `room` bytes, and whether only the
+    /// title had to be cut for that.
+    fn fill(&self, n: u32, room: usize) -> (String, bool) {
+        let with = |title: &str| {
+            let stem = self.stem.replace(TITLE, &format!("{title}{}", self.share));
+            stem.replace(NUMBER, &n.to_string())
+        };
+        let single_spaced = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let (rest, titles) = (with(""), self.stem.matches(TITLE).count());
+        if titles == 0 {
+            let start = single_spaced(&rest);
+            let left = room - self.share.len();
+            let cut = cut(&start, left);
+            return (format!("{cut}{}", self.share), start.len() <= left);
+        }
+        let left = room.checked_sub(rest.len());
+        let title = cut(&self.title, left.unwrap_or(0) / titles).trim_end();
+        let stem = single_spaced(&with(title));
+        (cut(&stem, room).to_owned(), left.is_some())
+    }
+}
+
+/// A container's name as an extension.
+fn extension(container: &str) -> String {
+    let harmless = container.chars().filter(char::is_ascii_alphanumeric);
+    harmless.take(16).collect()
 }
 
 /// A share as a name and the history's reader see it: "45 %", and never "100 %" of something that
@@ -450,7 +494,7 @@ mod tests {
         Template::parse(template)
             .unwrap()
             .name(&fields(title))
-            .attempt(1)
+            .attempt(1, Limits::USUAL)
     }
 
     #[test]
@@ -585,15 +629,18 @@ mod tests {
     #[test]
     fn numbers() {
         let name = Template::default().name(&fields("A film"));
-        assert_eq!(name.attempt(2), "A film 2026-11-21 14.30.05 (2).mp4");
+        assert_eq!(
+            name.attempt(2, Limits::USUAL),
+            "A film 2026-11-21 14.30.05 (2).mp4"
+        );
         let name = Template::parse("{title}-{number}")
             .unwrap()
             .name(&fields("A film"));
-        assert_eq!(name.attempt(1), "A film-1.mp4");
-        assert_eq!(name.attempt(17), "A film-17.mp4");
+        assert_eq!(name.attempt(1, Limits::USUAL), "A film-1.mp4");
+        assert_eq!(name.attempt(17, Limits::USUAL), "A film-17.mp4");
         let name = Template::parse("com{number}").unwrap().name(&fields(""));
-        assert_eq!(name.attempt(1), "com1_.mp4");
-        assert_eq!(Name::plain("a/b", "").attempt(3), "a-b (3)");
+        assert_eq!(name.attempt(1, Limits::USUAL), "com1_.mp4");
+        assert_eq!(Name::plain("a/b", "").attempt(3, Limits::USUAL), "a-b (3)");
     }
 
     #[test]
@@ -610,7 +657,10 @@ mod tests {
                 ..fields("A film")
             };
             assert_eq!(
-                Template::parse(template).unwrap().name(&fields).attempt(1),
+                Template::parse(template)
+                    .unwrap()
+                    .name(&fields)
+                    .attempt(1, Limits::USUAL),
                 name
             );
         }
@@ -621,7 +671,7 @@ mod tests {
         assert!(
             Template::default()
                 .name(&fields)
-                .attempt(1)
+                .attempt(1, Limits::USUAL)
                 .contains("xxx 50 % 2026-11-21")
         );
     }
@@ -639,6 +689,38 @@ mod tests {
         }
     }
 
+    fn limits() -> impl Strategy<Value = Limits> {
+        prop::sample::select(vec![Limits::USUAL, Limits::STRICT, Limits::of_length(200)])
+    }
+
+    #[test]
+    fn strict_folders() {
+        for (template, title, name) in [
+            (
+                "video-{time:%H:%M:%S}-{date:%d-%m-%Y}-{number}",
+                "",
+                "video-14-30-05-21-11-2026-1.mp4".to_owned(),
+            ),
+            (
+                "{title} {date}",
+                &"é".repeat(200),
+                format!("{} 2026-11-21.mp4", "é".repeat(57)),
+            ),
+            (
+                "{title}",
+                &"t".repeat(200),
+                format!("{}.mp4", "t".repeat(125)),
+            ),
+            (&"t".repeat(200), "", format!("{}.mp4", "t".repeat(125))),
+        ] {
+            let name_of = Template::parse(template).unwrap().name(&fields(title));
+            assert_eq!(name_of.attempt(1, Limits::STRICT), name, "{template}");
+        }
+        for (says, max) in [(0, 143), (143, 143), (200, 200), (255, 255), (1530, 255)] {
+            assert_eq!(Limits::of_length(says).max, max);
+        }
+    }
+
     proptest! {
         /// Whatever a page calls itself, the name can be made on every system.
         #[test]
@@ -648,31 +730,43 @@ mod tests {
             container in "\\PC{0,20}",
             share in proptest::option::of(0.0..1.0f64),
             n in 1u32..,
+            limits in limits(),
             template in prop::sample::select(&[
                 "{title} {date} {time}", "{title}", "{number}", "{program}{title}{number}{title}",
                 "video-{time:%H:%M:%S}-{number}", "{title}{container}{rule}{length}",
             ][..]),
         ) {
             let fields = Fields { title, program, container, share, ..fields("") };
-            let name = Template::parse(template).unwrap().name(&fields).attempt(n);
-            prop_assert!(!name.is_empty() && name.len() <= NAME_MAX, "{} bytes", name.len());
+            let name = Template::parse(template).unwrap().name(&fields).attempt(n, limits);
+            prop_assert!(!name.is_empty() && name.len() <= limits.max, "{} bytes", name.len());
             prop_assert!(!name.starts_with(['.', '-', ' ']) && !name.ends_with(['.', ' ']), "{name:?}");
             prop_assert!(!name.chars().any(|c| is_refused(c) && c != ':'), "{name:?}");
-            prop_assert!(template.contains("%H") || !name.contains(':'), "{name:?}");
+            prop_assert!(limits.colon && template.contains("%H") || !name.contains(':'), "{name:?}");
             prop_assert!(!is_device(name.split('.').next().unwrap().trim_end()), "{name:?}");
         }
 
         /// Two attempts never give the same name, or saving would not end.
         #[test]
-        fn attempts_differ(title in any::<String>(), n in 1u32..1000) {
-            let name = Template::default().name(&fields(&title));
-            prop_assert_ne!(name.attempt(n), name.attempt(n + 1));
+        fn attempts_differ(
+            title in any::<String>(),
+            program in proptest::option::of("[a-z ]{0,200}"),
+            share in proptest::option::of(0.0..1.0f64),
+            n in 1u32..1000,
+            limits in limits(),
+            template in prop::sample::select(&[
+                "{title} {date} {time}", "{number}{title}", "{program} {number}",
+                "{program}{program} {title}{number}", "{program}{program}",
+            ][..]),
+        ) {
+            let fields = Fields { program, share, ..fields(&title) };
+            let name = Template::parse(template).unwrap().name(&fields);
+            prop_assert_ne!(name.attempt(n, limits), name.attempt(n + 1, limits));
         }
 
         #[test]
         fn templates_never_panic(source in any::<String>()) {
             if let Ok(template) = Template::parse(&source) {
-                let _ = template.name(&fields("A film")).attempt(1);
+                let _ = template.name(&fields("A film")).attempt(1, Limits::USUAL);
             }
         }
     }
