@@ -8,7 +8,7 @@ use crate::{
     config::Settings,
     event::Event,
     pipeline::{self, Store},
-    stream::collect::video::{Video, What},
+    stream::collect::video::{CachedVideo, Contents},
     text,
 };
 
@@ -93,11 +93,11 @@ pub fn run(
 }
 
 /// Title, length or size, the share that is there, and the site that it was watched on.
-fn described(video: &Video) -> String {
+fn described(video: &CachedVideo) -> String {
     let title = video.best_title().unwrap_or("Video");
-    let much = match (&video.what, video.duration()) {
-        (What::File(body), _) => text::size(body.len()),
-        (What::Stream(_), length) => text::clock(length.unwrap_or_default()),
+    let much = match (&video.contents, video.duration()) {
+        (Contents::File(body), _) => text::size(body.len()),
+        (Contents::Stream(_), length) => text::clock(length.unwrap_or_default()),
     };
     let share = if video.whole() {
         "whole".into()

@@ -5,7 +5,7 @@ use std::{io, ops::Range};
 
 use super::{
     bytes::be16,
-    mp4::{self, STSD, Tfhd, Trex, Trun, atoms, boxes, find, payload},
+    mp4::{self, STSD, Tfhd, Trex, Trun, atom, atoms, boxes, find, payload},
 };
 use crate::content::Content;
 
@@ -276,6 +276,27 @@ pub(crate) fn fragments<C: Content + ?Sized>(
     }
     found.retain(|f| f.end > f.moof.end);
     Ok(found)
+}
+
+/// The first fragment in `range`; nothing behind it is read.
+pub(crate) fn first_fragment<C: Content + ?Sized>(
+    content: &C,
+    range: Range<u64>,
+) -> io::Result<Option<Fragment>> {
+    let mut at = range.start;
+    while let Some(atom) = atom(content, at..range.end)? {
+        at = atom.end;
+        if &atom.kind != b"moof" {
+            continue;
+        }
+        let trafs = read(content, atom.body..atom.end)?.map(|m| trafs(&m));
+        return Ok(trafs.filter(|t| !t.is_empty()).map(|trafs| Fragment {
+            moof: atom.at..atom.end,
+            end: atom.end,
+            trafs,
+        }));
+    }
+    Ok(None)
 }
 
 fn trafs(moof: &[u8]) -> Vec<Traf> {

@@ -119,33 +119,44 @@ pub(crate) struct Atom {
     pub(crate) end: u64,
 }
 
+/// The box at the start of `range`; `None` for what isn't one, or ends after it.
+pub(crate) fn atom<C: Content + ?Sized>(
+    content: &C,
+    range: Range<u64>,
+) -> io::Result<Option<Atom>> {
+    let at = range.start;
+    let left = range.end.saturating_sub(at);
+    if left < 8 {
+        return Ok(None);
+    }
+    let mut head = [0; HEADER];
+    let want = usize::try_from(left).unwrap_or(HEADER).min(HEADER);
+    let n = content.read_at(at, &mut head[..want])?;
+    let Some(header) = header(&head[..n]) else {
+        return Ok(None);
+    };
+    let end = match header.size {
+        Some(size) => at.checked_add(size),
+        None => Some(range.end),
+    };
+    let end = end.filter(|&end| end <= range.end);
+    Ok(end.map(|end| Atom {
+        kind: header.kind,
+        at,
+        body: at + header.len,
+        end,
+    }))
+}
+
 /// The boxes of `range`, until something is not a box. A box that ends after `range` is not given.
 pub(crate) fn atoms<C: Content + ?Sized>(content: &C, range: Range<u64>) -> io::Result<Vec<Atom>> {
-    let mut found = Vec::new();
+    let mut found: Vec<Atom> = Vec::new();
     let mut at = range.start;
-    while range.end.saturating_sub(at) >= 8 && found.len() < MAX_BOXES {
-        let mut head = [0; HEADER];
-        let want = usize::try_from(range.end - at)
-            .unwrap_or(HEADER)
-            .min(HEADER);
-        let n = content.read_at(at, &mut head[..want])?;
-        let Some(header) = header(&head[..n]) else {
-            break;
-        };
-        let end = match header.size {
-            Some(size) => at.checked_add(size),
-            None => Some(range.end),
-        };
-        let Some(end) = end.filter(|&end| end <= range.end) else {
-            break;
-        };
-        found.push(Atom {
-            kind: header.kind,
-            at,
-            body: at + header.len,
-            end,
-        });
-        at = end;
+    while found.len() < MAX_BOXES
+        && let Some(next) = atom(content, at..range.end)?
+    {
+        at = next.end;
+        found.push(next);
     }
     Ok(found)
 }
@@ -252,6 +263,10 @@ pub(crate) struct Tfhd {
 impl Tfhd {
     /// `base-data-offset-present`.
     pub(crate) const HAS_BASE: u32 = 1;
+    /// `sample-description-index-present`.
+    pub(crate) const HAS_DESCRIPTION: u32 = 2;
+    /// `default-sample-duration-present`.
+    pub(crate) const HAS_DURATION: u32 = 8;
     /// `default-base-is-moof`: offsets count from the `moof`.
     pub(crate) const BASE_IS_MOOF: u32 = 0x02_0000;
 
@@ -264,8 +279,8 @@ impl Tfhd {
             at += if here.is_some() { width } else { 0 };
             here
         };
-        let (base, _) = (field(Self::HAS_BASE, 8), field(2, 4));
-        let (duration, size) = (field(8, 4), field(0x10, 4));
+        let (base, _) = (field(Self::HAS_BASE, 8), field(Self::HAS_DESCRIPTION, 4));
+        let (duration, size) = (field(Self::HAS_DURATION, 4), field(0x10, 4));
         let number = |at: Option<usize>| at.map(|at| be32(body, at).ok_or(())).transpose();
         Some(Self {
             flags,
@@ -311,6 +326,8 @@ impl<'a> Trun<'a> {
     pub(crate) const HAS_FIRST_FLAGS: u32 = 4;
     pub(crate) const HAS_DURATION: u32 = 0x100;
     pub(crate) const HAS_SIZE: u32 = 0x200;
+    pub(crate) const HAS_FLAGS: u32 = 0x400;
+    pub(crate) const HAS_COMPOSITION: u32 = 0x800;
 
     /// Reads a `trun`. There may be fewer entries than it counts.
     pub(crate) fn parse(body: &'a [u8]) -> Option<Self> {

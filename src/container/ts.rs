@@ -316,3 +316,61 @@ pub(crate) fn last_time<C: Content>(content: C, range: Range<u64>) -> io::Result
     }
     Ok(last)
 }
+
+/// When the first unit of each stream is decoded, by PID, from the start of `range`.
+pub(crate) fn first_stamps<C: Content>(
+    content: C,
+    range: Range<u64>,
+) -> io::Result<HashMap<u16, u64>> {
+    let end = range.end.min(range.start.saturating_add(LOOK));
+    let mut packets = Packets::new(content, range.start..end, FEW);
+    let mut first = HashMap::new();
+    while let Some(packet) = packets.next()? {
+        if let Some((pts, dts)) = stamps(&packet) {
+            let time = stamp_at(&packet, dts.unwrap_or(pts));
+            first.entry(pid(&packet)).or_insert(time);
+        }
+    }
+    Ok(first)
+}
+
+/// The last unit of a stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LastUnit {
+    /// When it is decoded.
+    pub(crate) time: u64,
+    /// Since the unit before it.
+    pub(crate) step: i64,
+    /// Its payload, of streams that were asked for.
+    pub(crate) payload: Vec<u8>,
+}
+
+/// The last unit of each stream by PID, from the end of `range`; with its payload for `wanted`.
+pub(crate) fn last_units<C: Content>(
+    content: C,
+    range: Range<u64>,
+    wanted: &[u16],
+) -> io::Result<HashMap<u16, LastUnit>> {
+    let from = range.end.saturating_sub(LOOK).max(range.start);
+    let from = from - (from - range.start) % PACKET as u64;
+    let mut packets = Packets::new(content, from..range.end, FEW);
+    let mut units: HashMap<u16, LastUnit> = HashMap::new();
+    while let Some(packet) = packets.next()? {
+        let id = pid(&packet);
+        let mut payload = payload_at(&packet);
+        if let Some((pts, dts)) = stamps(&packet) {
+            let time = stamp_at(&packet, dts.unwrap_or(pts));
+            let before = units.get(&id).map_or(time, |unit| unit.time);
+            let unit = units.entry(id).or_default();
+            (unit.time, unit.step) = (time, difference(before, time).max(0));
+            unit.payload.clear();
+            // What is left of the packet behind the unit's own head (2.4.3.7).
+            payload = payload.map(|at| at + 9 + usize::from(packet[at + 8]));
+        }
+        if let Some(unit) = units.get_mut(&id).filter(|_| wanted.contains(&id)) {
+            let rest = payload.and_then(|at| packet.get(at..));
+            unit.payload.extend_from_slice(rest.unwrap_or_default());
+        }
+    }
+    Ok(units)
+}

@@ -32,7 +32,7 @@ mod frames;
 mod gaps;
 mod id3;
 mod matroska;
-mod mp3;
+pub(crate) mod mp3;
 mod mp4;
 mod ogg;
 mod other;

@@ -51,7 +51,7 @@ use crate::{
         thumbnail::Thumbnails,
     },
     rule::{Rule, Source},
-    stream::collect::{Collector, video::Video},
+    stream::collect::{Collector, video::CachedVideo},
     title::Titles,
 };
 
@@ -182,7 +182,7 @@ enum Waiting {
         finished: bool,
         at: Instant,
     },
-    Stream(Box<Video>),
+    Stream(Box<CachedVideo>),
 }
 
 struct Pipeline {

@@ -23,10 +23,10 @@ use crate::{
     },
     rule::{Rule, Source},
     stream::{
-        Grip,
+        Storage,
         collect::{
-            Held, Limits, Outcome,
-            video::{Making, Video},
+            HeldEntry, Limits, Outcome,
+            video::{CachedVideo, Making},
         },
     },
 };
@@ -43,19 +43,19 @@ impl Pipeline {
     /// An entry was closed at this time, or a file of ranges has grown.
     pub(super) fn piece(&mut self, hold: Arc<Hold>, at: Instant) {
         let staged = hold.staged();
-        let grip = match (staged, hold.open()) {
-            (Some(staged), _) => Grip::path(staged.staging.path().join(&staged.name)),
-            (None, Ok(file)) => Grip::File(file),
+        let storage = match (staged, hold.open()) {
+            (Some(staged), _) => Storage::path(staged.staging.path().join(&staged.name)),
+            (None, Ok(file)) => Storage::File(file),
             (None, Err(e)) => {
                 tracing::warn!("{}: {e}", hold.source.display());
                 return self.done(hold.id, false);
             }
         };
-        let held = Held {
+        let held = HeldEntry {
             id: hold.id,
             source: &hold.source,
             format: hold.rule.source,
-            grip,
+            storage,
             spool: staged
                 .filter(|_| hold.rule.source == Source::Chromium)
                 .map(|staged| {
@@ -126,7 +126,7 @@ impl Pipeline {
 
     /// Saves a video that was put together, and lets its pieces go. They are held while it waits for
     /// its title.
-    pub(super) fn stream(&mut self, video: Box<Video>) {
+    pub(super) fn stream(&mut self, video: Box<CachedVideo>) {
         let last = moment(video.until);
         // The viewer of what isn't whole has left.
         let deadline = if video.whole() { last + GRACE } else { last };
@@ -134,7 +134,7 @@ impl Pipeline {
     }
 
     /// As [`Pipeline::stream`]; `deadline` is until when a player may show the title.
-    fn stream_until(&mut self, video: Box<Video>, deadline: SystemTime) {
+    fn stream_until(&mut self, video: Box<CachedVideo>, deadline: SystemTime) {
         match self.save_stream(&video, deadline) {
             Ok(Became::Untitled(until)) => {
                 return self.untitled.push((until, Waiting::Stream(video)));
@@ -162,7 +162,11 @@ impl Pipeline {
         }
     }
 
-    fn save_stream(&mut self, video: &Video, deadline: SystemTime) -> Result<Became, PlaceError> {
+    fn save_stream(
+        &mut self,
+        video: &CachedVideo,
+        deadline: SystemTime,
+    ) -> Result<Became, PlaceError> {
         let (rule, settled) = (self.rule_of(&video.folder), Instant::now());
         let making = video
             .making()
@@ -200,7 +204,7 @@ impl Pipeline {
     }
 
     /// When the browser created the first of its entries, which may be long before it was closed.
-    fn begin(&self, video: &Video) -> SystemTime {
+    fn begin(&self, video: &CachedVideo) -> SystemTime {
         let holds = video.entries.iter().filter_map(|id| self.pieces.get(id));
         let first = holds.map(|hold| hold.at).min();
         let arrived = moment(video.since);

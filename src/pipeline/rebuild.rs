@@ -12,8 +12,8 @@ use crate::{
     event::Event,
     library::{folder::PlaceError, place},
     stream::collect::{
-        rebuild::{self, Found},
-        video::Video,
+        rebuild::{self, CacheContents},
+        video::CachedVideo,
     },
 };
 
@@ -53,7 +53,7 @@ pub fn look(
     folder: &Path,
     settings: &Settings,
     progress: &mut dyn FnMut(usize, usize),
-) -> Result<Found, RebuildError> {
+) -> Result<CacheContents, RebuildError> {
     let found = rebuild::scan(folder, pieces::limits(settings), progress).map_err(|source| {
         RebuildError::Read {
             path: folder.to_owned(),
@@ -73,7 +73,7 @@ pub fn look(
 /// # Errors
 /// When the library can't be made, or can take no more.
 pub fn save(
-    videos: Vec<Video>,
+    videos: Vec<CachedVideo>,
     settings: Settings,
     store: Store,
     mut tell: impl FnMut(Event),

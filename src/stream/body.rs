@@ -12,11 +12,11 @@ use std::{
 
 use rustix::fs::{Mode, OFlags};
 
-use crate::content::Content;
+use crate::{content::Content, stream::decode};
 
 /// How to come to the bytes of a file.
 #[derive(Clone, Debug)]
-pub enum Grip {
+pub enum Storage {
     /// By name: opened whenever it is read, since a whole cache has more files than a process may
     /// have open.
     Path(Arc<Path>),
@@ -24,6 +24,15 @@ pub enum Grip {
     File(Arc<File>),
     /// A copy in memory: playlists.
     Bytes(Arc<[u8]>),
+    /// Compressed on the wire: decoded whenever it is opened, since segments are many.
+    Encoded(Arc<Encoded>),
+}
+
+/// A body in a content coding.
+#[derive(Debug)]
+pub struct Encoded {
+    body: Body,
+    coding: String,
 }
 
 /// A stretch of a body and where it lies.
@@ -31,8 +40,8 @@ pub enum Grip {
 struct Extent {
     /// In the body.
     range: Range<u64>,
-    /// Index into the grips.
-    grip: usize,
+    /// Index into `storages`.
+    storage: usize,
     /// Where it starts in that file.
     at: u64,
 }
@@ -41,7 +50,7 @@ struct Extent {
 #[derive(Clone, Debug)]
 pub struct Body {
     len: u64,
-    grips: Vec<Grip>,
+    storages: Vec<Storage>,
     /// Sorted, without overlap.
     extents: Vec<Extent>,
 }
@@ -56,7 +65,7 @@ pub struct OpenBody {
     extents: Vec<Extent>,
 }
 
-/// A grip that is open for reading, as long as it was then.
+/// Storage that is open for reading, as long as it was then.
 #[derive(Debug)]
 pub struct Opened {
     inner: Inner,
@@ -69,7 +78,7 @@ enum Inner {
     Bytes(Arc<[u8]>),
 }
 
-impl Grip {
+impl Storage {
     /// By name.
     pub fn path(path: impl Into<PathBuf>) -> Self {
         Self::Path(path.into().into())
@@ -82,6 +91,7 @@ impl Grip {
     pub fn open(&self) -> io::Result<Opened> {
         let inner = match self {
             Self::Bytes(bytes) => Inner::Bytes(bytes.clone()),
+            Self::Encoded(encoded) => Inner::Bytes(encoded.decode()?.into()),
             Self::File(file) => Inner::File(file.clone()),
             Self::Path(path) => {
                 let flags = OFlags::RDONLY
@@ -106,30 +116,63 @@ impl Grip {
         Ok(Opened { inner, len })
     }
 
-    /// Device and inode, if it is a file: two grips of one file are one.
+    /// Device and inode, if it is a file: two of one file are one.
     pub fn inode(&self) -> io::Result<Option<(u64, u64)>> {
         let meta = match self {
             Self::Path(path) => path.symlink_metadata()?,
             Self::File(file) => file.metadata()?,
-            Self::Bytes(_) => return Ok(None),
+            Self::Bytes(_) | Self::Encoded(_) => return Ok(None),
         };
         Ok(Some((meta.dev(), meta.ino())))
     }
 }
 
+impl Encoded {
+    fn decode(&self) -> io::Result<Vec<u8>> {
+        let mut all = Vec::new();
+        self.body.open()?.copy_to(0..self.body.len(), &mut all)?;
+        decode::decode(&self.coding, &all).map_err(io::Error::other)
+    }
+}
+
 impl Body {
+    /// What `body` holds in that content coding. Decodes it once, to know its length.
+    ///
+    /// # Errors
+    /// When it can't be read or decoded.
+    pub(crate) fn encoded(body: Self, coding: &str) -> io::Result<Self> {
+        let encoded = Encoded {
+            body,
+            coding: coding.into(),
+        };
+        let len = encoded.decode()?.len() as u64;
+        Ok(Self::stretch(Storage::Encoded(Arc::new(encoded)), 0..len))
+    }
+
+    /// What follows the first `start` bytes.
+    pub(crate) fn after(&self, start: u64) -> Self {
+        let mut rest = Self::empty(self.len.saturating_sub(start));
+        for e in self.extents.iter().filter(|e| e.range.end > start) {
+            let cut = start.saturating_sub(e.range.start);
+            let within = e.at + cut..e.at + (e.range.end - e.range.start);
+            let offset = (e.range.start + cut) - start;
+            rest.add(offset, &self.storages[e.storage], within);
+        }
+        rest
+    }
+
     /// A copy in memory.
     pub fn bytes(bytes: impl Into<Arc<[u8]>>) -> Self {
         let bytes = bytes.into();
         let len = bytes.len() as u64;
-        Self::stretch(Grip::Bytes(bytes), 0..len)
+        Self::stretch(Storage::Bytes(bytes), 0..len)
     }
 
     /// A stretch of a file, all there.
-    pub fn stretch(grip: Grip, within: Range<u64>) -> Self {
+    pub fn stretch(storage: Storage, within: Range<u64>) -> Self {
         let len = within.end.saturating_sub(within.start);
         let mut body = Self::empty(len);
-        body.add(0, &grip, within);
+        body.add(0, &storage, within);
         body
     }
 
@@ -137,14 +180,14 @@ impl Body {
     pub fn empty(len: u64) -> Self {
         Self {
             len,
-            grips: Vec::new(),
+            storages: Vec::new(),
             extents: Vec::new(),
         }
     }
 
     /// Fills what is not filled yet of the stretch that starts at `offset` with `within` of a file.
     /// What lies beyond the length is left out.
-    pub fn add(&mut self, offset: u64, grip: &Grip, within: Range<u64>) {
+    pub fn add(&mut self, offset: u64, storage: &Storage, within: Range<u64>) {
         let Some(end) = within
             .end
             .checked_sub(within.start)
@@ -162,15 +205,15 @@ impl Body {
                 .get(i)
                 .map_or(end, |e| e.range.start.clamp(from, end));
             if from < to {
-                let grip = *index.get_or_insert_with(|| {
-                    self.grips.push(grip.clone());
-                    self.grips.len() - 1
+                let storage = *index.get_or_insert_with(|| {
+                    self.storages.push(storage.clone());
+                    self.storages.len() - 1
                 });
                 self.extents.insert(
                     i,
                     Extent {
                         range: from..to,
-                        grip,
+                        storage,
                         at: within.start + (from - offset),
                     },
                 );
@@ -186,7 +229,7 @@ impl Body {
         for e in &other.extents {
             self.add(
                 e.range.start,
-                &other.grips[e.grip],
+                &other.storages[e.storage],
                 e.at..e.at + (e.range.end - e.range.start),
             );
         }
@@ -250,9 +293,9 @@ impl Body {
     /// What opening one of them returns.
     pub fn open(&self) -> io::Result<OpenBody> {
         let files = self
-            .grips
+            .storages
             .iter()
-            .map(Grip::open)
+            .map(Storage::open)
             .collect::<io::Result<_>>()?;
         Ok(OpenBody {
             holes: false,
@@ -280,7 +323,7 @@ impl OpenBody {
     /// for bytes in memory and for what is missing.
     pub(crate) fn file_at(&self, range: Range<u64>) -> Option<(&File, Range<u64>)> {
         let e = self.extent(range.start)?;
-        let Inner::File(file) = &self.files[e.grip].inner else {
+        let Inner::File(file) = &self.files[e.storage].inner else {
             return None;
         };
         let from = e.at + (range.start - e.range.start);
@@ -373,7 +416,7 @@ impl Content for OpenBody {
                 .unwrap_or(usize::MAX)
                 .min(want - done);
             let into = &mut buf[done..done + n];
-            let n = self.files[e.grip].read_at(e.at + (at - e.range.start), into)?;
+            let n = self.files[e.storage].read_at(e.at + (at - e.range.start), into)?;
             if n == 0 {
                 return Err(io::Error::new(
                     io::ErrorKind::UnexpectedEof,
@@ -411,11 +454,11 @@ mod tests {
     #[test]
     fn a_piece_fills_only_what_is_missing() {
         let mut body = Body::empty(10);
-        body.add(2, &Grip::Bytes((*b"cd").into()), 0..2);
-        body.add(6, &Grip::Bytes((*b"gh").into()), 0..2);
+        body.add(2, &Storage::Bytes((*b"cd").into()), 0..2);
+        body.add(6, &Storage::Bytes((*b"gh").into()), 0..2);
         assert_eq!(body.gaps(), [0..2, 4..6, 8..10]);
         assert!(body.has(&(2..4)) && !body.has(&(2..5)) && !body.has(&(0..1)));
-        body.add(0, &Grip::Bytes((*b"ABCDEFGHIJKL").into()), 0..12);
+        body.add(0, &Storage::Bytes((*b"ABCDEFGHIJKL").into()), 0..12);
         assert!(body.is_whole() && body.has(&(0..10)) && !body.has(&(0..11)));
         let mut out = Vec::new();
         body.open().unwrap().copy_to(0..10, &mut out).unwrap();
@@ -425,7 +468,7 @@ mod tests {
     #[test]
     fn a_gap_reads_as_an_error_and_shows_as_a_hole() {
         let mut body = Body::empty(10);
-        body.add(4, &Grip::Bytes((*b"ef").into()), 0..2);
+        body.add(4, &Storage::Bytes((*b"ef").into()), 0..2);
         let open = body.open().unwrap();
         assert!(open.read_at(0, &mut [0; 2]).is_err());
         assert!(open.read_at(4, &mut [0; 3]).is_err());
@@ -441,7 +484,7 @@ mod tests {
     fn a_file_that_shrank_is_an_error() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), b"0123456789").unwrap();
-        let body = Body::stretch(Grip::path(file.path()), 2..10);
+        let body = Body::stretch(Storage::path(file.path()), 2..10);
         let open = body.open().unwrap();
         file.as_file().set_len(5).unwrap();
         let mut out = Vec::new();
@@ -456,9 +499,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("real"), b"x").unwrap();
         std::os::unix::fs::symlink("real", folder.path().join("link")).unwrap();
-        assert!(Grip::path(folder.path().join("link")).open().is_err());
-        assert!(Grip::path(folder.path().join("real")).open().is_ok());
-        assert!(Grip::path(folder.path()).open().is_err());
+        assert!(Storage::path(folder.path().join("link")).open().is_err());
+        assert!(Storage::path(folder.path().join("real")).open().is_ok());
+        assert!(Storage::path(folder.path()).open().is_err());
     }
 
     proptest! {
@@ -470,7 +513,7 @@ mod tests {
             let mut model: Vec<Option<u8>> = vec![None; len as usize];
             for (n, (at, size)) in parts.iter().enumerate() {
                 let bytes = vec![n as u8; *size];
-                body.add(*at, &Grip::Bytes(bytes.into()), 0..*size as u64);
+                body.add(*at, &Storage::Bytes(bytes.into()), 0..*size as u64);
                 for slot in model.iter_mut().skip(*at as usize).take(*size) {
                     slot.get_or_insert(n as u8);
                 }

@@ -16,13 +16,15 @@
 
 use std::{ops::Range, sync::Arc, time::Duration};
 
+mod address;
 pub mod body;
 pub mod cache;
 pub mod collect;
+pub mod decode;
 pub mod join;
 pub mod playlist;
 
-pub use body::{Body, Grip, OpenBody, Opened};
+pub use body::{Body, OpenBody, Opened, Storage};
 
 /// One answer that a browser stored: a playlist, a segment, ranges of a file, or a whole file.
 #[derive(Clone, Debug)]
@@ -58,8 +60,7 @@ pub struct Ref {
 
 /// What was held of one browser, profile and partition.
 pub trait Pieces {
-    /// The piece that has every byte of `of`: by its exact address, else by the address without the
-    /// query. Where several have, the newest. `range` is relative to the start of [`Piece::body`].
+    /// The piece that has every byte of `of`, by its exact address. Where several have, the newest. `range` is relative to the start of [`Piece::body`].
     fn get(&self, of: &Ref) -> Option<&Piece>;
 }
 
@@ -82,7 +83,7 @@ pub struct Assembly {
     /// Whether nothing more can come: `EXT-X-ENDLIST`, a static MPD. Without it the true end is
     /// unknown.
     pub ended: bool,
-    /// Why it can't be had ("AES-128", "DRM"): such a stream is left alone.
+    /// How most of it is encrypted ("AES-128", "DRM"): such a stream is left alone.
     pub protected: Option<String>,
     /// The playlist's own title, if it has one.
     pub title: Option<String>,
@@ -124,12 +125,14 @@ pub struct Variant {
 /// A stretch of time and the bytes that fill it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Slot {
-    /// The segment.
-    pub of: Ref,
+    /// The segment; `None` where the stream itself has a gap.
+    pub of: Option<Ref>,
     /// The segment again, in parts, for players that didn't wait for its end.
-    pub parts: Vec<Part>,
-    /// Its initialisation segment (`EXT-X-MAP`, `Initialization`), for fMP4.
-    pub init: Option<Ref>,
+    pub parts: Vec<PartialSegment>,
+    /// Where its initialisation segment is (`EXT-X-MAP`, `Initialization`).
+    pub init: Init,
+    /// How it is encrypted ("AES-128", "DRM"): such a segment is left alone.
+    pub protected: Option<String>,
     /// Start on the video's own time line, from 0.
     pub start: Duration,
     /// How long it lasts.
@@ -139,16 +142,45 @@ pub struct Slot {
     pub discontinuity: u32,
 }
 
+/// Where the initialisation segment of a slot is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Init {
+    /// It needs none, or brings its own.
+    #[default]
+    Own,
+    /// At this address.
+    At(Ref),
+    /// It needs one, and nothing says where that is.
+    Unknown,
+}
+
+impl Init {
+    /// Its address, if it has one.
+    pub fn at(&self) -> Option<&Ref> {
+        match self {
+            Self::At(of) => Some(of),
+            Self::Own | Self::Unknown => None,
+        }
+    }
+}
+
 /// A partial segment (draft-pantos-hls-rfc8216bis, 4.4.4.9), in its place among its like.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Part {
-    /// Its bytes.
-    pub of: Ref,
+pub struct PartialSegment {
+    /// Its bytes; `None` for a gap (`GAP=YES`), which has its place all the same.
+    pub of: Option<Ref>,
     /// How long it lasts.
     pub duration: Duration,
 }
 
 impl Ref {
+    /// Whether both name the same bytes, whoever may load them.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.range == other.range
+            && (self.url == other.url
+                || address::identity(&self.url) == address::identity(&other.url))
+    }
+
     /// All bytes of an address.
     pub fn whole(url: impl Into<String>) -> Self {
         Self {
@@ -156,6 +188,23 @@ impl Ref {
             range: None,
         }
     }
+}
+
+/// How a video is encrypted: of its pictures, or of its sound, at least half of the time. What is
+/// encrypted of the rest, advertisements perhaps, is missing and no more.
+pub(crate) fn protection(tracks: &[Track]) -> Option<String> {
+    let media = tracks.iter().filter(|t| t.kind != TrackKind::Subtitles);
+    media
+        .filter_map(|t| t.variants.first())
+        .find_map(|variant| {
+            let time = |slots: &mut dyn Iterator<Item = &Slot>| {
+                slots.map(|s| s.duration).sum::<Duration>()
+            };
+            let all = time(&mut variant.slots.iter());
+            let gone = time(&mut variant.slots.iter().filter(|s| s.protected.is_some()));
+            let how = variant.slots.iter().find_map(|s| s.protected.clone());
+            how.filter(|_| gone * 2 >= all)
+        })
 }
 
 impl Assembly {
@@ -168,10 +217,8 @@ impl Assembly {
             .flat_map(|t| &t.variants)
             .flat_map(|v| &v.slots);
         slots.flat_map(|s| {
-            s.init
-                .iter()
-                .chain([&s.of])
-                .chain(s.parts.iter().map(|p| &p.of))
+            let parts = s.parts.iter().filter_map(|p| p.of.as_ref());
+            s.init.at().into_iter().chain(&s.of).chain(parts)
         })
     }
 

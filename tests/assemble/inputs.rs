@@ -9,7 +9,7 @@ use std::{
     sync::OnceLock,
 };
 
-use fisga::stream::{Body, Grip, Piece, Pieces, Ref};
+use fisga::stream::{Body, Piece, Pieces, Ref, Storage};
 
 /// Segments of every stream, four seconds each.
 pub const SEGMENTS: u64 = 6;
@@ -263,7 +263,7 @@ impl Site {
     fn add(&mut self, path: &Path) {
         let name = path.strip_prefix(media()).unwrap().display().to_string();
         let len = fs::metadata(path).unwrap().len();
-        self.insert(&name, Body::stretch(Grip::path(path), 0..len));
+        self.insert(&name, Body::stretch(Storage::path(path), 0..len));
     }
 
     /// A piece in memory.

@@ -1,6 +1,6 @@
 //! Decodes a file from end to end.
 
-use std::{path::Path, process::Command};
+use std::{collections::HashMap, path::Path, process::Command};
 
 /// What came out of it.
 pub struct Played {
@@ -8,6 +8,8 @@ pub struct Played {
     pub audio: u64,
     pub duration: f64,
     pub errors: String,
+    /// Packets of one stream that are decoded no later than the one before.
+    pub backward: Vec<(u64, u64)>,
 }
 
 pub fn decode(file: &Path) -> Played {
@@ -16,7 +18,7 @@ pub fn decode(file: &Path) -> Played {
     command
         .args([
             "-show_entries",
-            "stream=codec_type,nb_read_frames:format=duration",
+            "stream=codec_type,nb_read_frames:format=duration:packet=stream_index,dts",
         ])
         .arg(file);
     let output = command
@@ -35,7 +37,20 @@ pub fn decode(file: &Path) -> Played {
             })
             .sum()
     };
+    let packets = found["packets"].as_array().map_or(&[][..], Vec::as_slice);
+    let mut backward = Vec::new();
+    let mut last: HashMap<u64, i64> = HashMap::new();
+    for (n, packet) in packets.iter().enumerate() {
+        let stream = packet["stream_index"].as_u64().unwrap_or(0);
+        let Some(time) = packet["dts"].as_i64() else {
+            continue;
+        };
+        if last.insert(stream, time).is_some_and(|last| last >= time) {
+            backward.push((stream, n as u64));
+        }
+    }
     Played {
+        backward,
         video: frames("video"),
         audio: frames("audio"),
         duration: found["format"]["duration"]

@@ -17,7 +17,7 @@
 use std::path::Path;
 
 use super::{
-    entry::{Entry, Headers, MAX_HEAD, MAX_KEY, Malformed, read, read_vec},
+    entry::{CacheEntry, Headers, MAX_HEAD, MAX_KEY, Malformed, read, read_vec},
     storage,
 };
 use crate::content::Content;
@@ -39,7 +39,7 @@ const MAX_RANGES: usize = 1 << 17;
 
 /// Which of an entry's files it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum EntryFile {
     /// `_0`: headers and body.
     Answer,
     /// `_s`: ranges.
@@ -70,13 +70,13 @@ pub struct Stretch {
 
 /// Tells an entry's file by its name: 16 lower-case hex digits and `_0` or `_s`. `_1` holds what
 /// only the browser needs, `todelete_…` is on its way out.
-pub fn part(path: &Path) -> Option<Part> {
+pub fn part(path: &Path) -> Option<EntryFile> {
     let name = path.file_name()?.to_str()?;
     let (hash, part) = name.split_once('_')?;
     let hex = hash.len() == 16 && hash.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     match part {
-        "0" if hex => Some(Part::Answer),
-        "s" if hex => Some(Part::Ranges),
+        "0" if hex => Some(EntryFile::Answer),
+        "s" if hex => Some(EntryFile::Ranges),
         _ => None,
     }
 }
@@ -85,7 +85,7 @@ pub fn part(path: &Path) -> Option<Part> {
 ///
 /// # Errors
 /// What is wrong with it; a file that is still being written is `Unfinished`.
-pub fn answer(content: &(impl Content + ?Sized)) -> Result<Entry, Malformed> {
+pub fn answer(content: &(impl Content + ?Sized)) -> Result<CacheEntry, Malformed> {
     let (key, start) = header(content)?;
     let len = content.len();
     let last = len
@@ -119,7 +119,7 @@ pub fn answer(content: &(impl Content + ?Sized)) -> Result<Entry, Malformed> {
         .or_else(|| Some((storage::headers(&pickle)?, false)))
         .ok_or(Malformed::Damaged("no headers"))?;
     let (partition, url) = split(&key);
-    Ok(Entry {
+    Ok(CacheEntry {
         url: url.into(),
         partition: partition.into(),
         key,
@@ -292,7 +292,7 @@ pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::stream::Grip;
+    use crate::stream::Storage;
 
     /// A `_0` file as Chromium writes it.
     pub(crate) fn answer_file(key: &str, headers: &str, body: &[u8], flags: u32) -> Vec<u8> {
@@ -357,8 +357,8 @@ pub(crate) mod tests {
     #[test]
     fn names() {
         let table = [
-            ("0123456789abcdef_0", Some(Part::Answer)),
-            ("0123456789abcdef_s", Some(Part::Ranges)),
+            ("0123456789abcdef_0", Some(EntryFile::Answer)),
+            ("0123456789abcdef_s", Some(EntryFile::Ranges)),
             ("0123456789abcdef_1", None),
             ("0123456789ABCDEF_0", None),
             ("todelete_0123456789abcdef_0_1", None),
@@ -412,7 +412,7 @@ pub(crate) mod tests {
         );
         assert!(
             entry
-                .piece(&Grip::Bytes(file.into()))
+                .piece(&Storage::Bytes(file.into()))
                 .unwrap()
                 .body
                 .is_whole()
@@ -421,7 +421,7 @@ pub(crate) mod tests {
         assert!(
             !answer(&cut[..])
                 .unwrap()
-                .piece(&Grip::Bytes(cut.into()))
+                .piece(&Storage::Bytes(cut.into()))
                 .unwrap()
                 .body
                 .is_whole()
@@ -447,7 +447,7 @@ pub(crate) mod tests {
             ("https://a.example/film.mp4", "", false)
         );
         assert_eq!(entry.headers.content_type().as_deref(), Some("video/mp4"));
-        let piece = entry.piece(&Grip::Bytes(file.into())).unwrap();
+        let piece = entry.piece(&Storage::Bytes(file.into())).unwrap();
         assert!(piece.body.is_whole());
         assert_eq!(piece.body.len(), 5);
     }

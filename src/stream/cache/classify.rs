@@ -25,6 +25,13 @@ pub enum Class {
 const HEAD: usize = 400;
 /// Boxes of an MP4 that are looked at.
 const BOXES: usize = 16;
+/// Packets in a row that are no coincidence.
+const PACKETS: usize = 5;
+/// Bytes of head in which packets are looked for.
+const FOREIGN: usize = 4096;
+/// Chunks of a PNG, and bytes of another picture, that hide a segment: hosts take small ones.
+const CHUNKS: usize = 64;
+const SMALL_PICTURE: usize = 32 << 10;
 /// A transport stream's packet (ISO/IEC 13818-1, 2.4.3.2).
 const PACKET: usize = 188;
 
@@ -71,6 +78,146 @@ pub fn classify(content: &(impl Content + ?Sized)) -> Class {
         ) => Class::File,
         _ => Class::Nothing,
     }
+}
+
+/// Media that foreign bytes stand before, as sites do that hide segments on image hosts: where it
+/// begins, and what it is.
+///
+/// A picture's own headers say where it ends. A transport stream is found by its packets, at the
+/// start or at the end. That reads a few kilobytes and no more.
+pub fn behind_foreign(content: &(impl Content + ?Sized)) -> Option<(u64, Class)> {
+    let from_packets = || packets_at_start(content).or_else(|| packets_at_end(content));
+    if let Some(start) = from_packets() {
+        return Some((start, Class::Segment));
+    }
+    let start = picture_end(content).filter(|at| *at > 0 && at + 16 < content.len())?;
+    match classify(&From { content, start }) {
+        class @ (Class::Segment | Class::File) => Some((start, class)),
+        _ => None,
+    }
+}
+
+/// Bytes from `start` on.
+struct From<'a, C: ?Sized> {
+    content: &'a C,
+    start: u64,
+}
+
+impl<C: Content + ?Sized> Content for From<'_, C> {
+    fn len(&self) -> u64 {
+        self.content.len().saturating_sub(self.start)
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> std::io::Result<usize> {
+        self.content.read_at(self.start + offset, buf)
+    }
+
+    fn next_hole(&self, from: u64) -> std::io::Result<u64> {
+        Ok(self.content.next_hole(self.start + from)? - self.start)
+    }
+
+    fn next_data(&self, from: u64) -> std::io::Result<u64> {
+        Ok(self.content.next_data(self.start + from)? - self.start)
+    }
+}
+
+/// The first of several packets in the first bytes.
+fn packets_at_start(content: &(impl Content + ?Sized)) -> Option<u64> {
+    let mut head = [0; FOREIGN];
+    let n = content.read_at(0, &mut head).ok()?;
+    let head = &head[..n];
+    let is_packet = |at: &usize| (0..PACKETS).all(|i| head.get(at + i * PACKET) == Some(&0x47));
+    (0..head.len().saturating_sub(PACKETS * PACKET))
+        .find(is_packet)
+        .map(|at| at as u64)
+}
+
+/// The first of the packets that go on to the end.
+fn packets_at_end(content: &(impl Content + ?Sized)) -> Option<u64> {
+    let len = content.len();
+    let sync = |at: u64| {
+        let mut byte = [0];
+        content.read_at(at, &mut byte).is_ok_and(|n| n == 1) && byte == [0x47]
+    };
+    let end = (1..=PACKETS as u64).all(|i| len.checked_sub(i * PACKET as u64).is_some_and(sync));
+    if !end {
+        return None;
+    }
+    // The foreign bytes are fewer than the packets: halves are tried.
+    let (mut from, mut to) = (len % PACKET as u64, len - (PACKETS * PACKET) as u64);
+    while from < to {
+        let middle = from + (to - from) / 2 / PACKET as u64 * PACKET as u64;
+        let there = (0..PACKETS as u64).all(|i| sync(middle + i * PACKET as u64));
+        if there {
+            to = middle;
+        } else {
+            from = middle + PACKET as u64;
+        }
+    }
+    Some(to)
+}
+
+/// Where a PNG, a JPEG, a GIF, a BMP or a WebP ends by its own headers.
+fn picture_end(content: &(impl Content + ?Sized)) -> Option<u64> {
+    let mut head = [0; 16];
+    let n = content.read_at(0, &mut head).ok()?;
+    let le32 = |at: usize| {
+        u64::from(u32::from_le_bytes([
+            head[at],
+            head[at + 1],
+            head[at + 2],
+            head[at + 3],
+        ]))
+    };
+    match &head[..n] {
+        [0x89, b'P', b'N', b'G', ..] => png_end(content),
+        [
+            b'R',
+            b'I',
+            b'F',
+            b'F',
+            _,
+            _,
+            _,
+            _,
+            b'W',
+            b'E',
+            b'B',
+            b'P',
+            ..,
+        ] => Some(8 + le32(4) + (le32(4) & 1)),
+        [b'B', b'M', _, _, _, _, 0, 0, ..] => Some(le32(2)),
+        [0xff, 0xd8, 0xff, ..] => end_mark(content, &[0xff, 0xd9]),
+        [b'G', b'I', b'F', b'8', ..] => end_mark(content, &[0, 0x3b]),
+        _ => None,
+    }
+}
+
+/// Chunk by chunk, to the end of `IEND`.
+fn png_end(content: &(impl Content + ?Sized)) -> Option<u64> {
+    let mut at = 8_u64;
+    for _ in 0..CHUNKS {
+        let mut head = [0; 8];
+        if content.read_at(at, &mut head).ok()? < head.len() {
+            return None;
+        }
+        let len = u32::from_be_bytes([head[0], head[1], head[2], head[3]]);
+        at += 12 + u64::from(len);
+        if &head[4..] == b"IEND" {
+            return Some(at);
+        }
+    }
+    None
+}
+
+/// Where the mark that ends a small picture is, if what begins there is media.
+fn end_mark(content: &(impl Content + ?Sized), mark: &[u8]) -> Option<u64> {
+    let mut head = vec![0; SMALL_PICTURE];
+    let n = content.read_at(0, &mut head).ok()?;
+    let ends = (0..n.saturating_sub(12)).filter(|&at| head[at..].starts_with(mark));
+    ends.map(|at| at + mark.len())
+        .find(|&at| matches!(&head[at + 4..at + 8], b"ftyp" | b"styp" | b"moof" | b"sidx"))
+        .map(|at| at as u64)
 }
 
 /// Playlists and subtitles; what follows a byte-order mark and white space counts.
@@ -201,6 +348,36 @@ mod tests {
         }
     }
 
+    #[test]
+    fn behind_foreign_bytes() {
+        let packets = [&[0x47_u8][..], &[1; 187]].concat().repeat(40);
+        let fragment = boxes(&["styp", "moof", "mdat", "free"]);
+        let png = [
+            b"\x89PNG\r\n\x1a\n\0\0\0\x02IHDR12crcc\0\0\0\0IEND".as_slice(),
+            b"crcc",
+        ]
+        .concat();
+        let long = [png.clone(), vec![9; 5000]].concat();
+        let jpeg = b"\xff\xd8\xff\xe0 a picture \xff\xd9".to_vec();
+        let cases: [(&str, &[u8], &[u8]); 6] = [
+            ("TS behind PNG", &png, &packets),
+            ("TS behind a longer head", &long, &packets),
+            ("TS behind part of a packet", &[0xff; 100], &packets),
+            ("fMP4 behind PNG", &png, &fragment),
+            ("fMP4 behind JPEG", &jpeg, &fragment),
+            ("TS behind JPEG", &jpeg, &packets),
+        ];
+        for (what, before, media) in cases {
+            let all = [before, media].concat();
+            assert_eq!(classify(&all[..]), Class::Nothing, "{what}");
+            let want = Some((before.len() as u64, Class::Segment));
+            assert_eq!(behind_foreign(&all[..]), want, "{what}");
+        }
+        for picture in [&png, &long, &jpeg] {
+            assert_eq!(behind_foreign(&picture[..]), None);
+        }
+    }
+
     proptest! {
         #[test]
         fn never_panics(mut bytes in prop::collection::vec(any::<u8>(), 0..500), ftyp in any::<bool>()) {
@@ -208,6 +385,7 @@ mod tests {
                 bytes[4..8].copy_from_slice(b"ftyp");
             }
             classify(&bytes[..]);
+            behind_foreign(&bytes[..]);
         }
     }
 }

@@ -7,7 +7,7 @@ use percent_encoding::percent_decode_str;
 
 use crate::{
     content::Content,
-    stream::{Body, Grip, Piece},
+    stream::{Body, Piece, Storage},
 };
 
 /// The largest key that is read, in bytes. Addresses are shorter by far.
@@ -49,7 +49,7 @@ pub struct Headers {
 
 /// What an entry's file tells of an answer, wherever its bytes lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct CacheEntry {
     /// The browser's own name for it: two entries with one key are versions of the same answer.
     pub key: String,
     /// The address, absolute.
@@ -160,13 +160,13 @@ impl Headers {
     }
 }
 
-impl Entry {
+impl CacheEntry {
     /// The answer as a piece of its whole: its length is what the server told, its gaps what the
     /// browser didn't get.
     ///
     /// # Errors
     /// `NoContent` for anything but 200 and 206.
-    pub fn piece(&self, grip: &Grip) -> Result<Piece, Malformed> {
+    pub fn piece(&self, storage: &Storage) -> Result<Piece, Malformed> {
         let stored = self.body.end - self.body.start;
         let (offset, total) = match self.headers.status {
             200 => {
@@ -186,7 +186,7 @@ impl Entry {
             status => return Err(Malformed::NoContent(status)),
         };
         let mut body = Body::empty(total);
-        body.add(offset, grip, self.body.clone());
+        body.add(offset, storage, self.body.clone());
         Ok(self.around(body))
     }
 
@@ -350,7 +350,7 @@ mod tests {
 
     #[test]
     fn what_the_browser_did_not_get_is_a_gap() {
-        let entry = |status: u16, fields: &str, len: u64, truncated| Entry {
+        let entry = |status: u16, fields: &str, len: u64, truncated| CacheEntry {
             key: String::new(),
             url: String::new(),
             partition: String::new(),
@@ -358,8 +358,8 @@ mod tests {
             body: 10..10 + len,
             truncated,
         };
-        let grip = Grip::Bytes(vec![0; 100].into());
-        let gaps = |e: Entry| e.piece(&grip).unwrap().body.gaps();
+        let storage = Storage::Bytes(vec![0; 100].into());
+        let gaps = |e: CacheEntry| e.piece(&storage).unwrap().body.gaps();
         assert_eq!(gaps(entry(200, "Content-Length: 50", 50, false)), []);
         assert_eq!(gaps(entry(200, "Content-Length: 60", 50, false)), [50..60]);
         assert_eq!(gaps(entry(200, "", 50, false)), []);
@@ -373,11 +373,11 @@ mod tests {
             [0..10, 60..70]
         );
         assert!(matches!(
-            entry(404, "", 5, false).piece(&grip),
+            entry(404, "", 5, false).piece(&storage),
             Err(Malformed::NoContent(404))
         ));
         assert!(matches!(
-            entry(206, "", 5, false).piece(&grip),
+            entry(206, "", 5, false).piece(&storage),
             Err(Malformed::Damaged(_))
         ));
     }

@@ -20,7 +20,7 @@
 
 use std::path::Path;
 
-use super::entry::{Entry, Headers, MAX_HEAD, MAX_KEY, Malformed, read, read_vec};
+use super::entry::{CacheEntry, Headers, MAX_HEAD, MAX_KEY, Malformed, read, read_vec};
 use crate::content::Content;
 
 /// Bytes of body that one hash covers.
@@ -42,7 +42,7 @@ pub fn is_entry(path: &Path) -> bool {
 ///
 /// # Errors
 /// What is wrong with it; a file that is still being written is `Unfinished`.
-pub fn answer(content: &(impl Content + ?Sized)) -> Result<Entry, Malformed> {
+pub fn answer(content: &(impl Content + ?Sized)) -> Result<CacheEntry, Malformed> {
     let len = content.len();
     let last = len.checked_sub(4).ok_or(Malformed::Unfinished)?;
     let size = u64::from(u32::from_be_bytes(read(content, last)?));
@@ -85,7 +85,7 @@ pub fn answer(content: &(impl Content + ?Sized)) -> Result<Entry, Malformed> {
         .ok_or(Malformed::Damaged("no headers"))?;
     let key = String::from_utf8_lossy(key).into_owned();
     let (partition, url) = split(&key).ok_or(Malformed::Damaged("no address in the key"))?;
-    Ok(Entry {
+    Ok(CacheEntry {
         url: url.into(),
         partition,
         key,
@@ -141,7 +141,7 @@ pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::stream::Grip;
+    use crate::stream::Storage;
 
     /// An entry as Firefox writes it.
     pub(crate) fn entry_file(key: &str, headers: &str, body: &[u8]) -> Vec<u8> {
@@ -202,7 +202,7 @@ pub(crate) mod tests {
             );
             assert!(
                 entry
-                    .piece(&Grip::Bytes(file.into()))
+                    .piece(&Storage::Bytes(file.into()))
                     .unwrap()
                     .body
                     .is_whole()

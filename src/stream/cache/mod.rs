@@ -3,7 +3,6 @@
 
 pub mod chromium;
 pub mod classify;
-pub mod decode;
 pub mod entry;
 pub mod firefox;
 pub(super) mod ranges;

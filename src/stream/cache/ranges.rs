@@ -17,11 +17,11 @@ use std::{
 
 use super::{
     chromium::{self, Sparse, Stretch},
-    entry::{Entry, Malformed},
+    entry::{CacheEntry, Malformed},
 };
 use crate::{
     content::Content,
-    stream::{Body, Grip, Piece},
+    stream::{Body, Piece, Storage},
 };
 
 /// What is known of one such address.
@@ -30,17 +30,17 @@ pub(crate) struct Ranges {
     /// The file as it was read last.
     sparse: Option<Sparse>,
     /// Headers.
-    twin: Option<Entry>,
+    twin: Option<CacheEntry>,
     /// In the order in which they were written, over all generations.
-    parts: Vec<Part>,
+    parts: Vec<Written>,
     spool: Option<Spool>,
 }
 
 /// A stretch of the body and where it lies.
 #[derive(Clone, Debug)]
-struct Part {
+struct Written {
     offset: u64,
-    grip: Grip,
+    storage: Storage,
     within: Range<u64>,
 }
 
@@ -95,8 +95,12 @@ impl Ranges {
     ///
     /// # Errors
     /// What is wrong with the file; what reading and copying return.
-    pub(crate) fn look(&mut self, grip: &Grip, spool: Option<&Path>) -> Result<bool, Malformed> {
-        let content = grip.open()?;
+    pub(crate) fn look(
+        &mut self,
+        storage: &Storage,
+        spool: Option<&Path>,
+    ) -> Result<bool, Malformed> {
+        let content = storage.open()?;
         let len = content.len();
         let known = self
             .sparse
@@ -113,18 +117,18 @@ impl Ranges {
         let new = sparse.ranges[seen..].to_vec();
         self.sparse = Some(sparse);
         for stretch in &new {
-            let (grip, at) = match spool {
+            let (storage, at) = match spool {
                 Some(path) => match self.copy(&content, stretch, path)? {
                     Some(at) => (self.spooled(), at),
                     // Emptied while we read: the next look finds a new generation.
                     None => break,
                 },
-                None => (Some(grip.clone()), stretch.at),
+                None => (Some(storage.clone()), stretch.at),
             };
-            if let Some(grip) = grip {
-                self.parts.push(Part {
+            if let Some(storage) = storage {
+                self.parts.push(Written {
                     offset: stretch.offset,
-                    grip,
+                    storage,
                     within: at..at + stretch.len,
                 });
             }
@@ -133,8 +137,9 @@ impl Ranges {
     }
 
     /// Takes the headers. What was copied of another version is forgotten.
-    pub(crate) fn twin(&mut self, entry: Entry) {
-        let version = |e: &Entry| (e.headers.validator().map(str::to_owned), e.headers.total());
+    pub(crate) fn twin(&mut self, entry: CacheEntry) {
+        let version =
+            |e: &CacheEntry| (e.headers.validator().map(str::to_owned), e.headers.total());
         if self
             .twin
             .as_ref()
@@ -157,7 +162,7 @@ impl Ranges {
         let mut body = Body::empty(total.or(last).unwrap_or(0));
         // The latest write of a byte counts.
         for part in self.parts.iter().rev() {
-            body.add(part.offset, &part.grip, part.within.clone());
+            body.add(part.offset, &part.storage, part.within.clone());
         }
         body
     }
@@ -165,6 +170,15 @@ impl Ranges {
     /// All that is there, once the headers are.
     pub(crate) fn piece(&self) -> Option<Piece> {
         Some(self.twin.as_ref()?.around(self.body()))
+    }
+
+    /// Only the headers came, of a video that nothing tells from a later version of itself.
+    pub(crate) fn is_unstored(&self) -> bool {
+        let video = |twin: &CacheEntry| {
+            let kind = twin.headers.content_type().unwrap_or_default();
+            kind.starts_with("video/") && twin.headers.validator().is_none()
+        };
+        self.parts.is_empty() && self.twin.as_ref().is_some_and(video)
     }
 
     /// The address is no longer wanted: its copy goes.
@@ -176,8 +190,8 @@ impl Ranges {
         }
     }
 
-    fn spooled(&self) -> Option<Grip> {
-        self.spool.as_ref().map(|s| Grip::File(s.file.clone()))
+    fn spooled(&self) -> Option<Storage> {
+        self.spool.as_ref().map(|s| Storage::File(s.file.clone()))
     }
 
     /// Appends a record to the spool, and says where its data is there; `None` if the file was
@@ -231,7 +245,7 @@ mod tests {
 
     const KEY: &str = "1/0/_dk_http://t http://t http://cdn/v.mp4";
 
-    fn twin(etag: &str, total: u64) -> Entry {
+    fn twin(etag: &str, total: u64) -> CacheEntry {
         let headers = format!("HTTP/1.1 206 x\nETag: {etag}\nContent-Range: bytes 0-1/{total}\n");
         chromium::answer(&answer_file(KEY, &headers, b"", 0)[..]).unwrap()
     }
@@ -249,14 +263,14 @@ mod tests {
     fn generations_are_merged() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x_s");
-        let (grip, copy) = (Grip::path(&path), folder.path().join("copy"));
+        let (storage, copy) = (Storage::path(&path), folder.path().join("copy"));
         let mut ranges = Ranges::default();
         std::fs::write(&path, sparse_file(KEY, &[(0, b"01234")])).unwrap();
-        assert!(ranges.look(&grip, Some(&copy)).unwrap());
-        assert!(!ranges.look(&grip, Some(&copy)).unwrap(), "nothing new");
+        assert!(ranges.look(&storage, Some(&copy)).unwrap());
+        assert!(!ranges.look(&storage, Some(&copy)).unwrap(), "nothing new");
         // Chromium empties it in place and goes on.
         std::fs::write(&path, sparse_file(KEY, &[(8, b"89")])).unwrap();
-        assert!(ranges.look(&grip, Some(&copy)).unwrap());
+        assert!(ranges.look(&storage, Some(&copy)).unwrap());
         ranges.twin(twin("a", 10));
         assert_eq!(ranges.body().gaps(), [5..8, 10..10][..1]);
         // Emptied, and longer than before when it is looked at again.
@@ -265,14 +279,14 @@ mod tests {
             sparse_file(KEY, &[(5, b"567"), (5, b"567"), (5, b"567")]),
         )
         .unwrap();
-        assert!(ranges.look(&grip, Some(&copy)).unwrap());
+        assert!(ranges.look(&storage, Some(&copy)).unwrap());
         std::fs::remove_file(&path).unwrap();
         let piece = ranges.piece().unwrap();
         assert!(piece.body.is_whole());
         assert_eq!(bytes(&piece.body), b"0123456789");
         // What a crash leaves is a file of ranges itself.
         let mut later = Ranges::default();
-        later.look(&Grip::path(&copy), None).unwrap();
+        later.look(&Storage::path(&copy), None).unwrap();
         later.twin(twin("a", 10));
         assert_eq!(bytes(&later.piece().unwrap().body), b"0123456789");
         ranges.twin(twin("b", 10));
@@ -285,7 +299,7 @@ mod tests {
     fn without_a_copy_the_file_itself_is_read() {
         let file = sparse_file(KEY, &[(5, b"56789"), (0, b"01234")]);
         let mut ranges = Ranges::default();
-        ranges.look(&Grip::Bytes(file.into()), None).unwrap();
+        ranges.look(&Storage::Bytes(file.into()), None).unwrap();
         assert!(ranges.piece().is_none(), "no headers yet");
         assert_eq!(bytes(&ranges.body()), b"0123456789");
     }

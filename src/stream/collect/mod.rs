@@ -5,37 +5,38 @@
 //! read of an entry but its head and tail until a playlist, or its own first bytes, show that it is
 //! media; all else is let go at once.
 
+mod partition;
+pub mod pieces;
 pub mod rebuild;
-mod room;
-pub mod shelf;
+mod stand_in;
 pub mod video;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use self::{
-    room::{FORGET, Finding, Made, Room},
-    shelf::{Id, Kept},
-    video::{Video, VideoId, What, file_title, site, title},
+    partition::{Decision, FORGET, Partition},
+    pieces::{HeldPiece, Id},
+    video::{CachedVideo, Contents, VideoId, file_title, site, title},
 };
 use crate::{
     content::Content,
     rule::Source,
     stream::{
-        Body, Grip, Piece,
+        Body, Piece, Storage,
+        address::without_directives,
         cache::{
-            chromium::{self, Part},
-            classify::{Class, classify, text},
-            decode,
-            entry::{Entry, Malformed},
+            chromium::{self, EntryFile},
+            classify::{Class, behind_foreign, classify, text},
+            entry::{CacheEntry, Malformed},
             firefox,
             ranges::Ranges,
         },
-        playlist::address::without_directives,
+        decode,
     },
 };
 
@@ -45,18 +46,21 @@ const MAX_PIECES: usize = 16_384;
 const MAX_TEXT: usize = 48 << 20;
 /// The largest subtitle file that is copied out of a compressed entry.
 const MAX_SUBTITLES: usize = 1 << 20;
+/// Bytes of a compressed answer that are decoded to see what it is, and bytes of what they hold.
+const ENCODED_HEAD: usize = 4096;
+const DECODED_HEAD: usize = 4096;
 
 /// A held cache entry.
 #[derive(Debug)]
-pub struct Held<'a> {
+pub struct HeldEntry<'a> {
     /// The caller's number for it.
     pub id: Id,
     /// Where the browser keeps it: the name tells its part, the folder the profile.
     pub source: &'a Path,
     /// The cache's format.
     pub format: Source,
-    /// Our grip on it.
-    pub grip: Grip,
+    /// Where its bytes are.
+    pub storage: Storage,
     /// The file in which what Chromium empties may be copied; without it the entry itself is read.
     /// In the entry's own format, so that it can be handed over as one after a crash.
     pub spool: Option<PathBuf>,
@@ -65,9 +69,9 @@ pub struct Held<'a> {
 /// What is too small to be kept.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
-    /// Single files, in bytes.
+    /// Of a video, in bytes: never of a piece.
     pub min_size: u64,
-    /// Streams.
+    /// Of a video.
     pub min_duration: Duration,
 }
 
@@ -75,7 +79,7 @@ pub struct Limits {
 #[derive(Debug)]
 pub enum Outcome {
     /// A video can be written. What it is made of stays held until [`Collector::finished`].
-    Video(Box<Video>),
+    Video(Box<CachedVideo>),
     /// A held entry is no longer needed.
     Release(Id),
     /// A video was seen and is not kept.
@@ -96,27 +100,29 @@ type Place = (PathBuf, String);
 #[derive(Debug)]
 pub struct Collector {
     limits: Limits,
-    rooms: BTreeMap<Place, Room>,
+    partitions: BTreeMap<Place, Partition>,
     /// Files of ranges, by folder and key.
-    ranges: HashMap<(PathBuf, String), Spread>,
-    /// What each held entry became.
-    holds: HashMap<Id, Became>,
+    ranges: HashMap<(PathBuf, String), RangedEntry>,
+    /// What each held entry is.
+    holds: HashMap<Id, EntryState>,
     /// What videos that were given out are made of.
-    given: HashMap<VideoId, Given>,
+    delivered: HashMap<VideoId, Delivered>,
     /// Playlists of which a later version is held.
     outdated: Vec<Id>,
-    /// Incomplete ones that were given out, by address.
+    /// Incomplete ones that were given out, by what tells one video of a partition from another.
     earlier: HashMap<(Place, String), VideoId>,
+    /// Sites of which was said that the browser doesn't store their ranges.
+    unstored: HashSet<Place>,
     count: VideoId,
 }
 
 /// A file of ranges and its twin.
 #[derive(Debug)]
-struct Spread {
+struct RangedEntry {
     ranges: Ranges,
     ids: Vec<Id>,
     place: Place,
-    kept: Option<Arc<Kept>>,
+    kept: Option<Arc<HeldPiece>>,
     /// Its start shows that it is media.
     media: bool,
     /// When it changed last.
@@ -124,8 +130,8 @@ struct Spread {
 }
 
 #[derive(Debug)]
-enum Became {
-    Piece(Place, Arc<Kept>),
+enum EntryState {
+    Piece(Place, Arc<HeldPiece>),
     Ranges((PathBuf, String)),
     /// Media that is still being written.
     Growing(Instant),
@@ -135,9 +141,9 @@ enum Became {
 }
 
 #[derive(Debug)]
-struct Given {
+struct Delivered {
     place: Place,
-    kept: Vec<Arc<Kept>>,
+    kept: Vec<Arc<HeldPiece>>,
 }
 
 impl Collector {
@@ -145,12 +151,13 @@ impl Collector {
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
-            rooms: BTreeMap::new(),
+            partitions: BTreeMap::new(),
             ranges: HashMap::new(),
             holds: HashMap::new(),
-            given: HashMap::new(),
+            delivered: HashMap::new(),
             outdated: Vec::new(),
             earlier: HashMap::new(),
+            unstored: HashSet::new(),
             count: 0,
         }
     }
@@ -163,7 +170,7 @@ impl Collector {
     /// An entry was closed after writing, or a file of ranges has grown. Returns whether it must
     /// stay held; what was held for it alone is let go otherwise. May be called again for the same
     /// entry.
-    pub fn entry(&mut self, held: &Held<'_>, now: Instant) -> bool {
+    pub fn entry(&mut self, held: &HeldEntry<'_>, now: Instant) -> bool {
         self.forget(held.id);
         if self.holds.len() >= MAX_PIECES {
             tracing::warn!(
@@ -173,13 +180,13 @@ impl Collector {
             return false;
         }
         match self.look(held, now) {
-            Ok(Some(became)) => {
-                self.holds.insert(held.id, became);
+            Ok(Some(state)) => {
+                self.holds.insert(held.id, state);
                 true
             }
             Ok(None) => false,
             Err(Malformed::Unfinished) if is_media(held) => {
-                self.holds.insert(held.id, Became::Growing(now));
+                self.holds.insert(held.id, EntryState::Growing(now));
                 true
             }
             Err(why) => {
@@ -201,54 +208,57 @@ impl Collector {
 
     /// When something is due next.
     pub fn deadline(&self) -> Option<Instant> {
-        let rooms = self.rooms.values().filter_map(|room| room.look);
+        let partitions = self
+            .partitions
+            .values()
+            .filter_map(|partition| partition.look);
         let loose = self.loose().map(|(_, at)| at + FORGET);
-        rooms.chain(loose).min()
+        partitions.chain(loose).min()
     }
 
     /// Held entries that are no piece yet, and since when.
     fn loose(&self) -> impl Iterator<Item = (Id, Instant)> {
-        self.holds.iter().filter_map(|(id, became)| match became {
-            Became::Growing(at) => Some((*id, *at)),
-            Became::Ranges(key) => self
+        self.holds.iter().filter_map(|(id, state)| match state {
+            EntryState::Growing(at) => Some((*id, *at)),
+            EntryState::Ranges(key) => self
                 .ranges
                 .get(key)
                 .filter(|s| s.kept.is_none())
                 .map(|s| (*id, s.at)),
-            Became::Playlist(place, _, at) => {
+            EntryState::Playlist(place, _, at) => {
                 let needed = self
-                    .rooms
+                    .partitions
                     .get(place)
-                    .is_some_and(|room| !room.shelf.is_empty());
+                    .is_some_and(|partition| !partition.pieces.is_empty());
                 (!needed).then_some((*id, *at))
             }
-            Became::Piece(..) => None,
+            EntryState::Piece(..) => None,
         })
     }
 
     /// A video was written or won't be. Returns what may be let go: nothing of an incomplete one,
     /// which may yet grow.
     pub fn finished(&mut self, video: VideoId) -> Vec<Id> {
-        let Some(given) = self.given.remove(&video) else {
+        let Some(given) = self.delivered.remove(&video) else {
             return Vec::new();
         };
         let mut ids = Vec::new();
         for kept in &given.kept {
-            if let Some(room) = self.rooms.get_mut(&given.place) {
-                room.shelf.take(kept);
+            if let Some(partition) = self.partitions.get_mut(&given.place) {
+                partition.pieces.take(kept);
             }
             ids.extend(kept.ids.iter().copied());
         }
         if self
-            .rooms
+            .partitions
             .get(&given.place)
-            .is_none_or(|room| room.shelf.is_empty())
+            .is_none_or(|partition| partition.pieces.is_empty())
         {
-            let of_place = |became: &Became| matches!(became, Became::Playlist(place, ..) if *place == given.place);
+            let of_place = |state: &EntryState| matches!(state, EntryState::Playlist(place, ..) if *place == given.place);
             ids.extend(
                 self.holds
                     .iter()
-                    .filter(|(_, became)| of_place(became))
+                    .filter(|(_, state)| of_place(state))
                     .map(|(id, _)| *id),
             );
         }
@@ -262,7 +272,7 @@ impl Collector {
         if head.len() < 64 {
             return None;
         }
-        let same = |kept: &&Arc<Kept>| {
+        let same = |kept: &&Arc<HeldPiece>| {
             let body = &kept.piece.body;
             let mut buf = vec![0; head.len()];
             body.is_whole()
@@ -273,30 +283,43 @@ impl Collector {
                     .is_ok_and(|n| buf[..n] == *head)
         };
         let files = self
-            .rooms
+            .partitions
             .values()
-            .flat_map(|room| room.shelf.iter())
+            .flat_map(|partition| partition.pieces.iter())
             .filter(|k| k.class == Class::File);
         files.filter(same).map(|k| k.piece.body.clone()).next()
     }
 
-    fn look(&mut self, held: &Held<'_>, now: Instant) -> Result<Option<Became>, Malformed> {
+    fn look(
+        &mut self,
+        held: &HeldEntry<'_>,
+        now: Instant,
+    ) -> Result<Option<EntryState>, Malformed> {
         let folder = held.source.parent().unwrap_or(Path::new(""));
-        let content = held.grip.open()?;
+        let content = held.storage.open()?;
         let entry = match (held.format, chromium::part(held.source)) {
-            (Source::Chromium, Some(Part::Ranges)) => return self.spread(held, folder, now),
+            (Source::Chromium, Some(EntryFile::Ranges)) => return self.spread(held, folder, now),
             (Source::Chromium, _) => chromium::answer(&content)?,
             _ => firefox::answer(&content)?,
         };
         if held.format == Source::Chromium && entry.headers.status == 206 && entry.body.is_empty() {
             return Ok(self.twin(held, folder, entry, now));
         }
-        let mut piece = entry.piece(&held.grip)?;
+        let mut piece = entry.piece(&held.storage)?;
         let place = (folder.to_owned(), piece.partition.clone());
-        if let Some(encoding) = piece.encoding.take() {
-            return Ok(self.encoded(held, place, piece, &encoding, now));
+        let mut class = classify(&piece.body.open()?);
+        if class == Class::Nothing
+            && let Some((start, found)) = behind_foreign(&piece.body.open()?)
+        {
+            (class, piece.body) = (found, piece.body.after(start));
         }
-        let class = classify(&piece.body.open()?);
+        // Bytes that are media as they are: browsers pass a coding through that they don't know.
+        if let Some(encoding) = piece.encoding.take().filter(|_| class == Class::Nothing) {
+            let Some((plain, found)) = self.decoded(&place, &piece, &encoding, now) else {
+                return Ok(None);
+            };
+            (class, piece.body) = (found, plain);
+        }
         match class {
             Class::Hls | Class::Dash => {
                 if piece.body.is_whole() && piece.body.len() <= decode::MAX {
@@ -310,48 +333,65 @@ impl Collector {
                 Ok(None)
             }
             Class::Nothing => Ok(None),
-            Class::File if piece.body.len() < self.limits.min_size => Ok(None),
             Class::File | Class::Segment | Class::Subtitles => {
                 Ok(self.keep(held.id, place, piece, class, now))
             }
         }
     }
 
-    /// A compressed answer: a playlist or subtitles, or of no concern.
-    fn encoded(
+    /// What a compressed answer holds, if that is of concern.
+    fn decoded(
         &mut self,
-        held: &Held<'_>,
-        place: Place,
-        piece: Piece,
+        place: &Place,
+        piece: &Piece,
         encoding: &str,
         now: Instant,
-    ) -> Option<Became> {
-        if !piece.body.is_whole() || piece.body.len() > decode::MAX {
+    ) -> Option<(Body, Class)> {
+        if !piece.body.is_whole() {
             return None;
         }
         let open = piece.body.open().ok()?;
-        let mut bytes = vec![0; usize::try_from(piece.body.len()).ok()?.min(1024)];
+        let mut bytes = vec![0; usize::try_from(piece.body.len()).ok()?.min(ENCODED_HEAD)];
         open.read_at(0, &mut bytes).ok()?;
-        let class = text(&decode::head(encoding, &bytes, 400));
-        if class == Class::Nothing {
-            return None;
-        }
-        let mut all = Vec::new();
-        open.copy_to(0..piece.body.len(), &mut all).ok()?;
-        let plain = decode::decode(encoding, &all)
-            .inspect_err(|e| tracing::debug!("{}: {e}", piece.url))
-            .ok()?;
-        if class != Class::Subtitles {
-            return self.document(place, piece.url, &plain, now);
-        }
-        if plain.len() > MAX_SUBTITLES {
-            return None;
-        }
-        let piece = Piece {
-            body: Body::bytes(plain),
-            ..piece
+        let head = decode::head(encoding, &bytes, DECODED_HEAD);
+        let class = match text(&head) {
+            Class::Nothing => classify(&head[..]),
+            class => class,
         };
-        self.keep(held.id, place, piece, class, now)
+        let kind = piece.content_type.as_deref().unwrap_or_default();
+        let media = [
+            "video/",
+            "audio/",
+            "application/vnd.apple.mpegurl",
+            "application/dash+xml",
+        ];
+        if class == Class::Nothing && !media.iter().any(|m| kind.starts_with(m)) {
+            return None;
+        }
+        let plain = || {
+            if piece.body.len() > decode::MAX {
+                return Err("it is too large to be decoded".into());
+            }
+            if class != Class::Subtitles && class != Class::Hls && class != Class::Dash {
+                let decoded = Body::encoded(piece.body.clone(), encoding);
+                return decoded.map_err(|e| e.to_string());
+            }
+            let mut all = Vec::new();
+            open.copy_to(0..piece.body.len(), &mut all)
+                .map_err(|e| e.to_string())?;
+            let plain = decode::decode(encoding, &all).map_err(|e| e.to_string())?;
+            Ok::<_, String>(Body::bytes(plain))
+        };
+        match plain() {
+            Ok(plain) if class == Class::Subtitles && plain.len() > MAX_SUBTITLES as u64 => None,
+            Ok(_) if class == Class::Nothing => None,
+            Ok(plain) => Some((plain, class)),
+            Err(why) => {
+                let partition = self.partitions.entry(place.clone()).or_default();
+                partition.notice(&piece.url, why, now);
+                None
+            }
+        }
     }
 
     fn document(
@@ -360,25 +400,25 @@ impl Collector {
         url: String,
         bytes: &[u8],
         now: Instant,
-    ) -> Option<Became> {
+    ) -> Option<EntryState> {
         let url = without_directives(&url).into_owned();
-        if self.rooms.values().map(Room::text).sum::<usize>() + bytes.len() > MAX_TEXT {
+        if self.partitions.values().map(Partition::text).sum::<usize>() + bytes.len() > MAX_TEXT {
             tracing::warn!("more playlists than can be remembered; {url} is not");
             return None;
         }
-        self.rooms.entry(place.clone()).or_default().document(
+        self.partitions.entry(place.clone()).or_default().document(
             &url,
             &String::from_utf8_lossy(bytes),
             now,
         );
-        let same = |became: &Became| matches!(became, Became::Playlist(p, u, _) if *p == place && *u == url);
+        let same = |state: &EntryState| matches!(state, EntryState::Playlist(p, u, _) if *p == place && *u == url);
         self.outdated.extend(
             self.holds
                 .iter()
-                .filter(|(_, became)| same(became))
+                .filter(|(_, state)| same(state))
                 .map(|(id, _)| *id),
         );
-        Some(Became::Playlist(place, url, now))
+        Some(EntryState::Playlist(place, url, now))
     }
 
     fn keep(
@@ -388,25 +428,25 @@ impl Collector {
         piece: Piece,
         class: Class,
         now: Instant,
-    ) -> Option<Became> {
-        let room = self.rooms.entry(place.clone()).or_default();
-        if room.is_done(&piece.url) {
+    ) -> Option<EntryState> {
+        let partition = self.partitions.entry(place.clone()).or_default();
+        if partition.is_done(&piece) {
             return None;
         }
-        let kept = Arc::new(Kept::new(piece, class, now, vec![id]));
-        room.shelf.put(kept.clone());
-        room.stir(now);
-        Some(Became::Piece(place, kept))
+        let kept = Arc::new(HeldPiece::new(piece, class, now, vec![id]));
+        partition.pieces.put(kept.clone());
+        partition.stir(now);
+        Some(EntryState::Piece(place, kept))
     }
 
     /// Headers of a file of ranges.
     fn twin(
         &mut self,
-        held: &Held<'_>,
+        held: &HeldEntry<'_>,
         folder: &Path,
-        entry: Entry,
+        entry: CacheEntry,
         now: Instant,
-    ) -> Option<Became> {
+    ) -> Option<EntryState> {
         let kind = entry.headers.content_type().unwrap_or_default();
         let known = self
             .ranges
@@ -425,30 +465,23 @@ impl Collector {
         let spread = self.spread_of(&key, now);
         spread.ranges.twin(entry);
         spread.ids.push(held.id);
-        self.shelve(&key, now);
-        Some(Became::Ranges(key))
+        self.index(&key, now);
+        Some(EntryState::Ranges(key))
     }
 
     /// A file of ranges.
     fn spread(
         &mut self,
-        held: &Held<'_>,
+        held: &HeldEntry<'_>,
         folder: &Path,
         now: Instant,
-    ) -> Result<Option<Became>, Malformed> {
-        let key = (folder.to_owned(), chromium::key(&held.grip.open()?)?);
-        if self
-            .rooms
-            .get(&place_of(&key))
-            .is_some_and(|room| room.is_done(chromium::url(&key.1)))
-        {
-            return Ok(None);
-        }
+    ) -> Result<Option<EntryState>, Malformed> {
+        let key = (folder.to_owned(), chromium::key(&held.storage.open()?)?);
         let spread = self.spread_of(&key, now);
         if !spread.ids.contains(&held.id) {
             spread.ids.push(held.id);
         }
-        let new = spread.ranges.look(&held.grip, held.spool.as_deref())?;
+        let new = spread.ranges.look(&held.storage, held.spool.as_deref())?;
         if new && !spread.media {
             let body = spread.ranges.body();
             match classify(&body.open()?) {
@@ -462,84 +495,86 @@ impl Collector {
             }
         }
         if new {
-            self.shelve(&key, now);
+            self.index(&key, now);
         }
-        Ok(Some(Became::Ranges(key)))
+        Ok(Some(EntryState::Ranges(key)))
     }
 
-    fn spread_of(&mut self, key: &(PathBuf, String), now: Instant) -> &mut Spread {
-        self.ranges.entry(key.clone()).or_insert_with(|| Spread {
-            ranges: Ranges::default(),
-            ids: Vec::new(),
-            place: place_of(key),
-            kept: None,
-            media: false,
-            at: now,
-        })
+    fn spread_of(&mut self, key: &(PathBuf, String), now: Instant) -> &mut RangedEntry {
+        self.ranges
+            .entry(key.clone())
+            .or_insert_with(|| RangedEntry {
+                ranges: Ranges::default(),
+                ids: Vec::new(),
+                place: place_of(key),
+                kept: None,
+                media: false,
+                at: now,
+            })
     }
 
-    /// Puts what is known of an address with ranges on the shelf, in place of what was known
+    /// Puts what is known of an address with ranges among the pieces, in place of what was known
     /// before.
-    fn shelve(&mut self, key: &(PathBuf, String), now: Instant) {
+    fn index(&mut self, key: &(PathBuf, String), now: Instant) {
         let Some(spread) = self.ranges.get_mut(key) else {
             return;
         };
         spread.at = now;
-        let room = self.rooms.entry(spread.place.clone()).or_default();
+        let partition = self.partitions.entry(spread.place.clone()).or_default();
         if let Some(old) = spread.kept.take() {
-            room.shelf.take(&old);
+            partition.pieces.take(&old);
         }
         let Some(piece) = spread.ranges.piece().filter(|_| spread.media) else {
             return;
         };
+        if partition.is_done(&piece) {
+            return;
+        }
         let class = piece
             .body
             .open()
             .map_or(Class::Nothing, |body| classify(&body));
-        if class == Class::File && piece.body.len() < self.limits.min_size {
-            return;
-        }
-        let kept = Arc::new(Kept::new(piece, class, now, spread.ids.clone()));
-        room.shelf.put(kept.clone());
-        room.stir(now);
+        let kept = Arc::new(HeldPiece::new(piece, class, now, spread.ids.clone()));
+        partition.pieces.put(kept.clone());
+        partition.stir(now);
         spread.kept = Some(kept);
     }
 
     /// An entry is looked at again: what it was before no longer counts.
     fn forget(&mut self, id: Id) {
         match self.holds.remove(&id) {
-            Some(Became::Piece(place, kept)) => {
-                if let Some(room) = self.rooms.get_mut(&place) {
-                    room.shelf.take(&kept);
+            Some(EntryState::Piece(place, kept)) => {
+                if let Some(partition) = self.partitions.get_mut(&place) {
+                    partition.pieces.take(&kept);
                 }
             }
-            Some(Became::Ranges(key)) => {
+            Some(EntryState::Ranges(key)) => {
                 if let Some(spread) = self.ranges.get_mut(&key) {
                     spread.ids.retain(|known| *known != id);
                 }
             }
-            Some(Became::Growing(_) | Became::Playlist(..)) | None => {}
+            Some(EntryState::Growing(_) | EntryState::Playlist(..)) | None => {}
         }
     }
 
     fn judge(&mut self, now: Instant, end: bool) -> Vec<Outcome> {
         let mut out = Vec::new();
         let due: Vec<Place> = self
-            .rooms
+            .partitions
             .iter()
-            .filter(|(_, room)| end || room.look.is_some_and(|at| at <= now))
+            .filter(|(_, partition)| end || partition.look.is_some_and(|at| at <= now))
             .map(|(place, _)| place.clone())
             .collect();
         for place in due {
-            let Some(room) = self.rooms.get_mut(&place) else {
+            let Some(partition) = self.partitions.get_mut(&place) else {
                 continue;
             };
-            let findings = room.judge(self.limits.min_duration, now, end);
-            if room.is_empty() {
-                self.rooms.remove(&place);
+            let decisions = partition.judge(self.limits, now, end);
+            if partition.is_empty() {
+                self.partitions.remove(&place);
             }
-            for finding in findings {
-                self.found(&place, finding, &mut out);
+            for decision in decisions {
+                self.found(&place, decision, &mut out);
             }
         }
         let mut stale: Vec<Id> = self
@@ -547,6 +582,7 @@ impl Collector {
             .filter(|(_, at)| end || *at + FORGET <= now)
             .map(|(id, _)| id)
             .collect();
+        out.extend(self.unstored(&stale));
         stale.append(&mut self.outdated);
         stale.retain(|id| self.holds.contains_key(id));
         self.drop_ids(&stale);
@@ -554,23 +590,48 @@ impl Collector {
         out
     }
 
-    fn found(&mut self, place: &Place, finding: Finding, out: &mut Vec<Outcome>) {
-        match finding {
-            Finding::Video {
+    /// Chromium stores no ranges of an answer without `ETag` and `Last-Modified`: of such a video it
+    /// has the headers alone. Said once a site.
+    fn unstored(&mut self, stale: &[Id]) -> Vec<Outcome> {
+        let mut out = Vec::new();
+        for id in stale {
+            let Some(EntryState::Ranges(key)) = self.holds.get(id) else {
+                continue;
+            };
+            let Some(spread) = self.ranges.get(key).filter(|s| s.ranges.is_unstored()) else {
+                continue;
+            };
+            if self.unstored.insert(spread.place.clone()) {
+                out.push(Outcome::Dropped {
+                    folder: spread.place.0.clone(),
+                    url: chromium::url(&key.1).to_owned(),
+                    reason: "the browser doesn't store it: the server gives it in ranges without \
+                             ETag or Last-Modified"
+                        .into(),
+                });
+            }
+        }
+        out
+    }
+
+    fn found(&mut self, place: &Place, decision: Decision, out: &mut Vec<Outcome>) {
+        match decision {
+            Decision::Video {
+                key,
                 url,
                 title: told,
-                made,
+                contents,
                 kept,
                 whole,
             } => {
                 self.count += 1;
-                let key = (place.clone(), url.clone());
+                let key = (place.clone(), key);
                 let arrivals = || kept.iter().map(|kept| kept.at);
                 let since = arrivals().min().unwrap_or_else(Instant::now);
                 let until = arrivals().max().unwrap_or(since);
                 let entries = kept.iter().flat_map(|kept| kept.ids.clone()).collect();
-                let file_title = match (&made, &kept[..]) {
-                    (Made::File(_), [file]) => file.piece.file_name.as_deref(),
+                let file_title = match (&contents, &kept[..]) {
+                    (Contents::File(_), [file]) => file.piece.file_name.as_deref(),
                     _ => None,
                 }
                 .and_then(file_title);
@@ -580,15 +641,15 @@ impl Collector {
                     self.earlier.insert(key, self.count)
                 };
                 if whole {
-                    self.given.insert(
+                    self.delivered.insert(
                         self.count,
-                        Given {
+                        Delivered {
                             place: place.clone(),
                             kept,
                         },
                     );
                 }
-                out.push(Outcome::Video(Box::new(Video {
+                out.push(Outcome::Video(Box::new(CachedVideo {
                     id: self.count,
                     replaces,
                     folder: place.0.clone(),
@@ -600,13 +661,10 @@ impl Collector {
                     file_title,
                     address_title: title(&url),
                     url,
-                    what: match made {
-                        Made::File(body) => What::File(body),
-                        Made::Stream(choice) => What::Stream(Box::new(choice)),
-                    },
+                    contents,
                 })));
             }
-            Finding::Dropped { url, reason, ids } => {
+            Decision::Dropped { url, reason, ids } => {
                 out.push(Outcome::Dropped {
                     folder: place.0.clone(),
                     url,
@@ -615,7 +673,7 @@ impl Collector {
                 self.drop_ids(&ids);
                 out.extend(ids.into_iter().map(Outcome::Release));
             }
-            Finding::Release(ids) => {
+            Decision::Release(ids) => {
                 self.drop_ids(&ids);
                 out.extend(ids.into_iter().map(Outcome::Release));
             }
@@ -624,7 +682,7 @@ impl Collector {
 
     fn drop_ids(&mut self, ids: &[Id]) {
         for id in ids {
-            if let Some(Became::Ranges(key)) = self.holds.remove(id) {
+            if let Some(EntryState::Ranges(key)) = self.holds.remove(id) {
                 self.discard(&key);
             }
         }
@@ -642,8 +700,8 @@ fn place_of(key: &(PathBuf, String)) -> Place {
 }
 
 /// Whether an entry without an end begins as media does.
-fn is_media(held: &Held<'_>) -> bool {
-    let Ok(content) = held.grip.open() else {
+fn is_media(held: &HeldEntry<'_>) -> bool {
+    let Ok(content) = held.storage.open() else {
         return false;
     };
     let start = match held.format {
@@ -653,7 +711,7 @@ fn is_media(held: &Held<'_>) -> bool {
     let Some(start) = start.filter(|s| *s < content.len()) else {
         return false;
     };
-    let body = Body::stretch(held.grip.clone(), start..content.len());
+    let body = Body::stretch(held.storage.clone(), start..content.len());
     body.open()
         .is_ok_and(|b| matches!(classify(&b), Class::File | Class::Segment))
 }

@@ -6,11 +6,11 @@ use std::{
     time::{Instant, SystemTime},
 };
 
-use super::{Collector, Held, Limits, Outcome, video::Video};
+use super::{Collector, HeldEntry, Limits, Outcome, video::CachedVideo};
 use crate::{
     rule::Source,
     stream::{
-        Grip,
+        Storage,
         cache::{chromium, firefox},
     },
 };
@@ -21,11 +21,11 @@ const DEPTH: usize = 8;
 
 /// What a cache holds.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct CacheContents {
     /// Entries that were looked at.
     pub entries: usize,
     /// Videos that could be put together, the newest last.
-    pub videos: Vec<Video>,
+    pub videos: Vec<CachedVideo>,
     /// Videos that are left alone: address and reason.
     pub dropped: Vec<(String, String)>,
 }
@@ -39,7 +39,7 @@ pub fn scan(
     folder: &Path,
     limits: Limits,
     progress: &mut dyn FnMut(usize, usize),
-) -> io::Result<Found> {
+) -> io::Result<CacheContents> {
     let mut files = Vec::new();
     walk(folder, DEPTH, &mut files)?;
     // The browser's order: a later version of an answer counts.
@@ -48,22 +48,22 @@ pub fn scan(
     let now = Instant::now();
     for (n, (_, path, format)) in files.iter().enumerate() {
         progress(n, files.len());
-        let grip = Grip::path(path.as_path());
+        let storage = Storage::path(path.as_path());
         collector.entry(
-            &Held {
+            &HeldEntry {
                 id: n as u64,
                 source: path,
                 format: *format,
-                grip,
+                storage,
                 spool: None,
             },
             now,
         );
     }
     progress(files.len(), files.len());
-    let mut found = Found {
+    let mut found = CacheContents {
         entries: files.len(),
-        ..Found::default()
+        ..CacheContents::default()
     };
     for outcome in collector.finish(now) {
         match outcome {

@@ -9,12 +9,12 @@ use std::{
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-use super::shelf::Id;
+use super::pieces::Id;
 use crate::{
     content::Content,
     media::{self, Kind, Report, Verdict},
     stream::{
-        Body, TrackKind,
+        Body,
         join::{
             self,
             choose::{Choice, Missing},
@@ -27,7 +27,7 @@ pub type VideoId = u64;
 
 /// A video that can be put together now.
 #[derive(Debug)]
-pub struct Video {
+pub struct CachedVideo {
     /// Number within this run.
     pub id: VideoId,
     /// An incomplete one that was given out before, of which this is more.
@@ -51,12 +51,12 @@ pub struct Video {
     /// The last part of the address that says something.
     pub address_title: Option<String>,
     /// How it is put together.
-    pub what: What,
+    pub contents: Contents,
 }
 
 /// How a video is put together.
 #[derive(Debug)]
-pub enum What {
+pub enum Contents {
     /// A file as it was sent.
     File(Body),
     /// Segments.
@@ -71,10 +71,10 @@ pub enum WriteError {
     Copy(#[from] io::Error),
     /// The segments don't make one file.
     #[error("joining the segments")]
-    Join(#[from] join::Error),
+    Join(#[from] join::JoinError),
 }
 
-impl Video {
+impl CachedVideo {
     /// What it is called without a look inside.
     pub fn best_title(&self) -> Option<&str> {
         let titles = [&self.title, &self.file_title, &self.address_title];
@@ -83,34 +83,34 @@ impl Video {
 
     /// Whether everything is there, and nothing more can come.
     pub fn whole(&self) -> bool {
-        match &self.what {
-            What::File(body) => body.is_whole(),
-            What::Stream(choice) => choice.whole,
+        match &self.contents {
+            Contents::File(body) => body.is_whole(),
+            Contents::Stream(choice) => choice.whole,
         }
     }
 
     /// The share that is there, 0 to 1: of the bytes of a file, of the time of a stream.
     pub fn fraction(&self) -> f64 {
-        match &self.what {
-            What::File(body) if body.is_empty() => 0.0,
-            What::File(body) => body.held() as f64 / body.len() as f64,
-            What::Stream(choice) => choice.fraction,
+        match &self.contents {
+            Contents::File(body) if body.is_empty() => 0.0,
+            Contents::File(body) => body.held() as f64 / body.len() as f64,
+            Contents::Stream(choice) => choice.fraction,
         }
     }
 
     /// How long it is, gaps counted, if that is known without looking inside.
     pub fn duration(&self) -> Option<Duration> {
-        match &self.what {
-            What::File(_) => None,
-            What::Stream(choice) => Some(choice.duration),
+        match &self.contents {
+            Contents::File(_) => None,
+            Contents::Stream(choice) => Some(choice.duration),
         }
     }
 
     /// The stretches of time that are missing.
     pub fn missing(&self) -> &[Missing] {
-        match &self.what {
-            What::File(_) => &[],
-            What::Stream(choice) => &choice.missing,
+        match &self.contents {
+            Contents::File(_) => &[],
+            Contents::Stream(choice) => &choice.missing,
         }
     }
 
@@ -119,8 +119,8 @@ impl Video {
     /// # Errors
     /// When a piece can't be read, when the segments don't make one file.
     pub fn making(&self) -> Result<Making, WriteError> {
-        match &self.what {
-            What::File(body) => {
+        match &self.contents {
+            Contents::File(body) => {
                 let mut report = media::inspect(&body.open()?.with_holes())?;
                 if !body.is_whole() {
                     report.verdict = Verdict::Incomplete {
@@ -133,13 +133,16 @@ impl Video {
                     how: How::Copy(body.clone()),
                 })
             }
-            What::Stream(choice) => {
+            Contents::Stream(choice) => {
                 let plan = join::plan(choice)?;
-                let pictures = choice.tracks.iter().any(|t| t.kind == TrackKind::Video);
                 let whole = choice.missing.is_empty();
                 let report = Report {
                     container: Some(plan.container),
-                    kind: if pictures { Kind::Video } else { Kind::Audio },
+                    kind: if plan.pictures {
+                        Kind::Video
+                    } else {
+                        Kind::Audio
+                    },
                     duration: Some(choice.duration),
                     verdict: if whole {
                         Verdict::Complete
@@ -165,9 +168,9 @@ impl Video {
 
     /// What is missing and what was done, for people: one line, empty when there is nothing to say.
     fn remarks(&self) -> String {
-        match &self.what {
-            What::File(body) if body.is_whole() => String::new(),
-            What::File(body) => {
+        match &self.contents {
+            Contents::File(body) if body.is_whole() => String::new(),
+            Contents::File(body) => {
                 let gaps: Vec<_> = body
                     .gaps()
                     .iter()
@@ -175,7 +178,7 @@ impl Video {
                     .collect();
                 few("missing", &gaps)
             }
-            What::Stream(choice) => {
+            Contents::Stream(choice) => {
                 let gaps: Vec<_> = choice
                     .missing
                     .iter()
@@ -235,7 +238,7 @@ impl Making {
 
     /// What is missing of `video` and what was done, for people: one line, empty when there is
     /// nothing to say.
-    pub fn remarks(&self, video: &Video) -> String {
+    pub fn remarks(&self, video: &CachedVideo) -> String {
         let mut parts = vec![video.remarks()];
         if let How::Join(plan) = &self.how {
             parts.extend(plan.notes.iter().cloned());
@@ -253,7 +256,7 @@ impl WriteError {
     pub fn of_the_file(self) -> Result<io::Error, Self> {
         use rustix::io::Errno;
         match self {
-            Self::Join(join::Error::Write(e)) => Ok(e),
+            Self::Join(join::JoinError::Write(e)) => Ok(e),
             Self::Copy(e)
                 if matches!(
                     Errno::from_io_error(&e),
@@ -466,7 +469,7 @@ mod tests {
     fn gaps_of_a_file_stay_where_they_are() {
         use std::io::Read;
         let mut body = Body::empty(10);
-        body.add(2, &super::super::Grip::Bytes((*b"cd").into()), 0..2);
+        body.add(2, &super::super::Storage::Bytes((*b"cd").into()), 0..2);
         let file = tempfile::NamedTempFile::new().unwrap();
         copy(&body, file.as_file()).unwrap();
         let mut got = Vec::new();

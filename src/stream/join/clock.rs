@@ -3,23 +3,37 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use super::choose::Pick;
+use super::choose::FilledSlot;
 
 /// A stretch that goes on this close to where it should stays as it is: a playlist rounds its
 /// lengths.
 const SLACK: i128 = 1_000_000_000;
-/// The first stretch may start anywhere up to here.
+/// Time stamps are rounded by less than this.
+const ROUNDED: i128 = 2_000_000;
+/// The first stretch may start anywhere up to here, and within a stretch stamps may run ahead by so
+/// much before it is a jump.
 pub(crate) const LATE: i128 = 10_000_000_000;
+
+/// A segment that was laid: where it starts and ends, stamped, and where it ends by the playlist.
+#[derive(Clone, Copy, Debug)]
+struct Last {
+    start: i128,
+    end: i128,
+    listed: Duration,
+    /// Its own stamps say where it ends.
+    exact: bool,
+}
 
 /// See the module. Tracks of one video share a clock, pictures first.
 #[derive(Debug)]
 pub(crate) struct Clock {
     /// Where time stamps start over.
     wrap: Option<i128>,
-    /// By discontinuity.
-    shifts: HashMap<u32, i128>,
-    /// Where the last segment ended, stamped and by the playlist.
-    last: Option<(i128, Duration)>,
+    /// By discontinuity: from which time on, by the playlist, so much is added. More than once where
+    /// stamps jump though the playlist has no discontinuity.
+    shifts: HashMap<u32, Vec<(Duration, i128)>>,
+    /// The last segment of this track.
+    last: Option<Last>,
 }
 
 impl Clock {
@@ -45,25 +59,67 @@ impl Clock {
         self.last = None;
     }
 
-    /// What is added to the time stamps of `pick`, whose first one is `stamp`. A new stretch
+    /// What is added to the time stamps of `slot`, whose first one is `stamp`. A new stretch
     /// continues where the segment before it ended: the playlist's own sum of lengths drifts.
-    pub(crate) fn shift(&mut self, pick: &Pick, stamp: i128) -> i128 {
-        if let Some(shift) = self.shifts.get(&pick.discontinuity) {
-            return *shift;
+    pub(crate) fn shift(&mut self, slot: &FilledSlot, stamp: i128) -> i128 {
+        if let Some(shift) = self.known(slot, stamp) {
+            return shift;
         }
-        let between = |to: Duration| pick.start.as_nanos() as i128 - to.as_nanos() as i128;
+        let between = |to: Duration| slot.start.as_nanos() as i128 - to.as_nanos() as i128;
         let shift = match self.last {
-            Some((end, slot)) => self.moved(end + between(slot) - stamp, SLACK),
+            Some(last) => {
+                let off = self.moved(last.end + between(last.listed) - stamp, 0);
+                // What is saved never goes back in time.
+                let stays = off.abs() < SLACK && !(last.exact && off > ROUNDED);
+                if stays { 0 } else { off }
+            }
             None if self.wrap.is_some() => 0,
             None => self.moved(between(Duration::ZERO) - stamp, LATE),
         };
-        self.shifts.insert(pick.discontinuity, shift);
+        let shifts = self.shifts.entry(slot.discontinuity).or_default();
+        shifts.push((slot.start, shift));
         shift
     }
 
-    /// `pick` is stamped up to `end`, shifted.
-    pub(crate) fn passed(&mut self, pick: &Pick, end: i128) {
-        self.last = Some((end, pick.start.saturating_add(pick.duration)));
+    /// Whether a new stretch begins with `slot`, after another one.
+    pub(crate) fn begins_anew(&self, slot: &FilledSlot, stamp: i128) -> bool {
+        self.last.is_some() && self.known(slot, stamp).is_none()
+    }
+
+    /// The shift of the stretch that `slot` is in, unless its stamps jump.
+    fn known(&self, slot: &FilledSlot, stamp: i128) -> Option<i128> {
+        let shifts = self.shifts.get(&slot.discontinuity)?;
+        let from = |(from, _): &&(Duration, i128)| {
+            from.as_nanos() as i128 <= slot.start.as_nanos() as i128 + SLACK
+        };
+        let shift = shifts.iter().rev().find(from).or(shifts.first())?.1;
+        let Some(last) = self.last else {
+            return Some(shift);
+        };
+        // Stamps rise; how much later than listed a segment may be is a matter of rounding.
+        let off = |to: i128| self.moved(stamp + shift - to, 0);
+        let half = slot.duration.as_nanos() as i128 / 2;
+        let gap = slot.start.as_nanos() as i128 - last.listed.as_nanos() as i128;
+        let rises = off(last.start) > 0 && off(last.end) > -half.max(SLACK);
+        (rises && off(last.end) < gap.max(0) + LATE).then_some(shift)
+    }
+
+    /// `slot` is stamped from `start` to `end`, shifted.
+    pub(crate) fn passed(&mut self, slot: &FilledSlot, start: i128, end: i128) {
+        let listed = slot.start.saturating_add(slot.duration);
+        self.last = Some(Last {
+            start,
+            end,
+            listed,
+            exact: false,
+        });
+    }
+
+    /// The last segment ends there, as its own last stamps say.
+    pub(crate) fn ended(&mut self, end: i128) {
+        if let Some(last) = &mut self.last {
+            (last.end, last.exact) = (end, true);
+        }
     }
 
     fn moved(&self, off: i128, slack: i128) -> i128 {
@@ -76,7 +132,7 @@ impl Clock {
 
 #[cfg(test)]
 mod tests {
-    use super::super::choose::Place;
+    use super::super::choose::BodyRange;
     use super::*;
 
     const S: i128 = 1_000_000_000;
@@ -85,12 +141,12 @@ mod tests {
     /// shift, in seconds.
     fn lay(mut clock: Clock, cases: &[(f64, u32, i128, i128)]) {
         for &(start, discontinuity, stamp, want) in cases {
-            let of = Place {
+            let of = BodyRange {
                 body: 0,
                 range: 0..1,
             };
             let (start, duration) = (Duration::from_secs_f64(start), Duration::from_secs(4));
-            let pick = Pick {
+            let pick = FilledSlot {
                 of,
                 init: None,
                 start,
@@ -99,7 +155,7 @@ mod tests {
             };
             let shift = clock.shift(&pick, stamp * S);
             assert_eq!(shift, want * S, "{start:?}");
-            clock.passed(&pick, stamp * S + shift + 4 * S);
+            clock.passed(&pick, stamp * S + shift, stamp * S + shift + 4 * S);
         }
     }
 
@@ -127,6 +183,19 @@ mod tests {
                 (48.0, 2, 0, 44),
             ],
         );
+    }
+
+    #[test]
+    fn stamps_that_jump_where_the_playlist_says_nothing() {
+        let again = [(0.0, 0, 0, 0), (4.0, 0, 0, 4), (8.0, 0, 0, 8)];
+        lay(Clock::endless(), &again);
+        lay(Clock::wrapping(1000 * S), &again);
+        lay(
+            Clock::endless(),
+            &[(0.0, 0, 0, 0), (4.0, 0, 500, -496), (8.0, 0, 504, -496)],
+        );
+        // A segment that is missing is no jump.
+        lay(Clock::endless(), &[(0.0, 0, 0, 0), (40.0, 0, 40, 0)]);
     }
 
     #[test]

@@ -14,8 +14,19 @@ pub(crate) struct Change {
     pub(crate) id: u32,
     /// Added to its decode times.
     pub(crate) shift: i64,
+    /// Its times are counted in other units.
+    pub(crate) rescale: Option<Rescale>,
     /// Put in front of the first sample's bytes.
     pub(crate) prefix: Vec<u8>,
+}
+
+/// How a track's times become those of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rescale {
+    /// Every time is multiplied by this.
+    pub(crate) factor: u32,
+    /// How long a sample lasts that says nothing itself, in old units (`trex`).
+    pub(crate) default_duration: u32,
 }
 
 /// The beginning of a fragment, rewritten.
@@ -35,6 +46,8 @@ pub(crate) struct Source<'a> {
     pub(crate) init: &'a Init,
     /// Which track of it.
     pub(crate) track: usize,
+    /// Its times are multiplied by this.
+    pub(crate) factor: u32,
 }
 
 /// `ftyp` of what is joined.
@@ -155,12 +168,33 @@ impl Edit<'_> {
                         old.flags
                     };
                     let version = u32::from(*body.first()?) << 24;
-                    out.extend_from_slice(&(version | flags).to_be_bytes());
+                    let rest = body.get(if absolute { 16 } else { 8 }..)?;
+                    let Some(rescale) = change.rescale else {
+                        out.extend_from_slice(&(version | flags).to_be_bytes());
+                        out.extend_from_slice(&change.id.to_be_bytes());
+                        out.extend_from_slice(rest);
+                        close(out, inner)?;
+                        continue;
+                    };
+                    // The duration stands behind the sample description's index.
+                    let before = if old.flags & Tfhd::HAS_DESCRIPTION != 0 {
+                        4
+                    } else {
+                        0
+                    };
+                    let after = before + if old.duration.is_some() { 4 } else { 0 };
+                    let duration = old.duration.unwrap_or(rescale.default_duration);
+                    let duration = duration.checked_mul(rescale.factor)?;
+                    let flags = version | flags | Tfhd::HAS_DURATION;
+                    out.extend_from_slice(&flags.to_be_bytes());
                     out.extend_from_slice(&change.id.to_be_bytes());
-                    out.extend_from_slice(body.get(if absolute { 16 } else { 8 }..)?);
+                    out.extend_from_slice(rest.get(..before)?);
+                    out.extend_from_slice(&duration.to_be_bytes());
+                    out.extend_from_slice(rest.get(after..)?);
                 }
-                b"tfdt" if change.shift != 0 => {
-                    let time = mp4::tfdt(body)?;
+                b"tfdt" if change.shift != 0 || change.rescale.is_some() => {
+                    let factor = change.rescale.map_or(1, |r| u64::from(r.factor));
+                    let time = mp4::tfdt(body)?.checked_mul(factor)?;
                     out.extend_from_slice(&[1, 0, 0, 0]);
                     out.extend_from_slice(&time.saturating_add_signed(change.shift).to_be_bytes());
                 }
@@ -171,7 +205,11 @@ impl Edit<'_> {
                         return None;
                     }
                     let prefix = if first_run { change.prefix.len() } else { 0 };
+                    let start = out.len();
                     self.trun(out, body, &run, from, prefix)?;
+                    if let Some(rescale) = change.rescale {
+                        rescale_run(out.get_mut(start..)?, &run, rescale.factor)?;
+                    }
                     first_run = false;
                 }
                 _ => out.extend_from_slice(body),
@@ -215,6 +253,40 @@ impl Edit<'_> {
         }
         Some(())
     }
+}
+
+/// Multiplies the durations and composition offsets of a run's samples.
+fn rescale_run(trun: &mut [u8], run: &Trun<'_>, factor: u32) -> Option<()> {
+    let fields = [
+        Trun::HAS_DURATION,
+        Trun::HAS_SIZE,
+        Trun::HAS_FLAGS,
+        Trun::HAS_COMPOSITION,
+    ];
+    let there: Vec<u32> = fields.into_iter().filter(|f| run.flags & f != 0).collect();
+    if factor == 1 || there.is_empty() {
+        return Some(());
+    }
+    let entries = trun.get_mut(run.first_entry()..)?;
+    for entry in entries
+        .chunks_exact_mut(4 * there.len())
+        .take(run.count as usize)
+    {
+        for (field, bytes) in there.iter().zip(entry.chunks_exact_mut(4)) {
+            let old = be32(bytes, 0)?;
+            let new = match *field {
+                Trun::HAS_DURATION => old.checked_mul(factor)?,
+                // Signed in version 1; a positive one is the same in both.
+                Trun::HAS_COMPOSITION => {
+                    let factor = i32::try_from(factor).ok()?;
+                    old.cast_signed().checked_mul(factor)?.cast_unsigned()
+                }
+                _ => continue,
+            };
+            bytes.copy_from_slice(&new.to_be_bytes());
+        }
+    }
+    Some(())
 }
 
 /// Begins a box; [`close`] fills in its length.
@@ -263,6 +335,8 @@ pub(crate) fn joined_init(sources: &[Source<'_>], duration: u64) -> Option<Vec<u
             .filter(|t| t.len() >= 24)
             .map_or_else(|| no_trex().to_vec(), <[u8]>::to_vec);
         trex[4..8].copy_from_slice(&id.to_be_bytes());
+        let duration = be32(&trex, 12)?.checked_mul(source.factor)?;
+        trex[12..16].copy_from_slice(&duration.to_be_bytes());
         put(&mut out, b"trex", &trex)?;
     }
     close(&mut out, mvex)?;
@@ -293,9 +367,20 @@ fn joined_trak(out: &mut Vec<u8>, source: &Source<'_>, id: u32, timescale: u32) 
                 for (kind, range) in boxes(body) {
                     let mut list = body[range].to_vec();
                     if &kind == b"elst" {
-                        rescale_edits(&mut list, source.init.timescale, timescale)?;
+                        rescale_edits(&mut list, source, timescale)?;
                     }
                     put(out, &kind, &list)?;
+                }
+                close(out, start)?;
+            }
+            b"mdia" => {
+                let start = open(out, &kind);
+                for (kind, range) in boxes(body) {
+                    let mut inner = body[range].to_vec();
+                    if &kind == b"mdhd" {
+                        rescale_header(&mut inner, source.factor)?;
+                    }
+                    put(out, &kind, &inner)?;
                 }
                 close(out, start)?;
             }
@@ -305,8 +390,29 @@ fn joined_trak(out: &mut Vec<u8>, source: &Source<'_>, id: u32, timescale: u32) 
     Some(())
 }
 
-/// `segment_duration` counts in the movie's time scale, which is the first file's now.
-fn rescale_edits(elst: &mut [u8], from: u32, to: u32) -> Option<()> {
+/// Time scale and duration of a track.
+fn rescale_header(mdhd: &mut [u8], factor: u32) -> Option<()> {
+    let wide = *mdhd.first()? == 1;
+    let at = if wide { 20 } else { 12 };
+    let scale = be32(mdhd, at)?.checked_mul(factor)?;
+    mdhd.get_mut(at..at + 4)?
+        .copy_from_slice(&scale.to_be_bytes());
+    if wide {
+        let duration = be64(mdhd, 24)?.saturating_mul(factor.into());
+        mdhd.get_mut(24..32)?
+            .copy_from_slice(&duration.to_be_bytes());
+    } else {
+        let duration = be32(mdhd, 16)?.saturating_mul(factor);
+        mdhd.get_mut(16..20)?
+            .copy_from_slice(&duration.to_be_bytes());
+    }
+    Some(())
+}
+
+/// `segment_duration` counts in the movie's time scale, which is the first file's now; `media_time`
+/// in the track's.
+fn rescale_edits(elst: &mut [u8], source: &Source<'_>, to: u32) -> Option<()> {
+    let from = source.init.timescale;
     let wide = *elst.first()? == 1;
     let (width, entry) = if wide { (8, 20) } else { (4, 12) };
     for edit in elst.get_mut(8..)?.chunks_exact_mut(entry) {
@@ -318,6 +424,16 @@ fn rescale_edits(elst: &mut [u8], from: u32, to: u32) -> Option<()> {
         let new = u128::from(old) * u128::from(to) / u128::from(from.max(1));
         let new = u64::try_from(new).ok()?.to_be_bytes();
         edit[..width].copy_from_slice(&new[8 - width..]);
+        let time = if wide {
+            be64(edit, 8)?.cast_signed()
+        } else {
+            be32(edit, 4)?.cast_signed().into()
+        };
+        // -1 is an empty edit.
+        if time > 0 {
+            let time = time.checked_mul(source.factor.into())?.to_be_bytes();
+            edit[width..2 * width].copy_from_slice(&time[8 - width..]);
+        }
     }
     Some(())
 }

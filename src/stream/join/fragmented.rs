@@ -1,43 +1,55 @@
 //! Fragmented MP4: as it is where one track of one quality is all there is; otherwise one `moov`
 //! for all tracks, and fragments by decode time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{
-    Error, Planner, Recipe, Step,
-    choose::{Choice, Chosen, Pick, Place},
+    JoinError, Planner, Recipe, Step,
+    choose::{BodyRange, Choice, ChosenTrack, FilledSlot},
     clock::{Clock, LATE},
-    fmp4::{Change, Source, joined_init},
+    fmp4::{Change, Rescale, Source, joined_init},
 };
 use crate::{
     container::fmp4::{self, Init},
     media::Container,
-    stream::TrackKind,
 };
 
 /// Fragments of one video: 24 hours of half-second ones, sound and pictures.
 const MAX_FRAGMENTS: usize = 400_000;
+const NO_INIT: &str = "a fragmented MP4 without its initialisation segment";
 
 impl Planner<'_> {
-    pub(super) fn fragmented(&mut self, media: &[&Chosen]) -> Result<Container, Error> {
+    pub(super) fn fragmented(
+        &mut self,
+        media: &[&ChosenTrack],
+        pictures: bool,
+    ) -> Result<Container, JoinError> {
         let mut inits = Inits::default();
-        for pick in media.iter().flat_map(|t| &t.picks) {
+        for pick in media.iter().flat_map(|t| &t.slots) {
             inits.load(self.choice, pick)?;
         }
-        let container = match media[0].kind {
-            TrackKind::Audio => Container::M4a,
-            _ => Container::Mp4,
+        if media
+            .iter()
+            .flat_map(|t| &t.slots)
+            .any(|s| inits.of(s).is_none())
+        {
+            return Err(JoinError::Unknown(NO_INIT));
+        }
+        let container = if pictures {
+            Container::Mp4
+        } else {
+            Container::M4a
         };
         let one_init = media[0]
-            .picks
+            .slots
             .iter()
-            .all(|p| p.init == media[0].picks[0].init);
+            .all(|p| p.init == media[0].slots[0].init);
         let one_stretch = media[0]
-            .picks
+            .slots
             .iter()
-            .all(|p| p.discontinuity == media[0].picks[0].discontinuity);
+            .all(|p| p.discontinuity == media[0].slots[0].discontinuity);
         let simple = media.len() == 1 && one_init && one_stretch;
-        if simple && (media[0].picks.len() == 1 || !self.must_change(&inits, media[0])?) {
+        if simple && (media[0].slots.len() == 1 || !self.must_change(&inits, media[0])?) {
             return Ok(self.verbatim(media[0], container));
         }
         self.join(&inits, media)?;
@@ -46,14 +58,14 @@ impl Planner<'_> {
 
     /// Whether the fragments of a live stream count from somewhere in the past, or those of several
     /// files from the start of their file.
-    fn must_change(&self, inits: &Inits, track: &Chosen) -> Result<bool, Error> {
-        let pick = &track.picks[0];
+    fn must_change(&self, inits: &Inits, track: &ChosenTrack) -> Result<bool, JoinError> {
+        let pick = &track.slots[0];
         let Some((index, _)) = inits.of(pick) else {
             return Ok(false);
         };
         let open = self.open(pick.of.body)?;
-        let fragments = fmp4::fragments(&open, pick.of.range.clone()).map_err(Error::Read)?;
-        let one = track.picks.iter().all(|p| p.of.body == pick.of.body);
+        let fragments = fmp4::fragments(&open, pick.of.range.clone()).map_err(JoinError::Read)?;
+        let one = track.slots.iter().all(|p| p.of.body == pick.of.body);
         if !one
             && fragments
                 .iter()
@@ -63,22 +75,49 @@ impl Planner<'_> {
             return Ok(true);
         }
         let start = first_time(&fragments, inits.get(index));
-        Ok(start.is_some_and(|t| t.abs_diff(pick.start.as_nanos()) > LATE.unsigned_abs()))
+        if start.is_some_and(|t| t.abs_diff(pick.start.as_nanos()) > LATE.unsigned_abs()) {
+            return Ok(true);
+        }
+        self.jumps(inits, track)
     }
 
-    fn join(&mut self, inits: &Inits, media: &[&Chosen]) -> Result<(), Error> {
+    /// Whether decode times don't rise from segment to segment as the playlist says.
+    fn jumps(&self, inits: &Inits, track: &ChosenTrack) -> Result<bool, JoinError> {
+        let mut before: Option<(i128, &FilledSlot)> = None;
+        for slot in &track.slots {
+            let Some((index, _)) = inits.of(slot) else {
+                continue;
+            };
+            let open = self.open(slot.of.body)?;
+            let first = fmp4::first_fragment(&open, slot.of.range.clone());
+            let first: Vec<_> = first.map_err(JoinError::Read)?.into_iter().collect();
+            let Some(stamp) = first_time(&first, inits.get(index)) else {
+                continue;
+            };
+            let stamp = stamp as i128;
+            if let Some((last, other)) = before {
+                let listed = slot.start.as_nanos() as i128 - other.start.as_nanos() as i128;
+                if stamp <= last || (stamp - last - listed).abs() > LATE {
+                    return Ok(true);
+                }
+            }
+            before = Some((stamp, slot));
+        }
+        Ok(false)
+    }
+
+    fn join(&mut self, inits: &Inits, media: &[&ChosenTrack]) -> Result<(), JoinError> {
         let mut outputs: Vec<Output> = Vec::new();
         let mut fragments: Vec<Timed> = Vec::new();
         let mut clock = Clock::endless();
+        let scales = scales(inits, media)?;
         for (lane, track) in media.iter().enumerate() {
             clock.rewind();
             let mut known: HashMap<(usize, i128), u32> = HashMap::new();
-            let mixed = track.picks.iter().any(|p| p.init != track.picks[0].init);
-            for pick in &track.picks {
+            let mixed = track.slots.iter().any(|p| p.init != track.slots[0].init);
+            for pick in &track.slots {
                 let Some((init, own)) = inits.of(pick) else {
-                    return Err(Error::Unknown(
-                        "a fragmented MP4 without its initialisation segment",
-                    ));
+                    return Err(JoinError::Unknown(NO_INIT));
                 };
                 let open = self.open(pick.of.body)?;
                 let from = if own {
@@ -86,13 +125,15 @@ impl Planner<'_> {
                 } else {
                     pick.of.range.start
                 };
-                let found = fmp4::fragments(&open, from..pick.of.range.end).map_err(Error::Read)?;
+                let found =
+                    fmp4::fragments(&open, from..pick.of.range.end).map_err(JoinError::Read)?;
                 let stamp = first_time(&found, inits.get(init));
                 let shift = stamp.map_or(0, |stamp| clock.shift(pick, stamp as i128));
                 let recipe = match known.get(&(init, shift)) {
                     Some(recipe) => *recipe,
                     None => {
-                        let recipe = recipe(&mut outputs, (lane, mixed), init, inits, shift)?;
+                        let recipe =
+                            recipe(&mut outputs, (lane, mixed), init, inits, (shift, &scales))?;
                         self.recipes.push(recipe);
                         known.insert((init, shift), self.recipes.len() as u32 - 1);
                         self.recipes.len() as u32 - 1
@@ -100,10 +141,13 @@ impl Planner<'_> {
                 };
                 for fragment in found {
                     if fragments.len() >= MAX_FRAGMENTS {
-                        return Err(Error::Unknown("it has more fragments than any video"));
+                        return Err(JoinError::Unknown("it has more fragments than any video"));
                     }
                     let timed = Timed::new(&fragment, inits.get(init), shift, pick.of.body, recipe);
-                    timed.iter().for_each(|t| clock.passed(pick, t.end));
+                    if let Some(timed) = &timed {
+                        let begin = stamp.map_or(timed.start, |stamp| stamp as i128 + shift);
+                        clock.passed(pick, begin, timed.end);
+                    }
                     fragments.extend(timed);
                 }
             }
@@ -114,16 +158,17 @@ impl Planner<'_> {
             .iter()
             .map(|f| f.end)
             .max()
-            .ok_or(Error::Nothing)?;
-        let declared = outputs.iter().map(|o| o.declared);
+            .ok_or(JoinError::Nothing)?;
+        let declared = outputs.iter().map(|o| (o.declared, o.timescale));
         let sources: Vec<Source<'_>> = declared
-            .map(|(i, track)| Source {
+            .map(|((i, track), timescale)| Source {
                 init: inits.get(i),
                 track,
+                factor: timescale / inits.get(i).tracks[track].timescale,
             })
             .collect();
         let head = joined_init(&sources, u64::try_from(end).unwrap_or(0));
-        self.steps.push(Step::Bytes(head.ok_or(Error::Unknown(
+        self.steps.push(Step::Bytes(head.ok_or(JoinError::Unknown(
             "its initialisation segments can't be joined",
         ))?));
         self.steps.extend(fragments.into_iter().map(|f| f.step));
@@ -133,9 +178,11 @@ impl Planner<'_> {
 
 /// Decode time of a segment's first fragment, in nanoseconds.
 fn first_time(fragments: &[fmp4::Fragment], init: &Init) -> Option<u128> {
-    let traf = fragments.first()?.trafs.first()?;
-    let track = init.tracks.iter().find(|track| track.id == traf.track)?;
-    Some(nanos(traf.time?, track.timescale))
+    let times = fragments.first()?.trafs.iter().filter_map(|traf| {
+        let track = init.tracks.iter().find(|track| track.id == traf.track)?;
+        Some(nanos(traf.time?, track.timescale))
+    });
+    times.min()
 }
 
 fn nanos(time: u64, timescale: u32) -> u128 {
@@ -146,21 +193,21 @@ fn nanos(time: u64, timescale: u32) -> u128 {
 #[derive(Default)]
 struct Inits {
     all: Vec<(Init, u64)>,
-    by_place: HashMap<Place, usize>,
+    by_place: HashMap<BodyRange, usize>,
 }
 
 impl Inits {
-    fn load(&mut self, choice: &Choice, pick: &Pick) -> Result<(), Error> {
+    fn load(&mut self, choice: &Choice, pick: &FilledSlot) -> Result<(), JoinError> {
         let place = pick.init.as_ref().unwrap_or(&pick.of);
         if self.by_place.contains_key(place) {
             return Ok(());
         }
-        let open = choice.bodies[place.body].open().map_err(Error::Read)?;
-        let Some(init) = fmp4::init(&open, place.range.clone()).map_err(Error::Read)? else {
+        let open = choice.bodies[place.body].open().map_err(JoinError::Read)?;
+        let Some(init) = fmp4::init(&open, place.range.clone()).map_err(JoinError::Read)? else {
             return Ok(());
         };
         if init.protected() {
-            return Err(Error::Protected);
+            return Err(JoinError::Protected);
         }
         self.all.push((init, place.range.start));
         self.by_place.insert(place.clone(), self.all.len() - 1);
@@ -168,7 +215,7 @@ impl Inits {
     }
 
     /// A pick's init, and whether it is in the segment itself.
-    fn of(&self, pick: &Pick) -> Option<(usize, bool)> {
+    fn of(&self, pick: &FilledSlot) -> Option<(usize, bool)> {
         let place = pick.init.as_ref().unwrap_or(&pick.of);
         self.by_place.get(place).map(|i| (*i, pick.init.is_none()))
     }
@@ -184,12 +231,52 @@ impl Inits {
 
 /// A track of the file that is written.
 struct Output {
-    lane: usize,
-    handler: [u8; 4],
-    /// Which of its handler in the lane.
-    nth: usize,
+    key: TrackKey,
     /// Where it is declared: init, and track there.
     declared: (usize, usize),
+    /// Units of a second: of all that goes into it.
+    timescale: u32,
+}
+
+/// Which track of a lane: its handler, and how many of that kind come before it.
+type TrackKey = (usize, [u8; 4], usize);
+
+fn track_keys(lane: usize, init: &Init) -> impl Iterator<Item = TrackKey> {
+    init.tracks.iter().enumerate().map(move |(index, track)| {
+        let before = &init.tracks[..index];
+        let nth = before.iter().filter(|t| t.handler == track.handler).count();
+        (lane, track.handler, nth)
+    })
+}
+
+/// The time scale in which each track of the file can count whatever goes into it: parts of one
+/// video may count time differently.
+fn scales(inits: &Inits, media: &[&ChosenTrack]) -> Result<HashMap<TrackKey, u32>, JoinError> {
+    let mut scales: HashMap<TrackKey, u32> = HashMap::new();
+    for (lane, track) in media.iter().enumerate() {
+        let used: HashSet<usize> = track
+            .slots
+            .iter()
+            .filter_map(|s| Some(inits.of(s)?.0))
+            .collect();
+        for init in used.into_iter().map(|i| inits.get(i)) {
+            for (key, track) in track_keys(lane, init).zip(&init.tracks) {
+                let scale = scales.entry(key).or_insert(track.timescale);
+                *scale = common_multiple(*scale, track.timescale).ok_or(JoinError::Unknown(
+                    "its parts count time in ways that don't fit one file",
+                ))?;
+            }
+        }
+    }
+    Ok(scales)
+}
+
+fn common_multiple(a: u32, b: u32) -> Option<u32> {
+    let (mut x, mut y) = (a, b);
+    while y > 0 {
+        (x, y) = (y, x % y);
+    }
+    (a / x.max(1)).checked_mul(b)
 }
 
 /// How the tracks of `init` become tracks of the file, which gets new ones where it has none for
@@ -201,40 +288,38 @@ fn recipe(
     (lane, mixed): (usize, bool),
     init: usize,
     inits: &Inits,
-    shift: i128,
-) -> Result<Recipe, Error> {
+    (shift, scales): (i128, &HashMap<TrackKey, u32>),
+) -> Result<Recipe, JoinError> {
     let mut recipe = Vec::new();
-    let tracks = &inits.get(init).tracks;
-    for (index, track) in tracks.iter().enumerate() {
-        let nth = tracks[..index]
-            .iter()
-            .filter(|t| t.handler == track.handler)
-            .count();
-        let same = |o: &Output| o.lane == lane && o.handler == track.handler && o.nth == nth;
-        let output = match outputs.iter().position(same) {
+    let own = inits.get(init);
+    for (index, (key, track)) in track_keys(lane, own).zip(&own.tracks).enumerate() {
+        let timescale = scales.get(&key).copied().unwrap_or(track.timescale);
+        let output = match outputs.iter().position(|o| o.key == key) {
             Some(found) => found,
             None => {
                 outputs.push(Output {
-                    lane,
-                    handler: track.handler,
-                    nth,
+                    key,
                     declared: (init, index),
+                    timescale,
                 });
                 outputs.len() - 1
             }
         };
         let (first, at) = outputs[output].declared;
-        if inits.get(first).tracks[at].timescale != track.timescale {
-            return Err(Error::Unknown("its variants count time differently"));
-        }
-        let sets = inits.get(init).parameter_sets(index);
+        let sets = own.parameter_sets(index);
         if sets.layout() != inits.get(first).parameter_sets(at).layout() {
-            return Err(Error::Unknown("its variants have different codecs"));
+            return Err(JoinError::Unknown("its variants have different codecs"));
         }
-        let shift = shift * i128::from(track.timescale) / 1_000_000_000;
+        let shift = shift * i128::from(timescale) / 1_000_000_000;
+        // Defaults are the declaring file's: another's must say its own.
+        let rescale = (timescale != track.timescale || first != init).then(|| Rescale {
+            factor: timescale / track.timescale,
+            default_duration: own.default_duration(track.id) as u32,
+        });
         let change = Change {
             id: output as u32 + 1,
             shift: i64::try_from(shift).unwrap_or(0),
+            rescale,
             prefix: if mixed { sets.prefix() } else { Vec::new() },
         };
         recipe.push((track.id, change));

@@ -323,7 +323,7 @@ impl<'a> Lane<'a> {
 
 /// Streams with what finds their like in another segment: their kind, and how many of it came
 /// before.
-fn numbered(program: &Program) -> impl Iterator<Item = ((u8, usize), &Stream)> {
+pub(crate) fn numbered(program: &Program) -> impl Iterator<Item = ((u8, usize), &Stream)> {
     program.streams.iter().enumerate().map(|(i, stream)| {
         let before = program.streams[..i]
             .iter()

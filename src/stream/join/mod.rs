@@ -25,21 +25,21 @@ mod write;
 use std::{collections::HashMap, io, ops::Range};
 
 use self::{
-    choose::{Choice, Chosen, Pick, Place},
+    choose::{BodyRange, Choice, ChosenTrack, FilledSlot},
     clock::Clock,
     fmp4::Change,
 };
 use crate::{
-    container::{adts, ts},
+    container::{adts, fmp4::init as fmp4_init, id3, ts},
     content::Content,
-    media::Container,
+    media::{Container, mp3},
     stream::{Body, OpenBody, TrackKind},
 };
 
 /// Why no file can be written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Error {
+pub enum JoinError {
     /// Nothing was chosen.
     #[error("no piece of it is there")]
     Nothing,
@@ -62,6 +62,8 @@ pub enum Error {
 pub struct Plan {
     /// What it will be.
     pub container: Container,
+    /// There are pictures in it.
+    pub pictures: bool,
     /// Bytes that it will have, to within its headers.
     pub len: u64,
     /// What was done that is worth saying.
@@ -79,7 +81,7 @@ type Recipe = Vec<(u32, Change)>;
 #[derive(Debug)]
 enum Step {
     Bytes(Vec<u8>),
-    Copy(Place),
+    Copy(BodyRange),
     /// A `moof` to rewrite, at the start of a fragment.
     Fragment {
         body: u32,
@@ -105,17 +107,17 @@ enum Format {
 /// to be joined every fragment's header.
 ///
 /// # Errors
-/// [`Error`]: everything but writing can go wrong here already.
-pub fn plan(choice: &Choice) -> Result<Plan, Error> {
-    let media: Vec<&Chosen> = choice
+/// [`JoinError`]: everything but writing can go wrong here already.
+pub fn plan(choice: &Choice) -> Result<Plan, JoinError> {
+    let media: Vec<&ChosenTrack> = choice
         .tracks
         .iter()
         .filter(|t| t.kind != TrackKind::Subtitles)
         .collect();
     let first = media
         .first()
-        .and_then(|t| t.picks.first())
-        .ok_or(Error::Nothing)?;
+        .and_then(|t| t.slots.first())
+        .ok_or(JoinError::Nothing)?;
     let mut planner = Planner {
         choice,
         steps: Vec::new(),
@@ -124,20 +126,25 @@ pub fn plan(choice: &Choice) -> Result<Plan, Error> {
     };
     let format = planner.format(first)?;
     let media = planner.alike(media, format)?;
+    let mut pictures = false;
+    for track in &media {
+        pictures |= planner.has_pictures(track, format)?;
+    }
     let container = match format {
         Format::Ts | Format::Adts if media.len() > 1 || format == Format::Ts => {
             planner.transport(&media)?
         }
-        Format::Mp4 => planner.fragmented(&media)?,
+        Format::Mp4 => planner.fragmented(&media, pictures)?,
         Format::Ts | Format::Adts => planner.verbatim(media[0], Container::Aac),
-        Format::Mp3 => planner.verbatim(media[0], Container::Mp3),
+        Format::Mp3 => planner.mp3(media[0])?,
         Format::Webm => planner.webm(&media)?,
     };
     let (steps, recipes, notes) = (planner.steps, planner.recipes, planner.notes);
     let len = steps.iter().map(Step::len).fold(0, u64::saturating_add);
-    let subtitles = subtitles(choice).map_err(Error::Read)?;
+    let subtitles = subtitles(choice).map_err(JoinError::Read)?;
     Ok(Plan {
         container,
+        pictures,
         len,
         notes,
         subtitles,
@@ -175,17 +182,17 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    fn open(&self, body: usize) -> Result<OpenBody, Error> {
-        self.choice.bodies[body].open().map_err(Error::Read)
+    fn open(&self, body: usize) -> Result<OpenBody, JoinError> {
+        self.choice.bodies[body].open().map_err(JoinError::Read)
     }
 
-    fn format(&self, pick: &Pick) -> Result<Format, Error> {
+    fn format(&self, pick: &FilledSlot) -> Result<Format, JoinError> {
         let place = pick.init.as_ref().unwrap_or(&pick.of);
         let mut head = [0; 12];
         let n = self
             .open(place.body)?
             .read_at(place.range.start, &mut head)
-            .map_err(Error::Read)?;
+            .map_err(JoinError::Read)?;
         let head = &head[..n];
         Ok(match head {
             [0x47, ..] => Format::Ts,
@@ -199,30 +206,50 @@ impl Planner<'_> {
             }
             [b'I', b'D', b'3', ..] | [0xff, 0xe0..=0xff, ..] => {
                 match adts::head(&self.open(place.body)?, place.range.clone())
-                    .map_err(Error::Read)?
+                    .map_err(JoinError::Read)?
                 {
                     Some(_) => Format::Adts,
                     None => Format::Mp3,
                 }
             }
             _ => {
-                return Err(Error::Unknown(
+                return Err(JoinError::Unknown(
                     "its segments are of no format that fisga knows",
                 ));
             }
         })
     }
 
+    /// Whether a track has pictures: a playlist of sound alone doesn't always say so.
+    fn has_pictures(&self, track: &ChosenTrack, format: Format) -> Result<bool, JoinError> {
+        let slot = &track.slots[0];
+        let place = slot.init.as_ref().unwrap_or(&slot.of);
+        let (open, range) = (self.open(place.body)?, place.range.clone());
+        let found = match format {
+            Format::Adts | Format::Mp3 => Some(false),
+            Format::Ts => ts::head(&open, range)
+                .map_err(JoinError::Read)?
+                .and_then(|head| Some(head.program?.has_video())),
+            Format::Mp4 => fmp4_init(&open, range)
+                .map_err(JoinError::Read)?
+                .map(|init| init.tracks.iter().any(|t| &t.handler == b"vide")),
+            Format::Webm => webm::init(&open, range)
+                .map_err(JoinError::Read)?
+                .map(|init| init.tracks.iter().any(|t| t.video)),
+        };
+        Ok(found.unwrap_or(track.kind == TrackKind::Video))
+    }
+
     /// Leaves out sound that is in another container than the pictures: it can't go into their
     /// file.
     fn alike<'t>(
         &mut self,
-        media: Vec<&'t Chosen>,
+        media: Vec<&'t ChosenTrack>,
         format: Format,
-    ) -> Result<Vec<&'t Chosen>, Error> {
+    ) -> Result<Vec<&'t ChosenTrack>, JoinError> {
         let mut kept = Vec::with_capacity(media.len());
         for track in media {
-            let own = self.format(&track.picks[0])?;
+            let own = self.format(&track.slots[0])?;
             if own == format || format == Format::Ts && own == Format::Adts {
                 kept.push(track);
             } else {
@@ -233,7 +260,7 @@ impl Planner<'_> {
         Ok(kept)
     }
 
-    fn copy(&mut self, place: &Place) {
+    fn copy(&mut self, place: &BodyRange) {
         if let Some(Step::Copy(last)) = self.steps.last_mut()
             && last.body == place.body
             && last.range.end == place.range.start
@@ -245,13 +272,13 @@ impl Planner<'_> {
     }
 
     /// Init segments and segments as they are.
-    fn verbatim(&mut self, track: &Chosen, container: Container) -> Container {
+    fn verbatim(&mut self, track: &ChosenTrack, container: Container) -> Container {
         let mut places = track
-            .picks
+            .slots
             .iter()
             .flat_map(|p| p.init.iter().chain([&p.of]));
         // All ranges of one file that is there from end to end: that file, with its index.
-        let body = track.picks[0].of.body;
+        let body = track.slots[0].of.body;
         let len = self.choice.bodies[body].len();
         let mut used = 0;
         let one = places.all(|p| {
@@ -260,14 +287,14 @@ impl Planner<'_> {
         });
         // What is not used of it is its index; more would be something that was left out.
         if one && self.choice.bodies[body].is_whole() && used >= len / 10 * 9 {
-            self.copy(&Place {
+            self.copy(&BodyRange {
                 body,
                 range: 0..len,
             });
             return container;
         }
         let mut init = None;
-        for pick in &track.picks {
+        for pick in &track.slots {
             if pick.init.is_some() && init != pick.init.as_ref() {
                 init = pick.init.as_ref();
                 init.iter().for_each(|place| self.copy(place));
@@ -278,29 +305,67 @@ impl Planner<'_> {
     }
 }
 
+/// MP3.
+impl Planner<'_> {
+    /// Frames alone: a tag or a head that counts its own segment's frames stands for that only.
+    fn mp3(&mut self, track: &ChosenTrack) -> Result<Container, JoinError> {
+        for slot in &track.slots {
+            let range = slot.of.range.clone();
+            let start = self.first_frame(slot.of.body, range.clone())?;
+            self.copy(&BodyRange {
+                body: slot.of.body,
+                range: start.min(range.end)..range.end,
+            });
+        }
+        Ok(Container::Mp3)
+    }
+
+    fn first_frame(&self, body: usize, range: Range<u64>) -> Result<u64, JoinError> {
+        let open = self.open(body)?;
+        let mut head = [0; 256];
+        let n = open
+            .read_at(range.start, &mut head)
+            .map_err(JoinError::Read)?;
+        let tag = id3::head(&head[..n]).map_or(0, |tag| tag.len());
+        let start = range.start + tag;
+        let n = open.read_at(start, &mut head).map_err(JoinError::Read)?;
+        let head = &head[..n];
+        let Some(frame) = mp3::frame(head) else {
+            return Ok(start);
+        };
+        let counts = |w: &[u8]| matches!(w, b"Xing" | b"Info" | b"VBRI");
+        let own = if head.windows(4).take(48).any(counts) {
+            frame.length.into()
+        } else {
+            0
+        };
+        Ok(start + own)
+    }
+}
+
 /// WebM.
 impl Planner<'_> {
-    fn webm(&mut self, media: &[&Chosen]) -> Result<Container, Error> {
+    fn webm(&mut self, media: &[&ChosenTrack]) -> Result<Container, JoinError> {
         let mut lanes = Vec::new();
         let mut declared: Vec<webm::Init> = Vec::new();
-        let mut inits: HashMap<Place, Option<webm::Init>> = HashMap::new();
+        let mut inits: HashMap<BodyRange, Option<webm::Init>> = HashMap::new();
         for track in media {
             let first = declared.iter().map(|i| i.tracks.len() as u8).sum::<u8>() + 1;
-            let mut lane: Vec<webm::Part> = Vec::with_capacity(track.picks.len());
-            for pick in &track.picks {
+            let mut lane: Vec<webm::Part> = Vec::with_capacity(track.slots.len());
+            for pick in &track.slots {
                 let place = pick.init.as_ref().unwrap_or(&pick.of);
                 if !inits.contains_key(place) {
                     let init = webm::init(&self.open(place.body)?, place.range.clone())
-                        .map_err(Error::Read)?;
+                        .map_err(JoinError::Read)?;
                     inits.insert(place.clone(), init);
                 }
                 let Some(init) = inits.get(place).and_then(Option::as_ref) else {
-                    return Err(Error::Unknown(
+                    return Err(JoinError::Unknown(
                         "a WebM stream without its initialisation segment",
                     ));
                 };
                 if init.tracks.iter().any(|t| t.encrypted) {
-                    return Err(Error::Protected);
+                    return Err(JoinError::Protected);
                 }
                 if lane.is_empty() {
                     declared.push(init.clone());
@@ -317,11 +382,13 @@ impl Planner<'_> {
             }
             lanes.push(lane);
         }
+        let timed = declared.iter().all(|init| init.has_duration);
         if media.len() == 1
+            && timed
             && media[0]
-                .picks
+                .slots
                 .iter()
-                .all(|p| p.init == media[0].picks[0].init)
+                .all(|p| p.init == media[0].slots[0].init)
         {
             return Ok(self.verbatim(media[0], Container::Webm));
         }
@@ -335,14 +402,14 @@ impl Planner<'_> {
 
 /// Transport streams.
 impl Planner<'_> {
-    fn transport(&mut self, media: &[&Chosen]) -> Result<Container, Error> {
+    fn transport(&mut self, media: &[&ChosenTrack]) -> Result<Container, JoinError> {
         let mut lanes = Vec::new();
         let mut plain = media.len() == 1;
         let mut clock = Clock::wrapping((1 << 33) * TICK.0 / TICK.1);
         for track in media {
             clock.rewind();
-            let mut lane: Vec<mix::Part> = Vec::with_capacity(track.picks.len());
-            for pick in &track.picks {
+            let mut lane: Vec<mix::Part> = Vec::with_capacity(track.slots.len());
+            for pick in &track.slots {
                 let Some((content, time, start)) = self.segment(pick, lane.last())? else {
                     self.notes.push(format!(
                         "a segment at {:.0} s is not what it should be",
@@ -350,28 +417,36 @@ impl Planner<'_> {
                     ));
                     continue;
                 };
-                let shift = time.map_or(0, |time| {
-                    let stamp = i128::from(time) * TICK.0 / TICK.1;
-                    let shift = clock.shift(pick, stamp);
-                    clock.passed(pick, stamp + shift + pick.duration.as_nanos() as i128);
-                    (shift * TICK.1 / TICK.0) as i64
-                });
-                plain &= shift == 0 && lane.first().is_none_or(|p| p.content == content);
-                let body = self.choice.bodies[pick.of.body].clone();
-                lane.push(mix::Part {
-                    body,
+                let mut part = mix::Part {
+                    body: self.choice.bodies[pick.of.body].clone(),
                     range: start..pick.of.range.end,
                     content,
-                    shift,
-                });
+                    shift: 0,
+                };
+                if let Some(time) = time {
+                    let stamp = i128::from(time) * TICK.0 / TICK.1;
+                    // Only where a stretch ends is it worth looking where exactly.
+                    if clock.begins_anew(pick, stamp)
+                        && let Some(before) = lane.last()
+                        && let Some(seam) = seam(before, &part)?
+                    {
+                        clock.ended(stamp + i128::from(seam) * TICK.0 / TICK.1);
+                    }
+                    let by = clock.shift(pick, stamp);
+                    let start = stamp + by;
+                    clock.passed(pick, start, start + pick.duration.as_nanos() as i128);
+                    part.shift = (by * TICK.1 / TICK.0) as i64;
+                }
+                plain &= part.shift == 0 && lane.first().is_none_or(|p| p.content == part.content);
+                lane.push(part);
             }
             lanes.push(lane);
         }
         lanes.retain(|lane| !lane.is_empty());
-        let video = lanes.first().ok_or(Error::Nothing)?;
+        let video = lanes.first().ok_or(JoinError::Nothing)?;
         if plain
             && matches!(video[0].content, mix::Payload::Packets(_))
-            && video.len() == media[0].picks.len()
+            && video.len() == media[0].slots.len()
         {
             return Ok(self.verbatim(media[0], Container::Ts));
         }
@@ -383,13 +458,13 @@ impl Planner<'_> {
     /// doesn't announce its program is more of the one `before` it.
     fn segment(
         &self,
-        pick: &Pick,
+        pick: &FilledSlot,
         before: Option<&mix::Part>,
-    ) -> Result<Option<(mix::Payload, Option<u64>, u64)>, Error> {
+    ) -> Result<Option<(mix::Payload, Option<u64>, u64)>, JoinError> {
         let open = self.open(pick.of.body)?;
         let start = pick.of.range.start;
-        match ts::head(&open, pick.of.range.clone()).map_err(Error::Read)? {
-            Some(head) if head.scrambled => return Err(Error::Protected),
+        match ts::head(&open, pick.of.range.clone()).map_err(JoinError::Read)? {
+            Some(head) if head.scrambled => return Err(JoinError::Protected),
             Some(head) => {
                 let content = head.program.map(mix::Payload::Packets);
                 let content = content.or_else(|| {
@@ -401,7 +476,7 @@ impl Planner<'_> {
             }
             None => {}
         }
-        let Some(head) = adts::head(&open, pick.of.range.clone()).map_err(Error::Read)? else {
+        let Some(head) = adts::head(&open, pick.of.range.clone()).map_err(JoinError::Read)? else {
             return Ok(None);
         };
         let start = pick.start.as_nanos() as i128 * TICK.1 / TICK.0;
@@ -411,6 +486,49 @@ impl Planner<'_> {
         Ok(Some((mix::Payload::Adts(time), Some(time), head.start)))
     }
 }
+
+/// What is added to the time stamps of a segment so that each of its streams begins where the same
+/// one ends in the segment `before`, or later: sound is cut at other times than pictures.
+fn seam(before: &mix::Part, next: &mix::Part) -> Result<Option<i64>, JoinError> {
+    let (mix::Payload::Packets(old), mix::Payload::Packets(new)) = (&before.content, &next.content)
+    else {
+        return Ok(None);
+    };
+    let of = |part: &mix::Part| part.body.open().map(|open| (open, part.range.clone()));
+    let aac: Vec<u16> = streams(old)
+        .filter(|s| s.1.kind == AAC)
+        .map(|s| s.1.pid)
+        .collect();
+    let (open, range) = of(before).map_err(JoinError::Read)?;
+    let last = ts::last_units(open, range, &aac).map_err(JoinError::Read)?;
+    let (open, range) = of(next).map_err(JoinError::Read)?;
+    let first = ts::first_stamps(open, range).map_err(JoinError::Read)?;
+    let ends: HashMap<_, &ts::LastUnit> = streams(old)
+        .filter_map(|(key, s)| Some((key, last.get(&s.pid)?)))
+        .collect();
+    let shifts = streams(new).filter_map(|(key, s)| {
+        let (start, unit) = (*first.get(&s.pid)?, *ends.get(&key)?);
+        let own = adts::duration(&&unit.payload[..], 0..unit.payload.len() as u64);
+        let since = ts::difference(unit.time, start);
+        let lasts = match own {
+            Ok(ticks @ 1..) => ticks as i64,
+            // As long as the one before it, unless the next one follows sooner.
+            _ if (1..unit.step).contains(&since) => since,
+            _ => unit.step,
+        };
+        Some(lasts - since + before.shift)
+    });
+    let later = |a: i64, b: i64| ts::difference(a as u64, b as u64) > 0;
+    Ok(shifts.reduce(|a, b| if later(a, b) { b } else { a }))
+}
+
+/// Pictures and sound of a program, with what finds their like in another one.
+fn streams(program: &ts::Program) -> impl Iterator<Item = ((u8, usize), &ts::Stream)> {
+    mix::numbered(program).filter(|(_, s)| s.is_video() || s.is_audio())
+}
+
+/// `stream_type` of AAC in ADTS frames (ISO/IEC 13818-1, table 2-34).
+const AAC: u8 = 0x0f;
 
 /// Ticks of 1/90000 s as nanoseconds, and back.
 const TICK: (i128, i128) = (100_000, 9);
@@ -424,7 +542,7 @@ fn subtitles(choice: &Choice) -> io::Result<Option<(Option<String>, String)>> {
         return Ok(None);
     };
     let mut merged = webvtt::Merger::default();
-    for pick in &track.picks {
+    for pick in &track.slots {
         let open = choice.bodies[pick.of.body].open()?;
         let len = (pick.of.range.end - pick.of.range.start).min(webvtt::MAX_SEGMENT);
         let mut text = vec![0; len as usize];

@@ -23,6 +23,8 @@ const LONGEST_CLUSTER: i64 = 10_000;
 pub(crate) struct Init {
     /// Nanoseconds of a time stamp's unit.
     scale: u64,
+    /// It says how long the video is.
+    pub(crate) has_duration: bool,
     pub(crate) tracks: Vec<Entry>,
 }
 
@@ -32,6 +34,8 @@ pub(crate) struct Entry {
     number: u64,
     /// 1 pictures, 2 sound.
     kind: u64,
+    /// It has pictures.
+    pub(crate) video: bool,
     pub(crate) encrypted: bool,
     /// The payload of its `TrackEntry`.
     payload: Vec<u8>,
@@ -76,6 +80,7 @@ pub(crate) fn init<C: Content + ?Sized>(
     let mut at = range.start;
     let mut init = Init {
         scale: 1_000_000,
+        has_duration: false,
         tracks: Vec::new(),
     };
     while at < range.end {
@@ -98,6 +103,7 @@ pub(crate) fn init<C: Content + ?Sized>(
                     .find(|(id, _)| *id == id::TIMESTAMP_SCALE)
                     .map(|(_, v)| uint(v));
                 init.scale = scale.filter(|s| *s > 0).unwrap_or(1_000_000);
+                init.has_duration = children(&payload).any(|(id, _)| id == id::DURATION);
             } else {
                 let entries = children(&payload).filter(|(id, _)| *id == id::TRACK_ENTRY);
                 init.tracks = entries
@@ -128,6 +134,7 @@ impl Entry {
         Some(Self {
             number: field(id::TRACK_NUMBER).map(uint)?,
             kind: field(id::TRACK_TYPE).map(uint)?,
+            video: field(id::TRACK_TYPE).map(uint)? == 1,
             encrypted,
             payload: payload.to_vec(),
         })

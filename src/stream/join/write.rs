@@ -6,7 +6,7 @@ use std::{
     ops::Range,
 };
 
-use super::{Error, Plan, Recipe, Step, fmp4, mix, webm};
+use super::{JoinError, Plan, Recipe, Step, fmp4, mix, webm};
 use crate::{
     content::Content,
     stream::{Body, OpenBody},
@@ -21,8 +21,8 @@ impl Plan {
     /// Writes the file, from the start of `out`, which is empty. Returns its length.
     ///
     /// # Errors
-    /// [`Error::Read`] when a piece is gone or cut short meanwhile, [`Error::Write`].
-    pub fn write(&self, out: &File) -> Result<u64, Error> {
+    /// [`JoinError::Read`] when a piece is gone or cut short meanwhile, [`JoinError::Write`].
+    pub fn write(&self, out: &File) -> Result<u64, JoinError> {
         let mut writer = Writer {
             out,
             opened: None,
@@ -72,24 +72,24 @@ impl Writer<'_> {
     fn through(
         &mut self,
         write: impl FnOnce(&mut dyn Write) -> io::Result<u64>,
-    ) -> Result<(), Error> {
+    ) -> Result<(), JoinError> {
         let mut buffered = io::BufWriter::with_capacity(SMALL, self.out);
         let n = write(&mut buffered).and_then(|n| buffered.flush().map(|()| n));
-        self.written += n.map_err(Error::Write)?;
+        self.written += n.map_err(JoinError::Write)?;
         Ok(())
     }
 
-    fn bytes(&mut self, bytes: &[u8]) -> Result<(), Error> {
+    fn bytes(&mut self, bytes: &[u8]) -> Result<(), JoinError> {
         let mut out = self.out;
-        out.write_all(bytes).map_err(Error::Write)?;
+        out.write_all(bytes).map_err(JoinError::Write)?;
         self.written += bytes.len() as u64;
         Ok(())
     }
 
-    fn open(&mut self, bodies: &[Body], body: usize) -> Result<OpenBody, Error> {
+    fn open(&mut self, bodies: &[Body], body: usize) -> Result<OpenBody, JoinError> {
         match self.opened.take() {
             Some((index, open)) if index == body => Ok(open),
-            _ => bodies[body].open().map_err(Error::Read),
+            _ => bodies[body].open().map_err(JoinError::Read),
         }
     }
 
@@ -101,11 +101,13 @@ impl Writer<'_> {
         range: Range<u64>,
         data: u64,
         (sequence, recipe): (u32, &Recipe),
-    ) -> Result<(), Error> {
+    ) -> Result<(), JoinError> {
         let open = self.open(bodies, body)?;
         // With the header of the data, which follows.
         let mut old = vec![0; (data - range.start) as usize + 16];
-        let n = open.read_at(range.start, &mut old).map_err(Error::Read)?;
+        let n = open
+            .read_at(range.start, &mut old)
+            .map_err(JoinError::Read)?;
         self.opened = Some((body, open));
         let change = |id| {
             recipe
@@ -114,7 +116,7 @@ impl Writer<'_> {
                 .map(|(_, change)| change.clone())
         };
         let new = fmp4::rewrite(&old[..n], range.start, sequence, &change);
-        let new = new.ok_or(Error::Unknown(
+        let new = new.ok_or(JoinError::Unknown(
             "its fragments are of a kind that can't be joined",
         ))?;
         self.bytes(&new.head)?;
@@ -127,7 +129,7 @@ impl Writer<'_> {
         self.copy(bodies, body, from..range.end)
     }
 
-    fn copy(&mut self, bodies: &[Body], body: usize, range: Range<u64>) -> Result<(), Error> {
+    fn copy(&mut self, bodies: &[Body], body: usize, range: Range<u64>) -> Result<(), JoinError> {
         let open = self.open(bodies, body)?;
         let mut at = range.start;
         while at < range.end {
@@ -148,25 +150,25 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn through_memory(&mut self, open: &OpenBody, range: Range<u64>) -> Result<u64, Error> {
+    fn through_memory(&mut self, open: &OpenBody, range: Range<u64>) -> Result<u64, JoinError> {
         self.block.resize(BLOCK, 0);
         let want = usize::try_from(range.end - range.start)
             .unwrap_or(BLOCK)
             .min(BLOCK);
         let n = open
             .read_at(range.start, &mut self.block[..want])
-            .map_err(Error::Read)?;
+            .map_err(JoinError::Read)?;
         if n == 0 {
-            return Err(Error::Read(io::ErrorKind::UnexpectedEof.into()));
+            return Err(JoinError::Read(io::ErrorKind::UnexpectedEof.into()));
         }
         let mut out = self.out;
-        out.write_all(&self.block[..n]).map_err(Error::Write)?;
+        out.write_all(&self.block[..n]).map_err(JoinError::Write)?;
         Ok(n as u64)
     }
 }
 
 /// Copies inside the kernel (copy_file_range(2)); 0 where it can't.
-fn copy_range(from: &File, range: Range<u64>, to: &File) -> Result<u64, Error> {
+fn copy_range(from: &File, range: Range<u64>, to: &File) -> Result<u64, JoinError> {
     use rustix::io::Errno;
     let mut at = range.start;
     let len = usize::try_from(range.end - range.start)
@@ -182,6 +184,6 @@ fn copy_range(from: &File, range: Range<u64>, to: &File) -> Result<u64, Error> {
             | Errno::PERM
             | Errno::INTR,
         ) => Ok(0),
-        Err(e) => Err(Error::Write(e.into())),
+        Err(e) => Err(JoinError::Write(e.into())),
     }
 }

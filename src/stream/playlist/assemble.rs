@@ -3,11 +3,10 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{
-    address::without_query,
     dash,
     hls::{self, Master, Media, Playlist},
 };
-use crate::stream::{Assembly, Document, Pieces};
+use crate::stream::{Assembly, Document, Pieces, Ref, address::identity};
 
 /// The videos that `documents`, playlists of one room, tell of: each outermost playlist's. Versions
 /// of a live playlist are united. What can't be used is left out.
@@ -19,16 +18,16 @@ pub fn assemble(documents: &[Document], pieces: &dyn Pieces) -> Vec<Assembly> {
         .collect();
     let mut masters: Vec<Master> = Vec::new();
     let mut lists: Vec<Media> = Vec::new();
+    let held = |of: &Ref| pieces.get(of).is_some();
     for document in playlists {
         let mut united: Vec<Media> = Vec::new();
         let mut master = None;
         for version in &document.versions {
             match hls::parse(version.as_bytes(), &document.url) {
                 Ok(Playlist::Master(m)) => master = Some(m),
-                // A number that names another segment than before: another stream at the same
-                // address.
+                // Another stream at the same address stays by itself.
                 Ok(Playlist::Media(m)) => {
-                    if !united.last_mut().is_some_and(|last| last.unite(&m)) {
+                    if !united.last_mut().is_some_and(|last| last.unite(&m, &held)) {
                         united.push(m);
                     }
                 }
@@ -38,14 +37,19 @@ pub fn assemble(documents: &[Document], pieces: &dyn Pieces) -> Vec<Assembly> {
         masters.extend(master);
         lists.extend(united);
     }
-    // The newest of an address counts for what a multivariant playlist names.
+    // The newest of an address counts for what a multivariant playlist names. One under an address
+    // that differs in its credentials counts if no other does, and if nobody names it exactly.
     let exact: HashMap<&str, &Media> = lists.iter().map(|m| (&*m.url, m)).collect();
-    let bare: HashMap<&str, &Media> = lists.iter().map(|m| (without_query(&m.url), m)).collect();
+    let mut alike: HashMap<String, Vec<&Media>> = HashMap::new();
+    for media in exact.values() {
+        alike.entry(identity(&media.url)).or_default().push(media);
+    }
     let find = |url: &str| {
-        exact
-            .get(url)
-            .or_else(|| bare.get(without_query(url)))
-            .copied()
+        let alike = || match alike.get(&identity(url)).map(Vec::as_slice) {
+            Some([one]) => Some(*one),
+            _ => None,
+        };
+        exact.get(url).copied().or_else(alike)
     };
     let mut named = HashSet::new();
     for master in &masters {

@@ -11,11 +11,12 @@ use std::{collections::BTreeMap, time::Duration};
 use source::Source;
 use url::Url;
 
-use super::{
+use super::xml::{self, Node};
+use crate::stream::{
+    Assembly, Init, Pieces, Slot, Track, TrackKind, Variant,
     address::{self, Resolver, TooLong},
-    xml::{self, Node},
+    protection,
 };
-use crate::stream::{Assembly, Pieces, Slot, Track, TrackKind, Variant};
 
 /// The longest manifest that is read. A day of a live stream's time line has 2 MB.
 const MAX_TEXT: usize = 16 << 20;
@@ -28,7 +29,7 @@ const NANOS: u128 = 1_000_000_000;
 /// Why a text is not a manifest that can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Error {
+pub enum DashError {
     /// Not XML, or with a document type.
     #[error("not a DASH manifest")]
     NotDash,
@@ -46,17 +47,17 @@ pub enum Error {
     TooLarge,
 }
 
-impl From<TooLong> for Error {
+impl From<TooLong> for DashError {
     fn from(_: TooLong) -> Self {
         Self::TooLarge
     }
 }
 
-impl From<xml::Error> for Error {
-    fn from(error: xml::Error) -> Self {
+impl From<xml::XmlError> for DashError {
+    fn from(error: xml::XmlError) -> Self {
         match error {
-            xml::Error::TooLarge => Self::TooLarge,
-            xml::Error::Malformed | xml::Error::DocumentType => Self::NotDash,
+            xml::XmlError::TooLarge => Self::TooLarge,
+            xml::XmlError::Malformed | xml::XmlError::DocumentType => Self::NotDash,
         }
     }
 }
@@ -66,22 +67,21 @@ impl From<xml::Error> for Error {
 /// single files.
 ///
 /// # Errors
-/// [`Error`]
-pub fn assembly(text: &[u8], url: &str, pieces: &dyn Pieces) -> Result<Assembly, Error> {
+/// [`DashError`]
+pub fn assembly(text: &[u8], url: &str, pieces: &dyn Pieces) -> Result<Assembly, DashError> {
     if text.len() > MAX_TEXT {
-        return Err(Error::TooLarge);
+        return Err(DashError::TooLarge);
     }
     let root = xml::parse(String::from_utf8_lossy(text).trim_start_matches('\u{feff}'))?;
     if root.name != "MPD" {
-        return Err(Error::NotDash);
+        return Err(DashError::NotDash);
     }
-    let base = address::base(url).ok_or(Error::Address)?;
+    let base = address::base(url).ok_or(DashError::Address)?;
     let mut manifest = Manifest {
         pieces,
         resolver: Resolver::default(),
         live: root.attribute("type") == Some("dynamic"),
         tracks: Vec::new(),
-        protected: None,
         representations: 0,
     };
     let bases = bases(&root, &[base]);
@@ -130,7 +130,6 @@ struct Manifest<'a> {
     resolver: Resolver,
     live: bool,
     tracks: Vec<Building>,
-    protected: Option<String>,
     representations: usize,
 }
 
@@ -145,7 +144,7 @@ struct Building {
 }
 
 impl Manifest<'_> {
-    fn period(&mut self, period: &Node, scope: &Scope) -> Result<(), Error> {
+    fn period(&mut self, period: &Node, scope: &Scope) -> Result<(), DashError> {
         let mut seen: Vec<(TrackKind, Option<&str>)> = Vec::new();
         for set in period.all("AdaptationSet").filter(|s| !is_trick(s)) {
             let Some(kind) = kind(set) else { continue };
@@ -170,18 +169,18 @@ impl Manifest<'_> {
             for representation in set.all("Representation") {
                 self.representations += 1;
                 if self.representations > MAX_REPRESENTATIONS {
-                    return Err(Error::TooLarge);
-                }
-                if set
-                    .all("ContentProtection")
-                    .chain(representation.all("ContentProtection"))
-                    .next()
-                    .is_some()
-                {
-                    self.protected = Some("DRM".into());
+                    return Err(DashError::TooLarge);
                 }
                 let levels = [period, set, representation];
-                let slots = self.slots(levels, &bases(representation, &set_bases), scope)?;
+                let mut slots = self.slots(levels, &bases(representation, &set_bases), scope)?;
+                let protected = [set, representation]
+                    .iter()
+                    .any(|level| level.child("ContentProtection").is_some());
+                if protected {
+                    slots
+                        .iter_mut()
+                        .for_each(|s| s.protected = Some("DRM".into()));
+                }
                 self.add(at, representation, set, slots);
             }
         }
@@ -212,17 +211,16 @@ impl Manifest<'_> {
         }
     }
 
-    /// The slots of a representation, at whichever of its addresses most of them are held.
+    /// The slots of a representation, each at whichever of its addresses it is held: the servers of
+    /// one manifest have the same (5.6.5).
     fn slots(
         &mut self,
         levels: [&Node; 3],
         bases: &[Url],
         scope: &Scope,
-    ) -> Result<Vec<Slot>, Error> {
-        let mut best: Option<(usize, Vec<Slot>, Resolver)> = None;
-        let before = self.resolver.clone();
+    ) -> Result<Vec<Slot>, DashError> {
+        let mut all: Vec<Vec<Slot>> = Vec::new();
         for base in bases {
-            self.resolver = before.clone();
             let source = Source {
                 levels,
                 base,
@@ -230,28 +228,34 @@ impl Manifest<'_> {
                 pieces: self.pieces,
                 live: self.live,
             };
-            let slots = source.slots(&mut self.resolver)?;
-            let held = slots
-                .iter()
-                .filter(|s| self.pieces.get(&s.of).is_some())
-                .count();
-            if best.as_ref().is_none_or(|(n, _, _)| held > *n) {
-                best = Some((held, slots, self.resolver.clone()));
+            all.push(source.slots(&mut self.resolver)?);
+        }
+        let held = |slots: &Vec<Slot>| slots.iter().filter(|s| is_held(s, self.pieces)).count();
+        let most = (0..all.len()).rev().max_by_key(|&i| held(&all[i]));
+        let mut best = all.swap_remove(most.ok_or(DashError::Empty)?);
+        let count = best.len();
+        for other in all.iter().filter(|other| other.len() == count) {
+            for (slot, other) in best.iter_mut().zip(other) {
+                if !is_held(slot, self.pieces) && is_held(other, self.pieces) {
+                    slot.of = other.of.clone();
+                }
+                let there = |init: &Init| init.at().is_some_and(|of| self.pieces.get(of).is_some());
+                if !there(&slot.init) && there(&other.init) {
+                    slot.init = other.init.clone();
+                }
             }
         }
-        let (_, slots, resolver) = best.ok_or(Error::Empty)?;
-        self.resolver = resolver;
-        Ok(slots)
+        Ok(best)
     }
 
-    fn finish(self, url: &str, title: Option<String>) -> Result<Assembly, Error> {
+    fn finish(self, url: &str, title: Option<String>) -> Result<Assembly, DashError> {
         let mut tracks = Vec::new();
         for building in self.tracks {
             let mut variants: Vec<Variant> =
                 building.variants.into_iter().map(|(_, v)| v).collect();
             variants.retain(|v| !v.slots.is_empty());
             variants.sort_by_key(|v| std::cmp::Reverse((v.height, v.bandwidth)));
-            let played = |v: &Variant| v.slots.iter().any(|s| self.pieces.get(&s.of).is_some());
+            let played = |v: &Variant| v.slots.iter().any(|s| is_held(s, self.pieces));
             if variants.iter().any(played) {
                 variants.retain(played);
             } else {
@@ -266,16 +270,20 @@ impl Manifest<'_> {
             }
         }
         if !tracks.iter().any(|t| t.kind != TrackKind::Subtitles) {
-            return Err(Error::Empty);
+            return Err(DashError::Empty);
         }
         Ok(Assembly {
             url: url.into(),
-            tracks,
             ended: !self.live,
-            protected: self.protected,
+            protected: protection(&tracks),
+            tracks,
             title,
         })
     }
+}
+
+fn is_held(slot: &Slot, pieces: &dyn Pieces) -> bool {
+    slot.of.as_ref().is_some_and(|of| pieces.get(of).is_some())
 }
 
 /// The addresses that relative ones are seen from: each `BaseURL`, from each of the outer ones.

@@ -3,12 +3,18 @@
 
 mod read;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
 
 pub use read::parse;
 
-use super::address::{self, TooLong};
-use crate::stream::{Assembly, Part, Ref, Slot, Track, TrackKind, Variant};
+use crate::stream::{
+    Assembly, Init, PartialSegment, Ref, Slot, Track, TrackKind, Variant,
+    address::{self, TooLong},
+    protection,
+};
 
 /// Segments in one playlist: a day of two-second ones.
 const MAX_SEGMENTS: usize = 50_000;
@@ -16,7 +22,7 @@ const MAX_SEGMENTS: usize = 50_000;
 /// Why a text is not a playlist that can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Error {
+pub enum HlsError {
     /// The first line is not `#EXTM3U`.
     #[error("not an HLS playlist")]
     NotHls,
@@ -52,8 +58,8 @@ pub struct Master {
     pub streams: Vec<Stream>,
     /// Sound and subtitles with a playlist of their own.
     pub renditions: Vec<Rendition>,
-    /// `EXT-X-SESSION-KEY`: how it is encrypted.
-    pub protected: Option<String>,
+    /// Groups of which one rendition has no playlist: its sound lies beside the pictures.
+    pub muxed: Vec<String>,
     /// `com.apple.hls.title`.
     pub title: Option<String>,
 }
@@ -63,6 +69,8 @@ pub struct Master {
 pub struct Stream {
     /// Address of its media playlist.
     pub url: String,
+    /// Its group of sound renditions.
+    pub audio: Option<String>,
     /// Bits per second, 0 if not told.
     pub bandwidth: u64,
     /// Picture height in pixels.
@@ -76,6 +84,8 @@ pub struct Stream {
 pub struct Rendition {
     /// Sound or subtitles.
     pub kind: TrackKind,
+    /// `GROUP-ID`.
+    pub group: String,
     /// Its name for people: renditions of one name in several groups are qualities of the same.
     pub name: String,
     /// RFC 5646.
@@ -95,8 +105,12 @@ pub struct Media {
     pub target: Duration,
     /// `EXT-X-ENDLIST`: nothing more will come.
     pub ended: bool,
-    /// How some segment is encrypted: the method's name.
-    pub protected: Option<String>,
+    /// It lists less than an earlier version: the rest is there (`EXT-X-SKIP`).
+    pub delta: bool,
+    /// It tells its discontinuities' numbers (`EXT-X-DISCONTINUITY-SEQUENCE`).
+    pub counts_discontinuities: bool,
+    /// The sender began anew between two versions: what was lost in between is unknown.
+    pub restarted: bool,
 }
 
 /// One segment.
@@ -106,43 +120,57 @@ pub struct Segment {
     /// can't be loaded), and for the last one of which only parts are listed.
     pub of: Option<Ref>,
     /// `EXT-X-MAP`.
-    pub init: Option<Ref>,
+    pub init: Init,
     /// `EXT-X-PART`: the same bytes in parts, as far as they were listed.
-    pub parts: Vec<Part>,
+    pub parts: Vec<PartialSegment>,
+    /// How it is encrypted: the method's name.
+    pub protected: Option<String>,
     /// `EXTINF`; of one that is not listed yet, as long as its parts are.
     pub duration: Duration,
     /// Discontinuities before it since the stream began (`EXT-X-DISCONTINUITY-SEQUENCE` counted).
     pub discontinuity: u32,
 }
 
-impl From<TooLong> for Error {
+impl From<TooLong> for HlsError {
     fn from(_: TooLong) -> Self {
         Self::TooLarge
     }
 }
 
+/// What is added to the numbers of a later version.
+#[derive(Clone, Copy, Debug, Default)]
+struct Renumbering {
+    number: i64,
+    discontinuity: i32,
+    restarted: bool,
+}
+
 impl Media {
     /// Adds what a later version of the same playlist brings. Returns false, and changes nothing,
-    /// if it is not the same stream: a number that names another segment than before.
-    pub fn unite(&mut self, later: &Self) -> bool {
-        let same = |a: &Segment, b: &Segment| match (&a.of, &b.of) {
-            (Some(a), Some(b)) => {
-                address::without_query(&a.url) == address::without_query(&b.url)
-                    && a.range == b.range
-            }
-            _ => true,
-        };
-        let clash = later
-            .segments
-            .iter()
-            .any(|(n, s)| self.segments.get(n).is_some_and(|old| !same(old, s)));
-        if clash || self.segments.len() + later.segments.len() > 2 * MAX_SEGMENTS {
+    /// if it is not the same stream.
+    ///
+    /// Numbers name segments only as long as the sender counts as it should. Some never count up,
+    /// some start over: then the segments that both versions list show which number is which.
+    ///
+    /// Where the versions name one segment by two addresses, the one that is `held` stays.
+    pub fn unite(&mut self, later: &Self, held: &dyn Fn(&Ref) -> bool) -> bool {
+        if self.segments.len() + later.segments.len() > 2 * MAX_SEGMENTS {
             return false;
         }
+        let Some(join) = self.join(later) else {
+            return false;
+        };
         for (number, segment) in &later.segments {
+            let Some(number) = number.checked_add_signed(join.number) else {
+                continue;
+            };
+            let mut segment = segment.clone();
+            segment.discontinuity = segment
+                .discontinuity
+                .saturating_add_signed(join.discontinuity);
             let slot = self
                 .segments
-                .entry(*number)
+                .entry(number)
                 .or_insert_with(|| segment.clone());
             // Parts are listed near the end only: a later version has more of them, or none any
             // more.
@@ -152,15 +180,109 @@ impl Media {
                 &slot.parts
             };
             let parts = parts.clone();
-            if slot.of.is_none() {
-                *slot = segment.clone();
+            let better = |of: &Ref| segment.of.as_ref().is_some_and(held) && !held(of);
+            if slot.of.as_ref().is_none_or(better) {
+                *slot = segment;
             }
             slot.parts = parts;
         }
         self.ended |= later.ended;
+        self.restarted |= join.restarted;
         self.target = self.target.max(later.target);
-        self.protected = self.protected.take().or_else(|| later.protected.clone());
         true
+    }
+
+    /// Whether no two segments have one path.
+    fn have_own_paths(&self) -> bool {
+        let mut seen = HashSet::new();
+        let mut all = self.segments.values().filter_map(|s| s.of.as_ref());
+        all.all(|of| seen.insert((address::without_query(&of.url), &of.range)))
+    }
+
+    /// How the numbers of a later version become ours.
+    fn join(&self, later: &Self) -> Option<Renumbering> {
+        // Tokens change. Where every segment has a path of its own, only that counts.
+        let by_path = self.have_own_paths() && later.have_own_paths();
+        let same = |a: &Segment, b: &Segment| match (&a.of, &b.of) {
+            (Some(a), Some(b)) => {
+                let path = address::without_query;
+                a.is_same(b) || by_path && a.range == b.range && path(&a.url) == path(&b.url)
+            }
+            _ => true,
+        };
+        let ours = |number: &u64, by: i64| {
+            let number = number.checked_add_signed(by)?;
+            self.segments.get(&number)
+        };
+        // How many segments both have under one number, if none contradicts.
+        let agreeing = |by: i64| {
+            let both = || {
+                later
+                    .segments
+                    .iter()
+                    .filter_map(|(n, s)| Some((ours(n, by)?, s)))
+            };
+            both().all(|(a, b)| same(a, b)).then(|| both().count())
+        };
+        let discontinuity = |by: i64| {
+            let mut both = later
+                .segments
+                .iter()
+                .filter_map(|(n, s)| Some((ours(n, by)?, s)));
+            both.next()
+                .map(|(a, b)| a.discontinuity as i32 - b.discontinuity as i32)
+        };
+        let as_counted = agreeing(0);
+        if as_counted.is_some_and(|n| n > 0) {
+            return Some(Renumbering {
+                discontinuity: discontinuity(0)?,
+                ..Renumbering::default()
+            });
+        }
+        let (first, last) = (
+            later.segments.first_key_value()?,
+            self.segments.last_key_value()?,
+        );
+        // Where else does the later one's first segment stand? The last place at which nothing
+        // contradicts, since windows slide forward.
+        let found = self.segments.iter().rev().find_map(|(number, segment)| {
+            let known = segment.of.is_some() && first.1.of.is_some() && same(segment, first.1);
+            let by = (*number as i64)
+                .checked_sub(*first.0 as i64)
+                .filter(|_| known)?;
+            agreeing(by).map(|_| by)
+        });
+        if let Some(by) = found {
+            let discontinuity = discontinuity(by)?;
+            return Some(Renumbering {
+                number: by,
+                discontinuity,
+                restarted: false,
+            });
+        }
+        // Nothing in common: further on, or a sender that began anew with segments of the same
+        // kind. What lies in between is unknown, so the clocks may differ.
+        let next = last.1.discontinuity.saturating_add(1) as i32 - first.1.discontinuity as i32;
+        if as_counted.is_some() && *first.0 > *last.0 {
+            // A delta update doesn't say what it leaves out.
+            let told = self.counts_discontinuities && later.counts_discontinuities && !later.delta;
+            let discontinuity = if told { 0 } else { next.max(0) };
+            return Some(Renumbering {
+                number: 0,
+                discontinuity,
+                restarted: false,
+            });
+        }
+        let alike = match (&first.1.of, &last.1.of) {
+            (Some(a), Some(b)) => address::pattern(&a.url) == address::pattern(&b.url),
+            _ => false,
+        };
+        let number = (*last.0 as i64 + 1).checked_sub(*first.0 as i64)?;
+        alike.then_some(Renumbering {
+            number,
+            discontinuity: next,
+            restarted: true,
+        })
     }
 
     /// Slots with the segment `first` at `origin`. Numbers that no version had are stretches
@@ -174,12 +296,13 @@ impl Media {
                 .min(MAX_SEGMENTS as u32);
             if skipped > 0 {
                 let duration = self.target.saturating_mul(skipped);
-                let of = Ref::whole("");
+                let of = None;
                 let (parts, discontinuity) = (Vec::new(), segment.discontinuity);
                 slots.push(Slot {
                     of,
                     parts,
-                    init: None,
+                    init: Init::Own,
+                    protected: None,
                     start,
                     duration,
                     discontinuity,
@@ -187,9 +310,10 @@ impl Media {
                 start = start.saturating_add(duration);
             }
             slots.push(Slot {
-                of: segment.of.clone().unwrap_or_else(|| Ref::whole("")),
+                of: segment.of.clone(),
                 parts: segment.parts.clone(),
                 init: segment.init.clone(),
+                protected: segment.protected.clone(),
                 start,
                 duration: segment.duration,
                 discontinuity: segment.discontinuity,
@@ -220,15 +344,16 @@ impl Media {
             height: None,
             slots,
         };
+        let tracks = vec![Track {
+            kind: TrackKind::Video,
+            language: None,
+            variants: vec![variant],
+        }];
         Assembly {
             url: self.url.clone(),
-            tracks: vec![Track {
-                kind: TrackKind::Video,
-                language: None,
-                variants: vec![variant],
-            }],
-            ended: self.ended,
-            protected: self.protected.clone(),
+            ended: self.ended && !self.restarted,
+            protected: protection(&tracks),
+            tracks,
             title: None,
         }
     }
@@ -246,7 +371,7 @@ impl Master {
     /// The video that it describes, of those media playlists that `media` has: what was never
     /// loaded was never played. `None` when there is none.
     pub fn assembly<'m>(&self, media: impl Fn(&str) -> Option<&'m Media>) -> Option<Assembly> {
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         let mut load =
             |url: &str| media(url).filter(|m| m.url != self.url && seen.insert(m.url.clone()));
         let all_sound = self.streams.iter().all(|s| s.audio_only);
@@ -256,6 +381,7 @@ impl Master {
             .filter(|s| all_sound || !s.audio_only)
             .filter_map(|s| Some((s, load(&s.url)?)))
             .collect();
+        let played: Vec<&Stream> = streams.iter().map(|(s, _)| *s).collect();
         streams.sort_by_key(|(s, _)| std::cmp::Reverse((s.height, s.bandwidth)));
         let mut groups = Vec::new();
         if !streams.is_empty() {
@@ -301,12 +427,9 @@ impl Master {
                 .flat_map(|(_, _, _, v)| v.iter().map(|(_, _, m)| *m))
         };
         let reference = all().min_by_key(|m| m.first())?;
-        let (ended, protected) = (
-            all().all(|m| m.ended),
-            all().find_map(|m| m.protected.clone()),
-        );
+        let ended = all().all(|m| m.ended && !m.restarted);
         let slots = |m: &Media| m.slots(m.first(), reference.start_of(m.first()));
-        let tracks = groups
+        let mut tracks: Vec<Track> = groups
             .iter()
             .map(|(kind, language, _, variants)| Track {
                 kind: *kind,
@@ -321,12 +444,44 @@ impl Master {
                     .collect(),
             })
             .collect();
+        tracks.extend(self.unloaded_sound(&tracks, &played));
         Some(Assembly {
             url: self.url.clone(),
-            tracks,
             ended,
-            protected: self.protected.clone().or(protected),
+            protected: protection(&tracks),
+            tracks,
             title: self.title.clone(),
+        })
+    }
+
+    /// Sound that has a playlist of its own of which nothing is held: the pictures alone are not
+    /// the video.
+    fn unloaded_sound(&self, tracks: &[Track], played: &[&Stream]) -> Option<Track> {
+        let apart = |group: &String| {
+            let own = |r: &Rendition| r.kind == TrackKind::Audio && r.group == *group;
+            self.renditions.iter().any(own) && !self.muxed.contains(group)
+        };
+        if tracks.iter().any(|t| t.kind == TrackKind::Audio) || played.is_empty() {
+            return None;
+        }
+        if !played.iter().all(|s| s.audio.as_ref().is_some_and(apart)) {
+            return None;
+        }
+        let pictures = tracks.iter().find(|t| t.kind == TrackKind::Video)?;
+        let slots = pictures.variants.first()?.slots.iter().map(|slot| Slot {
+            of: None,
+            parts: Vec::new(),
+            init: Init::Own,
+            ..slot.clone()
+        });
+        Some(Track {
+            kind: TrackKind::Audio,
+            language: None,
+            variants: vec![Variant {
+                bandwidth: 0,
+                height: None,
+                slots: slots.collect(),
+            }],
         })
     }
 }

@@ -10,10 +10,10 @@ use std::{
     time::Duration,
 };
 
-use super::address;
+use super::kin;
 use crate::{
     container::{adts, fmp4, ts},
-    stream::{Assembly, Piece, Ref, Slot, Track, TrackKind, Variant},
+    stream::{Assembly, Init, Piece, Ref, Slot, Track, TrackKind, Variant, address},
 };
 
 /// Time between two segments that is no gap.
@@ -26,6 +26,10 @@ const PAIR: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(
 const SWITCH: f64 = 0.25;
 /// Values of a digit group that may be qualities or videos of their own.
 const MAX_SPLIT: usize = 16;
+/// Parameters that say how long a segment is.
+const LENGTHS: [&str; 8] = [
+    "clen", "d", "dur", "duration", "len", "length", "lmt", "size",
+];
 /// Frames of TS time stamps wrap at 2^33.
 const WRAP: u64 = 1 << 33;
 
@@ -38,6 +42,7 @@ enum Seen {
     /// Transport stream, or packed audio: times in ticks of 1/90000 s.
     Ticks {
         video: bool,
+        sound: bool,
         kinds: Vec<u8>,
         start: u64,
         end: u64,
@@ -48,7 +53,12 @@ enum Seen {
     /// init has.
     Fragments(Vec<(u32, u64, u64)>),
     /// Initialisation and fragments in one, in nanoseconds.
-    Whole { video: bool, start: u64, end: u64 },
+    Whole {
+        video: bool,
+        sound: bool,
+        start: u64,
+        end: u64,
+    },
 }
 
 /// What a piece is to a video without a playlist; `None` if nothing.
@@ -74,6 +84,7 @@ pub fn probe(piece: &Piece) -> io::Result<Option<Probe>> {
             .filter(|_| !head.scrambled)
             .map(|(start, last)| Seen::Ticks {
                 video: program.has_video(),
+                sound: program.streams.iter().any(|s| !s.is_video()),
                 kinds: program.streams.iter().map(|s| s.kind).collect(),
                 start,
                 // The last picture is shown for a moment, too.
@@ -85,6 +96,7 @@ pub fn probe(piece: &Piece) -> io::Result<Option<Probe>> {
         let end = adts::duration(&open, head.start..range.end)?;
         let seen = head.time.map(|start| Seen::Ticks {
             video: false,
+            sound: true,
             kinds: vec![0x0f],
             start,
             end: start + end,
@@ -126,8 +138,14 @@ pub fn probe(piece: &Piece) -> io::Result<Option<Probe>> {
                 .iter()
                 .filter_map(|t| times.get(&t.id).map(|(a, b)| (nanos(t, *a), nanos(t, *b))));
             let span = spans.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
-            let video = init.tracks.iter().any(|t| &t.handler == b"vide");
-            span.map(|(start, end)| Seen::Whole { video, start, end })
+            let has = |kind: &[u8; 4]| init.tracks.iter().any(|t| t.handler == *kind);
+            let (video, sound) = (has(b"vide"), has(b"soun"));
+            span.map(|(start, end)| Seen::Whole {
+                video,
+                sound,
+                start,
+                end,
+            })
         }
         None if times.is_empty() => None,
         None => Some(Seen::Fragments(
@@ -142,40 +160,88 @@ pub fn probe(piece: &Piece) -> io::Result<Option<Probe>> {
 
 /// A segment with its place in time.
 #[derive(Clone, Debug)]
-struct Placed<'a> {
+struct TimedSegment<'a> {
     url: &'a str,
-    init: Option<Ref>,
+    init: Init,
     start: Duration,
     end: Duration,
     video: bool,
+    sound: bool,
+}
+
+impl Probe {
+    /// When the piece begins on its own clock; a fragment's clock is in its initialisation segment.
+    pub(crate) fn start(&self, init: Option<&Self>) -> Option<Duration> {
+        match &self.0 {
+            Seen::Ticks { start, .. } => Some(ticks(*start)),
+            Seen::Whole { start, .. } => Some(Duration::from_nanos(*start)),
+            Seen::Fragments(times) => {
+                let Seen::Init(tracks) = &init?.0 else {
+                    return None;
+                };
+                let times = times.iter().map(|(id, start, _)| {
+                    let (_, scale, _) = tracks.iter().find(|t| t.0 == *id)?;
+                    Some(scaled(u128::from(*start), *scale))
+                });
+                times.collect::<Option<Vec<_>>>()?.into_iter().min()
+            }
+            Seen::Init(_) => None,
+        }
+    }
+
+    /// Whether both have the same streams: segments of one track do.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        let ids = |times: &[(u32, u64, u64)]| times.iter().map(|t| t.0).collect::<Vec<_>>();
+        match (&self.0, &other.0) {
+            (Seen::Ticks { kinds: a, .. }, Seen::Ticks { kinds: b, .. }) => a == b,
+            (Seen::Fragments(a), Seen::Fragments(b)) => ids(a) == ids(b),
+            (Seen::Init(a), Seen::Init(b)) => a == b,
+            (
+                Seen::Whole { video, sound, .. },
+                Seen::Whole {
+                    video: v, sound: s, ..
+                },
+            ) => video == v && sound == s,
+            _ => false,
+        }
+    }
+}
+
+fn ticks(t: u64) -> Duration {
+    Duration::from_nanos((u128::from(t) * 1_000_000_000 / u128::from(ts::CLOCK)) as u64)
+}
+
+/// Units of a time scale, no more than a century.
+fn scaled(t: u128, scale: u32) -> Duration {
+    let nanos = u64::try_from(t * 1_000_000_000 / u128::from(scale.max(1)));
+    Duration::from_nanos(nanos.unwrap_or(u64::MAX / 4).min(u64::MAX / 4))
 }
 
 /// Videos in pieces that no playlist names.
 pub fn assemblies(pieces: &[(&Piece, &Probe)]) -> Vec<Assembly> {
-    let inits: Vec<Init<'_>> = pieces.iter().filter_map(|(p, s)| Init::new(p, s)).collect();
-    let mut groups: BTreeMap<(String, bool, Vec<u32>), Vec<Placed<'_>>> = BTreeMap::new();
+    let inits: Vec<InitSegment<'_>> = pieces
+        .iter()
+        .filter_map(|(p, s)| InitSegment::new(p, s))
+        .collect();
+    let mut groups: BTreeMap<(String, bool, bool, Vec<u32>), Vec<TimedSegment<'_>>> =
+        BTreeMap::new();
     for (piece, probe) in pieces {
         let Some((placed, tracks)) = place(piece, &probe.0, &inits) else {
             continue;
         };
         groups
-            .entry((pattern(&piece.url), placed.video, tracks))
+            .entry((form(&piece.url), placed.video, placed.sound, tracks))
             .or_default()
             .push(placed);
     }
-    let mut runs: Vec<Run> = groups.into_values().flat_map(runs).collect();
-    let sound: Vec<Run> = runs.extract_if(.., |r| !r.video).collect();
-    let mut used = HashSet::new();
+    let mut runs: Vec<Sequence> = groups.into_values().flat_map(runs).collect();
+    let sound: Vec<Sequence> = runs.extract_if(.., |r| !r.video).collect();
+    let pairs = pairs(&runs, &sound);
     let mut found: Vec<Assembly> = Vec::new();
-    for run in runs {
-        let fitting = sound
-            .iter()
-            .enumerate()
-            .filter(|(i, s)| !used.contains(i) && belongs(s, &run));
-        let best = fitting.max_by_key(|(_, s)| common_prefix(&s.url, &run.url));
-        used.extend(best.map(|(i, _)| i));
-        let start = run.start.min(best.map_or(run.start, |(_, s)| s.start));
-        let audio = best.map(|(_, s)| s.track(TrackKind::Audio, start));
+    for (i, run) in runs.iter().enumerate() {
+        let own = pairs.get(&i).map(|&s| &sound[s]);
+        let start = run.start.min(own.map_or(run.start, |s| s.start));
+        let audio = own.map(|s| s.track(TrackKind::Audio, start));
         found.push(assembly(
             &run.url,
             [Some(run.track(TrackKind::Video, start)), audio]
@@ -184,8 +250,28 @@ pub fn assemblies(pieces: &[(&Piece, &Probe)]) -> Vec<Assembly> {
                 .collect(),
         ));
     }
+    let used: HashSet<usize> = pairs.into_values().collect();
     let alone = sound.iter().enumerate().filter(|(i, _)| !used.contains(i));
     found.extend(alone.map(|(_, s)| assembly(&s.url, vec![s.track(TrackKind::Audio, s.start)])));
+    found
+}
+
+/// Which sound belongs to which pictures: of one stretch of time, named alike, and nobody else's
+/// for all that their addresses say.
+fn pairs(pictures: &[Sequence], sound: &[Sequence]) -> HashMap<usize, usize> {
+    let mut found: HashMap<usize, usize> = HashMap::new();
+    for (s, own) in sound.iter().enumerate() {
+        let near: Vec<usize> = (0..pictures.len())
+            .filter(|&p| !pictures[p].sound && belongs(own, &pictures[p]))
+            .collect();
+        let likeness = |p: usize| common_folder(&pictures[p].url, &own.url);
+        let most = near.iter().map(|&p| likeness(p)).max();
+        let mut best = near.into_iter().filter(|&p| Some(likeness(p)) == most);
+        // Two that are equally near: whose sound it is can't be known.
+        if let (Some(p), None) = (best.next(), best.next()) {
+            found.entry(p).or_insert(s);
+        }
+    }
     found
 }
 
@@ -200,12 +286,12 @@ fn assembly(url: &str, tracks: Vec<Track>) -> Assembly {
 }
 
 /// An initialisation segment.
-struct Init<'a> {
+struct InitSegment<'a> {
     url: &'a str,
     tracks: &'a [(u32, u32, [u8; 4])],
 }
 
-impl<'a> Init<'a> {
+impl<'a> InitSegment<'a> {
     fn new(piece: &'a Piece, probe: &'a Probe) -> Option<Self> {
         match &probe.0 {
             Seen::Init(tracks) => Some(Self {
@@ -218,54 +304,69 @@ impl<'a> Init<'a> {
 }
 
 /// Where a segment belongs, and its tracks.
-fn place<'a>(piece: &'a Piece, seen: &Seen, inits: &[Init<'_>]) -> Option<(Placed<'a>, Vec<u32>)> {
-    let placed = |init, start, end, video| Placed {
+fn place<'a>(
+    piece: &'a Piece,
+    seen: &Seen,
+    inits: &[InitSegment<'_>],
+) -> Option<(TimedSegment<'a>, Vec<u32>)> {
+    let placed = |init, start, end, video, sound| TimedSegment {
         url: &piece.url,
         init,
         start,
         end,
         video,
+        sound,
     };
     match seen {
         Seen::Ticks {
             video,
+            sound,
             kinds,
             start,
             end,
         } => {
-            let time = |t: u64| {
-                Duration::from_nanos((u128::from(t) * 1_000_000_000 / u128::from(ts::CLOCK)) as u64)
-            };
             let end = if end < start { end + WRAP } else { *end };
             Some((
-                placed(None, time(*start), time(end), *video),
+                placed(Init::Own, ticks(*start), ticks(end), *video, *sound),
                 kinds.iter().map(|k| (*k).into()).collect(),
             ))
         }
-        Seen::Whole { video, start, end } => Some((
+        Seen::Whole {
+            video,
+            sound,
+            start,
+            end,
+        } => Some((
             placed(
-                None,
+                Init::Own,
                 Duration::from_nanos(*start),
                 Duration::from_nanos(*end),
                 *video,
+                *sound,
             ),
             Vec::new(),
         )),
         Seen::Init(_) => None,
         Seen::Fragments(times) => {
-            let has_all = |i: &&Init<'_>| {
+            let has_all = |i: &&InitSegment<'_>| {
                 times
                     .iter()
                     .all(|(id, _, _)| i.tracks.iter().any(|t| t.0 == *id))
             };
-            let likeness = |i: &&Init<'_>| {
+            let likeness = |i: &&InitSegment<'_>| {
                 (
                     common_folder(i.url, &piece.url),
                     same_digits(i.url, &piece.url),
                     common_prefix(i.url, &piece.url),
                 )
             };
-            let init = inits.iter().filter(has_all).max_by_key(likeness);
+            // One that is named as its own would be, and no other as near to that.
+            let of_kin = |i: &&InitSegment<'_>| has_all(i) && kin::may_be_one(i.url, &piece.url);
+            let most = inits.iter().filter(of_kin).map(|i| likeness(&i)).max();
+            let mut best = inits
+                .iter()
+                .filter(|i| of_kin(i) && Some(likeness(i)) == most);
+            let init = best.next().filter(|_| best.next().is_none());
             let ids = times.iter().map(|t| t.0).collect();
             // Without it neither the scale nor the kind of its tracks is known.
             let Some(init) = init else {
@@ -273,51 +374,51 @@ fn place<'a>(piece: &'a Piece, seen: &Seen, inits: &[Init<'_>]) -> Option<(Place
                 let time = |t: u64| Duration::from_millis(t / 90);
                 return Some((
                     placed(
-                        Some(Ref::whole("")),
+                        Init::Unknown,
                         time(start),
                         time(start.saturating_add(duration)),
                         true,
+                        false,
                     ),
                     ids,
                 ));
             };
             let spans = times.iter().filter_map(|(id, start, duration)| {
-                let scale = u128::from(init.tracks.iter().find(|t| t.0 == *id)?.1);
-                let time = |t: u128| {
-                    Duration::from_nanos(
-                        u64::try_from(t * 1_000_000_000 / scale)
-                            .unwrap_or(u64::MAX / 4)
-                            .min(u64::MAX / 4),
-                    )
-                };
-                Some((
-                    time((*start).into()),
-                    time(u128::from(*start) + u128::from(*duration)),
-                ))
+                let scale = init.tracks.iter().find(|t| t.0 == *id)?.1;
+                let end = u128::from(*start) + u128::from(*duration);
+                Some((scaled((*start).into(), scale), scaled(end, scale)))
             });
             let (start, end) = spans.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))?;
-            let video = init.tracks.iter().any(|t| &t.2 == b"vide");
-            Some((placed(Some(Ref::whole(init.url)), start, end, video), ids))
+            let has = |kind: &[u8; 4]| init.tracks.iter().any(|t| t.2 == *kind);
+            let (video, sound) = (has(b"vide"), has(b"soun"));
+            let init = Init::At(Ref::whole(init.url));
+            Some((placed(init, start, end, video, sound), ids))
         }
     }
 }
 
-/// An address with each group of digits replaced, without its query.
-fn pattern(url: &str) -> String {
-    let mut out = String::with_capacity(url.len());
-    for c in address::without_query(url).chars() {
-        match c {
-            '0'..='9' if out.ends_with('#') => {}
-            '0'..='9' => out.push('#'),
-            c => out.push(c),
-        }
+/// What the addresses of one video's segments have in common: all but numbers and the values of
+/// parameters.
+fn form(url: &str) -> String {
+    let mut form = address::without_digits(address::without_query(url));
+    for (name, _) in address::parameters(url) {
+        form.push('&');
+        form.push_str(name);
     }
-    out
+    form
 }
 
-fn digits(url: &str) -> Vec<&str> {
-    address::without_query(url)
-        .split(|c: char| !c.is_ascii_digit())
+/// What differs between the addresses of one form: the numbers in the path, then the values of the
+/// parameters.
+fn positions(url: &str) -> Vec<&str> {
+    let mut values = digits(address::path(url));
+    let parameters = address::parameters(url).filter(|(name, _)| !LENGTHS.contains(name));
+    values.extend(parameters.map(|(_, value)| value));
+    values
+}
+
+fn digits(path: &str) -> Vec<&str> {
+    path.split(|c: char| !c.is_ascii_digit())
         .filter(|d| !d.is_empty())
         .collect()
 }
@@ -325,8 +426,7 @@ fn digits(url: &str) -> Vec<&str> {
 /// Whether the first digits of both names are the same: `init-2.mp4` and `chunk-2-00017.m4s`.
 fn same_digits(a: &str, b: &str) -> bool {
     let first = |url: &'_ str| {
-        let path = address::without_query(url);
-        digits(&path[path.rfind('/').map_or(0, |i| i + 1)..])
+        digits(address::file_name(url))
             .first()
             .map(|d| (*d).to_owned())
     };
@@ -346,9 +446,11 @@ fn common_folder(a: &str, b: &str) -> usize {
 }
 
 /// Segments that follow each other, in one or more qualities.
-struct Run {
+struct Sequence {
     url: String,
     video: bool,
+    /// There is sound in the same segments.
+    sound: bool,
     start: Duration,
     end: Duration,
     variants: Vec<Vec<Segment>>,
@@ -357,66 +459,95 @@ struct Run {
 /// A segment on its own clock.
 struct Segment {
     of: Ref,
-    init: Option<Ref>,
+    init: Init,
     start: Duration,
     end: Duration,
 }
 
-/// Parts a group whose segments share times, by the digits that make the difference: qualities of
-/// one video, if they hardly overlap; otherwise videos.
-fn runs(mut group: Vec<Placed<'_>>) -> Vec<Run> {
+/// Parts a group by what in its addresses names a video. Qualities of one video stay together if
+/// they are named as such, and if a switch between them is all that they have in common.
+fn runs(mut group: Vec<TimedSegment<'_>>) -> Vec<Sequence> {
     unwrap_times(&mut group);
     group.sort_by_key(|p| p.start);
-    if clashes(&group) == 0 {
-        return vec![run(vec![group])];
-    }
-    let Some(parts) = split(&group) else {
-        return vec![run(vec![group])];
-    };
+    let mut parts = separate(group.clone());
+    parts.sort_by(|a, b| a[0].url.cmp(b[0].url));
     let longest = parts.iter().map(Vec::len).max().unwrap_or(1);
-    let switched = clashes(&group) as f64 <= SWITCH * longest as f64;
-    if switched {
+    let shared = clashes(&group);
+    let switched = shared > 0 && shared as f64 <= SWITCH * longest as f64;
+    if parts.len() > 1 && switched && differ_in_quality(&parts) {
         vec![run(parts)]
     } else {
         parts.into_iter().map(|p| run(vec![p])).collect()
     }
 }
 
+/// Whether the folders in which the parts differ are named after qualities.
+fn differ_in_quality(parts: &[Vec<TimedSegment<'_>>]) -> bool {
+    let folders = |i: usize| {
+        let mut all: Vec<&str> = address::path(parts[i][0].url).split('/').collect();
+        all.pop();
+        all
+    };
+    let first = folders(0);
+    (1..parts.len()).all(|i| {
+        let other = folders(i);
+        let mut apart = first.iter().zip(&other).filter(|(a, b)| a != b).peekable();
+        apart.peek().is_some() && apart.all(|(a, b)| kin::names_quality(a) && kin::names_quality(b))
+    })
+}
+
+/// Parts a group until no position of its addresses tells two videos in it apart.
+///
+/// A position that takes few values, each in several segments, names the video or its quality; one
+/// that takes another value in each segment numbers them, or is a token. Where two segments have
+/// one time, they are of two videos in any case.
+fn separate(group: Vec<TimedSegment<'_>>) -> Vec<Vec<TimedSegment<'_>>> {
+    let count = positions(group[0].url).len();
+    let first = positions(group[0].url);
+    let varies = |i: &usize| {
+        let other = |p: &TimedSegment<'_>| positions(p.url).get(*i) != first.get(*i);
+        group.iter().any(other)
+    };
+    let varying = (0..count).filter(varies).count();
+    let shared = clashes(&group);
+    let mut best: Option<BTreeMap<&str, Vec<TimedSegment<'_>>>> = None;
+    for position in 0..count {
+        let mut parts: BTreeMap<&str, Vec<TimedSegment<'_>>> = BTreeMap::new();
+        for placed in &group {
+            let value = positions(placed.url).get(position).copied().unwrap_or("");
+            parts.entry(value).or_default().push(placed.clone());
+        }
+        let left: usize = parts.values().map(|p| clashes(p)).sum();
+        let names = match shared {
+            // Of two segments, what numbers them can't be told from what names them.
+            0 => parts.len() < group.len() || group.len() == 2 && varying > 1,
+            _ => left < shared,
+        };
+        let fewer = best.as_ref().is_none_or(|b| parts.len() < b.len());
+        if parts.len() > 1 && parts.len() <= MAX_SPLIT && names && fewer {
+            best = Some(parts);
+        }
+    }
+    match best {
+        Some(parts) => parts.into_values().flat_map(separate).collect(),
+        None => vec![group],
+    }
+}
+
 /// Segments that begin where another one does. `group` is sorted.
-fn clashes(group: &[Placed<'_>]) -> usize {
+fn clashes(group: &[TimedSegment<'_>]) -> usize {
     group
         .windows(2)
         .filter(|w| w[1].start - w[0].start < SAME)
         .count()
 }
 
-fn split<'a>(group: &[Placed<'a>]) -> Option<Vec<Vec<Placed<'a>>>> {
-    let positions = digits(group[0].url).len();
-    let mut best: Option<HashMap<&str, Vec<Placed<'a>>>> = None;
-    for position in 0..positions {
-        let mut parts: HashMap<&str, Vec<Placed<'a>>> = HashMap::new();
-        for placed in group {
-            parts
-                .entry(digits(placed.url).get(position).copied().unwrap_or(""))
-                .or_default()
-                .push(placed.clone());
-        }
-        let free = parts.len() <= MAX_SPLIT && parts.values().all(|p| clashes(p) == 0);
-        if free && best.as_ref().is_none_or(|b| parts.len() < b.len()) {
-            best = Some(parts);
-        }
-    }
-    let mut parts: Vec<_> = best?.into_values().collect();
-    parts.sort_by(|a, b| a[0].url.cmp(b[0].url));
-    Some(parts)
-}
-
 /// Times that went over the end of a 33-bit clock come after it.
-fn unwrap_times(group: &mut [Placed<'_>]) {
+fn unwrap_times(group: &mut [TimedSegment<'_>]) {
     let wrap = Duration::from_nanos(WRAP * 100_000 / 9);
     let earliest = group.iter().map(|p| p.start).min().unwrap_or_default();
     let latest = group.iter().map(|p| p.start).max().unwrap_or_default();
-    let ticks = group.iter().all(|p| p.init.is_none());
+    let ticks = group.iter().all(|p| p.init == Init::Own);
     if ticks && latest < wrap && latest - earliest > wrap / 2 {
         for placed in group.iter_mut().filter(|p| p.start < wrap / 2) {
             placed.start += wrap;
@@ -425,16 +556,16 @@ fn unwrap_times(group: &mut [Placed<'_>]) {
     }
 }
 
-fn run(parts: Vec<Vec<Placed<'_>>>) -> Run {
+fn run(parts: Vec<Vec<TimedSegment<'_>>>) -> Sequence {
     let all = || parts.iter().flatten();
     let start = all().map(|p| p.start).min().unwrap_or_default();
     let end = all().map(|p| p.end).max().unwrap_or_default();
     let first = all().min_by_key(|p| p.start);
-    let (url, video) = first
-        .map(|p| (p.url.to_owned(), p.video))
+    let (url, video, sound) = first
+        .map(|p| (p.url.to_owned(), p.video, p.sound))
         .unwrap_or_default();
     let variants = parts.iter().map(|part| {
-        let segment = |p: &Placed<'_>| Segment {
+        let segment = |p: &TimedSegment<'_>| Segment {
             of: Ref::whole(p.url),
             init: p.init.clone(),
             start: p.start,
@@ -442,23 +573,24 @@ fn run(parts: Vec<Vec<Placed<'_>>>) -> Run {
         };
         part.iter().map(segment).collect()
     });
-    Run {
+    Sequence {
         url,
         video,
+        sound,
         start,
         end,
         variants: variants.collect(),
     }
 }
 
-/// Whether `sound` covers the same stretch of time as `pictures`, from the same server.
-fn belongs(sound: &Run, pictures: &Run) -> bool {
-    address::origin(&sound.url) == address::origin(&pictures.url)
+/// Whether `sound` covers the same stretch of time as `pictures`, and is named as theirs would be.
+fn belongs(sound: &Sequence, pictures: &Sequence) -> bool {
+    kin::may_be_one(&sound.url, &pictures.url)
         && sound.start.abs_diff(pictures.start) < PAIR.0
         && sound.end.abs_diff(pictures.end) < PAIR.1
 }
 
-impl Run {
+impl Sequence {
     /// A track whose time line begins at `origin`.
     fn track(&self, kind: TrackKind, origin: Duration) -> Track {
         let variants = self.variants.iter().map(|slots| Variant {
@@ -500,13 +632,14 @@ fn lay(segments: &[Segment], origin: Duration) -> Vec<Slot> {
             of,
             parts: Vec::new(),
             init,
+            protected: None,
             start: start.saturating_sub(origin),
             duration: end.saturating_sub(start),
             discontinuity: 0,
         };
-        slots.push(slot(of.clone(), init.clone(), *start, end));
+        slots.push(slot(Some(of.clone()), init.clone(), *start, end));
         if let Some(next) = gap {
-            slots.push(slot(Ref::whole(""), None, end, next));
+            slots.push(slot(None, Init::Own, end, next));
         }
     }
     slots

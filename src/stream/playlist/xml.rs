@@ -21,7 +21,7 @@ pub(crate) struct Node {
 
 /// Why a text has no tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Error {
+pub(crate) enum XmlError {
     #[error("not well-formed XML")]
     Malformed,
     #[error("XML with a document type, which no manifest has")]
@@ -55,24 +55,24 @@ impl Node {
 /// The root element of `text`.
 ///
 /// # Errors
-/// [`Error`]
-pub(crate) fn parse(text: &str) -> Result<Node, Error> {
+/// [`XmlError`]
+pub(crate) fn parse(text: &str) -> Result<Node, XmlError> {
     let mut reader = Reader::from_str(text);
     let mut open: Vec<Node> = Vec::new();
     let mut nodes = 0;
     loop {
-        match reader.read_event().map_err(|_| Error::Malformed)? {
+        match reader.read_event().map_err(|_| XmlError::Malformed)? {
             Event::Start(tag) => {
                 nodes += 1;
                 if open.len() >= MAX_DEPTH || nodes > MAX_NODES {
-                    return Err(Error::TooLarge);
+                    return Err(XmlError::TooLarge);
                 }
                 open.push(node(&tag)?);
             }
             Event::Empty(tag) => {
                 nodes += 1;
                 if nodes > MAX_NODES {
-                    return Err(Error::TooLarge);
+                    return Err(XmlError::TooLarge);
                 }
                 let node = node(&tag)?;
                 match open.last_mut() {
@@ -81,7 +81,7 @@ pub(crate) fn parse(text: &str) -> Result<Node, Error> {
                 }
             }
             Event::End(_) => {
-                let node = open.pop().ok_or(Error::Malformed)?;
+                let node = open.pop().ok_or(XmlError::Malformed)?;
                 match open.last_mut() {
                     Some(parent) => parent.children.push(node),
                     None => return Ok(node),
@@ -93,12 +93,12 @@ pub(crate) fn parse(text: &str) -> Result<Node, Error> {
                 Ok(Some(c)) => append(&mut open, c.encode_utf8(&mut [0; 4])),
                 Ok(None) => {
                     let known = quick_xml::escape::resolve_predefined_entity(&entity.into_inner());
-                    append(&mut open, known.ok_or(Error::Malformed)?);
+                    append(&mut open, known.ok_or(XmlError::Malformed)?);
                 }
-                Err(_) => return Err(Error::Malformed),
+                Err(_) => return Err(XmlError::Malformed),
             },
-            Event::DocType(_) => return Err(Error::DocumentType),
-            Event::Eof => return Err(Error::Malformed),
+            Event::DocType(_) => return Err(XmlError::DocumentType),
+            Event::Eof => return Err(XmlError::Malformed),
             Event::Comment(_) | Event::Decl(_) | Event::PI(_) => {}
         }
     }
@@ -110,16 +110,16 @@ fn append(open: &mut [Node], text: &str) {
     }
 }
 
-fn node(tag: &BytesStart<'_>) -> Result<Node, Error> {
+fn node(tag: &BytesStart<'_>) -> Result<Node, XmlError> {
     let mut attributes = Vec::new();
     for attribute in tag.attributes().with_checks(false) {
-        let attribute = attribute.map_err(|_| Error::Malformed)?;
+        let attribute = attribute.map_err(|_| XmlError::Malformed)?;
         if attributes.len() >= MAX_ATTRIBUTES {
-            return Err(Error::TooLarge);
+            return Err(XmlError::TooLarge);
         }
         let value = attribute
             .normalized_value(XmlVersion::Implicit1_0)
-            .map_err(|_| Error::Malformed)?;
+            .map_err(|_| XmlError::Malformed)?;
         attributes.push((
             attribute.key.local_name().into_inner().to_owned(),
             value.into_owned(),
@@ -151,25 +151,25 @@ mod tests {
     fn hostile() {
         let laughs = "<!DOCTYPE a [<!ENTITY x 'ha'><!ENTITY y '&x;&x;&x;'>]><a>&y;</a>";
         let cases = [
-            ("", Error::Malformed),
-            ("<a>", Error::Malformed),
-            ("<a></b>", Error::Malformed),
-            ("<a>&unknown;</a>", Error::Malformed),
-            ("<a x='&unknown;'/>", Error::Malformed),
-            ("<a>&#x110000;</a>", Error::Malformed),
+            ("", XmlError::Malformed),
+            ("<a>", XmlError::Malformed),
+            ("<a></b>", XmlError::Malformed),
+            ("<a>&unknown;</a>", XmlError::Malformed),
+            ("<a x='&unknown;'/>", XmlError::Malformed),
+            ("<a>&#x110000;</a>", XmlError::Malformed),
             (
                 "<!DOCTYPE a SYSTEM 'file:///etc/passwd'><a/>",
-                Error::DocumentType,
+                XmlError::DocumentType,
             ),
-            (laughs, Error::DocumentType),
-            (&"<a>".repeat(1_000_000), Error::TooLarge),
+            (laughs, XmlError::DocumentType),
+            (&"<a>".repeat(1_000_000), XmlError::TooLarge),
             (
                 &format!("<a>{}</a>", "<b/>".repeat(300_000)),
-                Error::TooLarge,
+                XmlError::TooLarge,
             ),
             (
                 &format!("<a {}/>", "x='' ".repeat(100_000)),
-                Error::TooLarge,
+                XmlError::TooLarge,
             ),
         ];
         for (text, want) in cases {

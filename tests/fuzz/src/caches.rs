@@ -8,9 +8,9 @@ use std::{
 use fisga::{
     rule::Source,
     stream::{
-        self, Grip,
-        cache::decode::{MAX, head},
-        collect::{Collector, Held, Limits, Outcome},
+        self, Storage,
+        collect::{Collector, HeldEntry, Limits, Outcome},
+        decode::{MAX, head},
     },
 };
 
@@ -18,7 +18,7 @@ use fisga::{
 pub(crate) fn chromium(data: &[u8]) {
     if let Ok(entry) = stream::cache::chromium::answer(data) {
         assert!(entry.body.start <= entry.body.end && entry.body.end <= data.len() as u64);
-        let _ = entry.piece(&Grip::Bytes(data.into()));
+        let _ = entry.piece(&Storage::Bytes(data.into()));
     }
     if let Ok(sparse) = stream::cache::chromium::sparse(data) {
         assert!(
@@ -34,14 +34,14 @@ pub(crate) fn chromium(data: &[u8]) {
 pub(crate) fn firefox(data: &[u8]) {
     if let Ok(entry) = stream::cache::firefox::answer(data) {
         assert!(entry.body.end <= data.len() as u64);
-        let _ = entry.piece(&Grip::Bytes(data.into()));
+        let _ = entry.piece(&Storage::Bytes(data.into()));
     }
 }
 
 /// Any bytes as a compressed playlist: never more than the limit.
 pub(crate) fn decode(data: &[u8]) {
     for coding in ["gzip", "deflate", "br", "zstd"] {
-        if let Ok(all) = stream::cache::decode::decode(coding, data) {
+        if let Ok(all) = stream::decode::decode(coding, data) {
             assert!(all.len() as u64 <= MAX);
         }
         assert!(head(coding, data, 400).len() <= 400);
@@ -68,13 +68,13 @@ pub(crate) fn collect(data: &[u8]) {
         let coding = ["", "gzip", "br", "zstd"][usize::from(kind & 3)];
         let file = entry(&format!(":http://a/{url}"), coding, body);
         let source = Path::new("/c/0123456789ABCDEF0123456789ABCDEF01234567");
-        let grip = Grip::Bytes(file.into());
+        let storage = Storage::Bytes(file.into());
         collector.entry(
-            &Held {
+            &HeldEntry {
                 id: id as u64,
                 source,
                 format: Source::Firefox,
-                grip,
+                storage,
                 spool: None,
             },
             now,

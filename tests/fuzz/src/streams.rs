@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fisga::stream::{
-    self, Assembly, Body, Piece, Pieces, Ref, Slot, Track, TrackKind, Variant,
+    self, Assembly, Body, Init, Piece, Pieces, Ref, Slot, Track, TrackKind, Variant,
     join::choose::choose,
     playlist::{
         dash,
@@ -19,7 +19,7 @@ pub(crate) fn hls(bytes: &[u8]) {
         Ok(Playlist::Media(mut media)) => {
             let again = media.clone();
             assert!(
-                media.unite(&again),
+                media.unite(&again, &|_| false),
                 "a playlist is the same stream as itself"
             );
             assert_eq!(media.assembly(), again.assembly());
@@ -41,11 +41,7 @@ impl Pieces for Nothing {
 pub(crate) fn mpd(bytes: &[u8]) {
     let text = [b"<MPD mediaPresentationDuration='PT60S'>", bytes, b"</MPD>"].concat();
     if let Ok(mut assembly) = dash::assembly(&text, "https://a.example/v/manifest.mpd", &Nothing) {
-        assert!(
-            assembly
-                .refs()
-                .all(|r| r.url.is_empty() || r.url.starts_with("http"))
-        );
+        assert!(assembly.refs().all(|r| r.url.starts_with("http")));
         let again = assembly.clone();
         dash::unite(&mut assembly, again);
         dash::from_zero(&mut assembly);
@@ -87,9 +83,14 @@ pub(crate) fn join(bytes: &[u8]) {
     let all = pieces(bytes);
     let with_init = all.0.len() > 2;
     let slot = |(i, p): (usize, &Piece)| Slot {
-        of: Ref::whole(&p.url),
+        of: Some(Ref::whole(&p.url)),
         parts: Vec::new(),
-        init: with_init.then(|| Ref::whole(&all.0[0].url)),
+        protected: None,
+        init: if with_init {
+            Init::At(Ref::whole(&all.0[0].url))
+        } else {
+            Init::Own
+        },
         start: Duration::from_secs(4 * i as u64),
         duration: Duration::from_secs(4),
         discontinuity: i as u32,
@@ -133,7 +134,7 @@ pub(crate) fn join(bytes: &[u8]) {
             .collect::<Vec<_>>(),
     );
     for assembly in guessed.iter().chain([&told]) {
-        let Ok(plan) = stream::join::plan(&choose(assembly, &all, Duration::ZERO)) else {
+        let Ok(plan) = stream::join::plan(&choose(assembly, &all)) else {
             continue;
         };
         let out = tempfile::tempfile().expect("a temporary file");

@@ -5,13 +5,10 @@ use std::{ops::Range, time::Duration};
 
 use url::Url;
 
-use super::{Error, NANOS, Scope};
+use super::{DashError, NANOS, Scope};
 use crate::{
     container::fmp4,
-    stream::{
-        Pieces, Ref, Slot,
-        playlist::{address::Resolver, xml::Node},
-    },
+    stream::{Init, Pieces, Ref, Slot, address::Resolver, playlist::xml::Node},
 };
 
 /// Segments of one representation: a day of two-second ones.
@@ -40,7 +37,7 @@ impl Source<'_> {
             .collect()
     }
 
-    pub(super) fn slots(&self, resolver: &mut Resolver) -> Result<Vec<Slot>, Error> {
+    pub(super) fn slots(&self, resolver: &mut Resolver) -> Result<Vec<Slot>, DashError> {
         let templates = self.inherited("SegmentTemplate");
         if !templates.is_empty() {
             return self.template(&templates, resolver);
@@ -52,7 +49,7 @@ impl Source<'_> {
         self.single(&self.inherited("SegmentBase"), resolver)
     }
 
-    fn template(&self, nodes: &[&Node], resolver: &mut Resolver) -> Result<Vec<Slot>, Error> {
+    fn template(&self, nodes: &[&Node], resolver: &mut Resolver) -> Result<Vec<Slot>, DashError> {
         let Some(media) = attribute(nodes, "media") else {
             return Ok(Vec::new());
         };
@@ -69,13 +66,13 @@ impl Source<'_> {
         Ok(slots)
     }
 
-    fn list(&self, nodes: &[&Node], resolver: &mut Resolver) -> Result<Vec<Slot>, Error> {
+    fn list(&self, nodes: &[&Node], resolver: &mut Resolver) -> Result<Vec<Slot>, DashError> {
         let Some(list) = nodes.iter().rev().find(|n| n.child("SegmentURL").is_some()) else {
             return Ok(Vec::new());
         };
         let segments: Vec<&Node> = list.all("SegmentURL").collect();
         if segments.len() > MAX_SEGMENTS {
-            return Err(Error::TooLarge);
+            return Err(DashError::TooLarge);
         }
         let init = self.initialization(nodes, resolver)?;
         let ticks = self.ticks(nodes, Some(segments.len()))?;
@@ -95,14 +92,15 @@ impl Source<'_> {
     }
 
     /// One file, with an index that says where its segments are; without the index, one slot.
-    fn single(&self, nodes: &[&Node], resolver: &mut Resolver) -> Result<Vec<Slot>, Error> {
+    fn single(&self, nodes: &[&Node], resolver: &mut Resolver) -> Result<Vec<Slot>, DashError> {
         let Some(url) = resolver.join(self.base, "")? else {
             return Ok(Vec::new());
         };
         let whole = Slot {
-            of: Ref::whole(url.clone()),
+            of: Some(Ref::whole(url.clone())),
             parts: Vec::new(),
-            init: None,
+            protected: None,
+            init: Init::Own,
             start: self.scope.start,
             duration: self.scope.length.unwrap_or_default(),
             discontinuity: self.scope.number,
@@ -111,7 +109,7 @@ impl Source<'_> {
             return Ok(vec![whole]);
         };
         let init = self.initialization(nodes, resolver)?;
-        let init = init.unwrap_or_else(|| Ref {
+        let init = init.at().cloned().unwrap_or_else(|| Ref {
             url: url.clone(),
             range: Some(0..index.start),
         });
@@ -136,9 +134,10 @@ impl Source<'_> {
             };
             let duration = Duration::from_nanos(segment.duration);
             slots.push(Slot {
-                of,
+                of: Some(of),
                 parts: Vec::new(),
-                init: Some(init.clone()),
+                protected: None,
+                init: Init::At(init.clone()),
                 start,
                 duration,
                 discontinuity: self.scope.number,
@@ -148,13 +147,9 @@ impl Source<'_> {
         Ok(slots)
     }
 
-    fn initialization(
-        &self,
-        nodes: &[&Node],
-        resolver: &mut Resolver,
-    ) -> Result<Option<Ref>, Error> {
+    fn initialization(&self, nodes: &[&Node], resolver: &mut Resolver) -> Result<Init, DashError> {
         let Some(init) = nodes.iter().rev().find_map(|n| n.child("Initialization")) else {
-            return Ok(None);
+            return Ok(Init::Own);
         };
         let range = init.attribute("range").and_then(byte_range);
         self.init(
@@ -169,19 +164,20 @@ impl Source<'_> {
         url: &str,
         range: Option<Range<u64>>,
         resolver: &mut Resolver,
-    ) -> Result<Option<Ref>, Error> {
-        Ok(resolver.join(self.base, url)?.map(|url| Ref { url, range }))
+    ) -> Result<Init, DashError> {
+        let url = resolver.join(self.base, url)?;
+        Ok(url.map_or(Init::Unknown, |url| Init::At(Ref { url, range })))
     }
 
     fn slot(
         &self,
         of: Option<Ref>,
-        init: &Option<Ref>,
+        init: &Init,
         (_, time, length): Tick,
         nodes: &[&Node],
         resolver: &mut Resolver,
-    ) -> Result<Slot, Error> {
-        if let Some(init) = init {
+    ) -> Result<Slot, DashError> {
+        if let Some(init) = init.at() {
             resolver.charge(init.url.len())?;
         }
         let scale = scale(nodes);
@@ -189,8 +185,9 @@ impl Source<'_> {
             .and_then(|v| v.parse().ok())
             .unwrap_or(0);
         Ok(Slot {
-            of: of.unwrap_or_else(|| Ref::whole("")),
+            of,
             parts: Vec::new(),
+            protected: None,
             init: init.clone(),
             start: self
                 .scope
@@ -202,7 +199,7 @@ impl Source<'_> {
     }
 
     /// The segments' times: from a time line, or all of one length.
-    fn ticks(&self, nodes: &[&Node], count: Option<usize>) -> Result<Vec<Tick>, Error> {
+    fn ticks(&self, nodes: &[&Node], count: Option<usize>) -> Result<Vec<Tick>, DashError> {
         let first: u64 = attribute(nodes, "startNumber")
             .and_then(|v| v.parse().ok())
             .unwrap_or(1);
@@ -234,18 +231,24 @@ impl Source<'_> {
         let offset: u64 = attribute(nodes, "presentationTimeOffset")
             .and_then(|v| v.parse().ok())
             .unwrap_or(0);
+        // The last number counts more than what lengths add up to (23009-1, 5.3.9.5.3).
+        let last = attribute(nodes, "endNumber").and_then(|v| v.parse::<u64>().ok());
+        let numbered = last
+            .and_then(|last| last.checked_sub(first))
+            .map(|n| n as u128 + 1);
         let count = match (count, self.scope.length) {
             (Some(count), _) => count as u128,
-            (None, Some(_)) if self.live => return Err(Error::Clock),
+            (None, _) if numbered.is_some() => numbered.unwrap_or_default(),
+            (None, Some(_)) if self.live => return Err(DashError::Clock),
             // Rounding in the manifest must not make another segment.
             (None, Some(all)) => (all.as_nanos() * u128::from(scale(nodes)))
                 .saturating_sub(NANOS * u128::from(length) / 1000)
                 .div_ceil(NANOS * u128::from(length)),
-            (None, None) if self.live => return Err(Error::Clock),
+            (None, None) if self.live => return Err(DashError::Clock),
             (None, None) => return Ok(Vec::new()),
         };
         if count > MAX_SEGMENTS as u128 {
-            return Err(Error::TooLarge);
+            return Err(DashError::TooLarge);
         }
         let time = |i: u64| offset.saturating_add(i.saturating_mul(length));
         let rest = |i: u64| {
@@ -303,7 +306,7 @@ fn scale(nodes: &[&Node]) -> u64 {
 
 /// `S` elements: each repeats `r` times more, to the next one or the end of the period if `r` is
 /// negative.
-fn timeline(line: &Node, first: u64, end: Option<u128>) -> Result<Vec<Tick>, Error> {
+fn timeline(line: &Node, first: u64, end: Option<u128>) -> Result<Vec<Tick>, DashError> {
     let mut ticks: Vec<Tick> = Vec::new();
     let entries: Vec<&Node> = line.all("S").collect();
     let (mut number, mut time) = (first, 0_u64);
@@ -326,7 +329,7 @@ fn timeline(line: &Node, first: u64, end: Option<u128>) -> Result<Vec<Tick>, Err
                 .div_ceil(u128::from(length.max(1)))
         };
         if times + ticks.len() as u128 > MAX_SEGMENTS as u128 {
-            return Err(Error::TooLarge);
+            return Err(DashError::TooLarge);
         }
         for _ in 0..times {
             ticks.push((number, time, length));

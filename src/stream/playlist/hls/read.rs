@@ -8,10 +8,10 @@ use std::{borrow::Cow, collections::HashMap, ops::Range, time::Duration};
 
 use url::Url;
 
-use super::{Error, MAX_SEGMENTS, Master, Media, Playlist, Rendition, Segment, Stream};
+use super::{HlsError, MAX_SEGMENTS, Master, Media, Playlist, Rendition, Segment, Stream};
 use crate::stream::{
-    Part, Ref, TrackKind,
-    playlist::address::{self, Resolver},
+    Init, PartialSegment, Ref, TrackKind,
+    address::{self, Resolver},
 };
 
 /// Variants and renditions in one multivariant playlist.
@@ -27,16 +27,16 @@ const MAX_LINE: usize = 64 << 10;
 /// memory by a few tens of megabytes however long it is.
 ///
 /// # Errors
-/// [`Error`], for what can't be used at all. Tags that are unknown or wrong are passed over.
-pub fn parse(text: &[u8], url: &str) -> Result<Playlist, Error> {
+/// [`HlsError`], for what can't be used at all. Tags that are unknown or wrong are passed over.
+pub fn parse(text: &[u8], url: &str) -> Result<Playlist, HlsError> {
     let text = text
         .strip_prefix(b"\xef\xbb\xbf")
         .unwrap_or(text)
         .trim_ascii_start();
     if !text.starts_with(b"#EXTM3U") {
-        return Err(Error::NotHls);
+        return Err(HlsError::NotHls);
     }
-    let base = address::base(url).ok_or(Error::Address)?;
+    let base = address::base(url).ok_or(HlsError::Address)?;
     let mut reader = Reader::new(&base);
     for line in text.split(|&b| b == b'\n') {
         let line = String::from_utf8_lossy(line.trim_ascii());
@@ -51,21 +51,27 @@ struct Reader<'a> {
     resolver: Resolver,
     master: Master,
     media: Media,
+    /// `EXT-X-MEDIA-SEQUENCE`, and how many segments a delta update leaves out: in either order.
     sequence: u64,
+    skipped: u64,
+    /// Segments that were listed.
+    listed: u64,
+    /// Of the segments that follow (`EXT-X-KEY`).
+    key: Option<String>,
     /// `EXT-X-STREAM-INF`, whose address is on the next line.
     stream: Option<Stream>,
     is_master: bool,
     key_frames: bool,
     duration: Option<Duration>,
     range: Option<(u64, Option<u64>)>,
-    map: Option<Ref>,
+    map: Init,
     discontinuity: u32,
     gap: bool,
     /// Where the last range ended, and of what; of segments, and of their parts.
     last: Option<(String, u64)>,
     last_part: Option<(String, u64)>,
     /// Parts of the segment that comes next.
-    parts: Vec<Part>,
+    parts: Vec<PartialSegment>,
     part_count: usize,
     /// `EXT-X-DEFINE`.
     variables: HashMap<String, String>,
@@ -85,12 +91,15 @@ impl<'a> Reader<'a> {
                 ..Media::default()
             },
             sequence: 0,
+            skipped: 0,
+            listed: 0,
+            key: None,
             stream: None,
             is_master: false,
             key_frames: false,
             duration: None,
             range: None,
-            map: None,
+            map: Init::Own,
             discontinuity: 0,
             gap: false,
             last: None,
@@ -101,7 +110,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn line(&mut self, line: &str) -> Result<(), Error> {
+    fn line(&mut self, line: &str) -> Result<(), HlsError> {
         if line.is_empty() {
             return Ok(());
         }
@@ -123,14 +132,12 @@ impl<'a> Reader<'a> {
             "#EXT-X-TARGETDURATION" => self.media.target = seconds(value),
             "#EXT-X-MEDIA-SEQUENCE" => self.sequence = value.trim().parse().unwrap_or(0),
             "#EXT-X-DISCONTINUITY-SEQUENCE" => {
-                self.discontinuity = value.trim().parse().unwrap_or(0)
+                self.media.counts_discontinuities = true;
+                self.discontinuity = value.trim().parse().unwrap_or(0);
             }
             "#EXT-X-DEFINE" => self.define(&attributes(value)),
             "#EXT-X-SKIP" => self.skip(&attributes(value)),
-            "#EXT-X-KEY" => self.media.protected = self.media.protected.take().or(method(value)),
-            "#EXT-X-SESSION-KEY" => {
-                self.master.protected = self.master.protected.take().or(method(value))
-            }
+            "#EXT-X-KEY" => self.key = method(value),
             "#EXT-X-PART" => self.part(&attributes(value))?,
             "#EXT-X-MAP" => self.map(&attributes(value))?,
             "#EXT-X-STREAM-INF" => self.stream = Some(stream(&attributes(value))),
@@ -142,11 +149,11 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn resolve(&mut self, reference: &str) -> Result<Option<String>, Error> {
+    fn resolve(&mut self, reference: &str) -> Result<Option<String>, HlsError> {
         Ok(self.resolver.join(self.base, reference)?)
     }
 
-    fn segment(&mut self, line: &str) -> Result<(), Error> {
+    fn segment(&mut self, line: &str) -> Result<(), HlsError> {
         let range = self.range.take();
         let duration = self.duration.take().unwrap_or(self.media.target);
         let gap = std::mem::take(&mut self.gap);
@@ -154,7 +161,7 @@ impl<'a> Reader<'a> {
             return Ok(()); // an address that no tag announced
         }
         if self.media.segments.len() >= MAX_SEGMENTS {
-            return Err(Error::TooLarge);
+            return Err(HlsError::TooLarge);
         }
         let of = match self.resolve(line)? {
             Some(url) => place(url, range, &mut self.last),
@@ -163,27 +170,28 @@ impl<'a> Reader<'a> {
         self.list(of.filter(|_| !gap), duration)
     }
 
-    fn list(&mut self, of: Option<Ref>, duration: Duration) -> Result<(), Error> {
-        if let Some(init) = &self.map {
+    fn list(&mut self, of: Option<Ref>, duration: Duration) -> Result<(), HlsError> {
+        if let Some(init) = self.map.at() {
             self.resolver.charge(init.url.len())?;
         }
         let segment = Segment {
             of,
             parts: std::mem::take(&mut self.parts),
             init: self.map.clone(),
+            protected: self.key.clone(),
             duration,
             discontinuity: self.discontinuity,
         };
-        self.media.segments.insert(self.sequence, segment);
-        self.sequence = self.sequence.saturating_add(1);
+        self.media.segments.insert(self.listed, segment);
+        self.listed += 1;
         Ok(())
     }
 
     /// A part of the segment that comes next; also one that can't be loaded has its place.
-    fn part(&mut self, attributes: &Attributes<'_>) -> Result<(), Error> {
+    fn part(&mut self, attributes: &Attributes<'_>) -> Result<(), HlsError> {
         self.part_count += 1;
         if self.part_count > MAX_SEGMENTS {
-            return Err(Error::TooLarge);
+            return Err(HlsError::TooLarge);
         }
         let (Some(uri), Some(duration)) = (attributes.get("URI"), attributes.get("DURATION"))
         else {
@@ -194,19 +202,19 @@ impl<'a> Reader<'a> {
             .resolve(uri)?
             .and_then(|url| place(url, range, &mut self.last_part));
         let of = of.filter(|_| attributes.get("GAP").is_none_or(|gap| *gap != "YES"));
-        self.parts.push(Part {
-            of: of.unwrap_or_else(|| Ref::whole("")),
+        self.parts.push(PartialSegment {
+            of,
             duration: seconds(duration),
         });
         Ok(())
     }
 
-    fn map(&mut self, attributes: &Attributes<'_>) -> Result<(), Error> {
+    fn map(&mut self, attributes: &Attributes<'_>) -> Result<(), HlsError> {
         let Some(uri) = attributes.get("URI") else {
             return Ok(());
         };
         let range = attributes.get("BYTERANGE").and_then(|v| byte_range(v));
-        self.map = match (self.resolve(uri)?, range) {
+        let of = match (self.resolve(uri)?, range) {
             (Some(url), None) => Some(Ref { url, range: None }),
             (Some(url), Some((len, offset))) => to_range(len, offset.unwrap_or(0)).map(|r| Ref {
                 url,
@@ -214,6 +222,7 @@ impl<'a> Reader<'a> {
             }),
             (None, _) => None,
         };
+        self.map = of.map_or(Init::Unknown, Init::At);
         Ok(())
     }
 
@@ -247,12 +256,13 @@ impl<'a> Reader<'a> {
             .get("SKIPPED-SEGMENTS")
             .and_then(|v| v.parse().ok())
             .unwrap_or(0);
-        self.sequence = self.sequence.saturating_add(n);
+        self.skipped = self.skipped.saturating_add(n);
+        self.media.delta = true;
     }
 
-    fn stream(&mut self, mut stream: Stream, line: &str) -> Result<(), Error> {
+    fn stream(&mut self, mut stream: Stream, line: &str) -> Result<(), HlsError> {
         if self.master.streams.len() >= MAX_STREAMS {
-            return Err(Error::TooLarge);
+            return Err(HlsError::TooLarge);
         }
         if let Some(url) = self.resolve(line)? {
             stream.url = url;
@@ -261,16 +271,18 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn rendition(&mut self, attributes: &Attributes<'_>) -> Result<(), Error> {
+    fn rendition(&mut self, attributes: &Attributes<'_>) -> Result<(), HlsError> {
         let kind = match attributes.get("TYPE").map(|v| &**v) {
             Some("AUDIO") => TrackKind::Audio,
             Some("SUBTITLES") => TrackKind::Subtitles,
             _ => return Ok(()),
         };
         if self.master.renditions.len() >= MAX_STREAMS {
-            return Err(Error::TooLarge);
+            return Err(HlsError::TooLarge);
         }
+        let group = attributes.get("GROUP-ID").map_or("", |g| *g).to_owned();
         let Some(uri) = attributes.get("URI") else {
+            self.master.muxed.push(group);
             return Ok(());
         };
         if let Some(url) = self.resolve(uri)? {
@@ -281,6 +293,7 @@ impl<'a> Reader<'a> {
                 .unwrap_or_default();
             self.master.renditions.push(Rendition {
                 kind,
+                group,
                 name,
                 language,
                 url,
@@ -298,7 +311,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn finish(mut self) -> Result<Playlist, Error> {
+    fn finish(mut self) -> Result<Playlist, HlsError> {
         if !self.parts.is_empty() && !self.is_master && self.media.segments.len() < MAX_SEGMENTS {
             self.list(
                 None,
@@ -310,20 +323,30 @@ impl<'a> Reader<'a> {
         }
         if self.is_master {
             if self.master.streams.is_empty() {
-                return Err(Error::Empty);
+                return Err(HlsError::Empty);
             }
             return Ok(Playlist::Master(self.master));
         }
+        // Numbers are known now, wherever the tags stood.
+        let first = self.sequence.saturating_add(self.skipped);
+        let segments = std::mem::take(&mut self.media.segments);
+        self.media.segments = segments
+            .into_iter()
+            .map(|(n, segment)| (first.saturating_add(n), segment))
+            .collect();
         match () {
-            () if self.key_frames => Err(Error::KeyFrames),
-            () if self.media.segments.is_empty() => Err(Error::Empty),
+            () if self.key_frames => Err(HlsError::KeyFrames),
+            () if self.media.segments.is_empty() => Err(HlsError::Empty),
             () => Ok(Playlist::Media(self.media)),
         }
     }
 }
 
 /// A line with `{$name}` replaced; names that are not known stay as they are (rfc8216bis, 4.3).
-fn filled<'l>(line: &'l str, variables: &HashMap<String, String>) -> Result<Cow<'l, str>, Error> {
+fn filled<'l>(
+    line: &'l str,
+    variables: &HashMap<String, String>,
+) -> Result<Cow<'l, str>, HlsError> {
     if variables.is_empty() || !line.contains("{$") {
         return Ok(line.into());
     }
@@ -344,7 +367,7 @@ fn filled<'l>(line: &'l str, variables: &HashMap<String, String>) -> Result<Cow<
             }
         };
         if out.len() > MAX_LINE {
-            return Err(Error::TooLarge);
+            return Err(HlsError::TooLarge);
         }
     }
     out.push_str(rest);
@@ -382,6 +405,7 @@ fn stream(attributes: &Attributes<'_>) -> Stream {
     };
     Stream {
         url: String::new(),
+        audio: attributes.get("AUDIO").map(|v| v.to_string()),
         bandwidth: attributes
             .get("BANDWIDTH")
             .and_then(|v| v.parse().ok())

@@ -37,27 +37,31 @@ fn names(media: &Media) -> Vec<String> {
 
 #[test]
 fn what_is_no_playlist() {
-    let cases: [(&[u8], &str, Error); 8] = [
-        (b"", URL, Error::NotHls),
-        (b"<html>", URL, Error::NotHls),
-        (b"#EXTM3U", URL, Error::Empty),
-        (b"#EXTM3U\n#EXT-X-ENDLIST\n", URL, Error::Empty),
+    let cases: [(&[u8], &str, HlsError); 8] = [
+        (b"", URL, HlsError::NotHls),
+        (b"<html>", URL, HlsError::NotHls),
+        (b"#EXTM3U", URL, HlsError::Empty),
+        (b"#EXTM3U\n#EXT-X-ENDLIST\n", URL, HlsError::Empty),
         (
             b"#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\n",
             URL,
-            Error::Empty,
+            HlsError::Empty,
         ),
         (
             b"#EXTM3U\n#EXT-X-I-FRAMES-ONLY\n#EXTINF:1,\na.ts\n",
             URL,
-            Error::KeyFrames,
+            HlsError::KeyFrames,
         ),
         (
             b"#EXTM3U\n#EXTINF:1,\na.ts\n",
             "file:///etc/list.m3u8",
-            Error::Address,
+            HlsError::Address,
         ),
-        (b"#EXTM3U\n#EXTINF:1,\na.ts\n", "no address", Error::Address),
+        (
+            b"#EXTM3U\n#EXTINF:1,\na.ts\n",
+            "no address",
+            HlsError::Address,
+        ),
     ];
     for (text, url, want) in cases {
         assert_eq!(
@@ -109,14 +113,14 @@ fn variables_are_filled_in() {
         ]
     );
     assert_eq!(
-        found.segments[&0].init.as_ref().unwrap().url,
+        found.segments[&0].init.at().unwrap().url,
         "https://cdn.example/init.mp4"
     );
     let bomb =
         "#EXT-X-DEFINE:NAME=\"a\",VALUE=\"".to_owned() + &"x".repeat(60_000) + "\"\n{$a}{$a}{$a}\n";
     assert_eq!(
         parse(format!("#EXTM3U\n{bomb}").as_bytes(), URL),
-        Err(Error::TooLarge)
+        Err(HlsError::TooLarge)
     );
 }
 
@@ -181,7 +185,7 @@ fn initialisation_segments_hold_until_the_next() {
     let inits: Vec<_> = found
         .segments
         .values()
-        .map(|s| s.init.clone().unwrap())
+        .map(|s| s.init.at().cloned().unwrap())
         .collect();
     assert_eq!(
         inits[0],
@@ -218,18 +222,16 @@ fn a_key_is_seen_however_it_is_written() {
     ];
     for (attributes, want) in cases {
         let found = media(&format!("#EXT-X-KEY:{attributes}\na.ts\n"));
-        assert_eq!(found.protected.as_deref(), want, "{attributes}");
+        let own = &found.segments[&0].protected;
+        assert_eq!(own.as_deref(), want, "{attributes}");
     }
-    assert!(
-        media("a\n#EXT-X-KEY:METHOD=AES-128\nb\n#EXT-X-KEY:METHOD=NONE\nc\n")
-            .protected
-            .is_some()
-    );
-    assert!(
-        master("#EXT-X-SESSION-KEY:METHOD=SAMPLE-AES\n#EXT-X-STREAM-INF:BANDWIDTH=1\nv\n")
-            .protected
-            .is_some()
-    );
+    let found = media("a\n#EXT-X-KEY:METHOD=AES-128\nb\n#EXT-X-KEY:METHOD=NONE\nc\n");
+    let keys: Vec<_> = found
+        .segments
+        .values()
+        .map(|s| s.protected.is_some())
+        .collect();
+    assert_eq!(keys, [false, true, false], "a key holds until the next one");
 }
 
 #[test]
@@ -290,8 +292,8 @@ fn windows_of_a_live_stream() {
         media(&lines)
     };
     let mut live = window(5, 8);
-    assert!(live.unite(&window(6, 10)), "tokens change");
-    assert!(live.unite(&window(12, 13)));
+    assert!(live.unite(&window(6, 10), &|_| false), "tokens change");
+    assert!(live.unite(&window(12, 13), &|_| false));
     let slots = &live.assembly().tracks[0].variants[0].slots;
     let starts: Vec<_> = slots.iter().map(|s| s.start.as_secs()).collect();
     assert_eq!(
@@ -299,14 +301,83 @@ fn windows_of_a_live_stream() {
         [0, 4, 8, 12, 16, 20, 28],
         "two segments that no window had are one gap"
     );
-    assert_eq!(slots[5].of, Ref::whole(""));
+    assert_eq!(slots[5].of, None);
     let other = media("#EXT-X-MEDIA-SEQUENCE:6\nother.ts\n");
-    assert!(!live.unite(&other), "another stream at the same address");
+    assert!(
+        !live.unite(&other, &|_| false),
+        "another stream at the same address"
+    );
     let skipped =
         media("#EXT-X-MEDIA-SEQUENCE:5\n#EXT-X-SKIP:SKIPPED-SEGMENTS=3\n#EXTINF:4,\ns8.ts\n");
-    assert!(live.unite(&skipped));
+    assert!(live.unite(&skipped, &|_| false));
     let gap = media("#EXT-X-GAP\n#EXTINF:4,\na\n#EXTINF:4,\nb\n");
     assert_eq!(names(&gap), ["b"]);
+}
+
+/// What the versions of a live playlist list together: number, name and discontinuities before it.
+fn united(versions: &[&str]) -> Vec<Vec<(u64, String, u32)>> {
+    let mut all: Vec<Media> = Vec::new();
+    for version in versions {
+        let version = media(version);
+        let joined = all
+            .last_mut()
+            .is_some_and(|last| last.unite(&version, &|_| false));
+        if !joined {
+            all.push(version);
+        }
+    }
+    let listed = |media: &Media| {
+        let name = |s: &Segment| {
+            let url = &s.of.as_ref().unwrap().url;
+            url.rsplit('/').next().unwrap().to_owned()
+        };
+        let segments = media.segments.iter();
+        segments
+            .map(|(n, s)| (*n, name(s), s.discontinuity))
+            .collect()
+    };
+    all.iter().map(listed).collect()
+}
+
+#[test]
+fn senders_that_count_as_they_like() {
+    let row = |list: &[(u64, &str, u32)]| -> Vec<(u64, String, u32)> {
+        list.iter()
+            .map(|(n, name, d)| (*n, (*name).into(), *d))
+            .collect()
+    };
+    let seq = |n: u32, rest: &str| format!("#EXT-X-MEDIA-SEQUENCE:{n}\n{rest}");
+    let four = row(&[(0, "1", 0), (1, "2", 0), (2, "3", 0), (3, "4", 0)]);
+    // It never counts up.
+    let stuck = ["1\n2\n3\n", "2\n3\n4\n"].map(|list| seq(0, list));
+    assert_eq!(united(&[&stuck[0], &stuck[1]]), [four]);
+    // It starts over in the middle.
+    let again = [seq(40, "1\n2\n3\n"), seq(0, "2\n3\n4\n")];
+    let moved = row(&[(40, "1", 0), (41, "2", 0), (42, "3", 0), (43, "4", 0)]);
+    assert_eq!(united(&[&again[0], &again[1]]), [moved]);
+    // It starts over and has nothing in common: what lies between is unknown.
+    let anew = [seq(7, "1\n2\n"), seq(0, "5\n6\n")];
+    let apart = row(&[(7, "1", 0), (8, "2", 0), (9, "5", 1), (10, "6", 1)]);
+    assert_eq!(united(&[&anew[0], &anew[1]]), [apart]);
+    // A discontinuity leaves the window, and no tag counts it.
+    let slides = [
+        seq(0, "1\n#EXT-X-DISCONTINUITY\n2\n3\n"),
+        seq(1, "2\n3\n4\n"),
+        seq(2, "3\n4\n5\n"),
+    ];
+    let counted = row(&[
+        (0, "1", 0),
+        (1, "2", 1),
+        (2, "3", 1),
+        (3, "4", 1),
+        (4, "5", 1),
+    ]);
+    assert_eq!(united(&[&slides[0], &slides[1], &slides[2]]), [counted]);
+    // Delta updates: before the number, and over a discontinuity.
+    let full = "#EXT-X-MEDIA-SEQUENCE:5\n1\n#EXT-X-DISCONTINUITY\n2\n3\n";
+    let delta = "#EXT-X-SKIP:SKIPPED-SEGMENTS=2\n#EXT-X-MEDIA-SEQUENCE:5\n3\n4\n";
+    let both = row(&[(5, "1", 0), (6, "2", 1), (7, "3", 1), (8, "4", 1)]);
+    assert_eq!(united(&[full, delta]), [both]);
 }
 
 /// Number, and how the parts and the segment itself are named.
@@ -316,7 +387,8 @@ fn in_parts(media: &Media) -> Vec<(u64, String)> {
         None => of.url.rsplit('/').next().unwrap().into(),
     };
     let told = |s: &Segment| {
-        let parts: Vec<_> = s.parts.iter().map(|p| name(&p.of)).collect();
+        let of = |p: &PartialSegment| p.of.as_ref().map(name).unwrap_or_default();
+        let parts: Vec<_> = s.parts.iter().map(of).collect();
         format!(
             "{} = {}",
             s.of.as_ref().map_or_else(|| "?".into(), name),
@@ -356,11 +428,11 @@ fn parts_of_a_live_stream() {
         part("3a"),
     ]
     .concat();
-    assert!(live.unite(&media(&format!("#EXT-X-MEDIA-SEQUENCE:1\n{later}"))));
+    let later = media(&format!("#EXT-X-MEDIA-SEQUENCE:1\n{later}"));
+    assert!(live.unite(&later, &|_| false));
     let last = [segment("2"), segment("3")].concat();
-    assert!(live.unite(&media(&format!(
-        "#EXT-X-MEDIA-SEQUENCE:2\n{last}#EXT-X-ENDLIST\n"
-    ))));
+    let last = media(&format!("#EXT-X-MEDIA-SEQUENCE:2\n{last}#EXT-X-ENDLIST\n"));
+    assert!(live.unite(&last, &|_| false));
     assert_eq!(
         in_parts(&live),
         [
@@ -378,7 +450,7 @@ fn parts_of_a_live_stream() {
     // Ranges go on where the part before ended; what can't be loaded has its place.
     let odd = "#EXT-X-PART:DURATION=1,URI=\"a\",BYTERANGE=\"10@0\"\n\
                #EXT-X-PART:DURATION=1,URI=\"a\",BYTERANGE=5\n#EXT-X-PART:DURATION=1,URI=\"b\",GAP=YES\n\
-               #EXT-X-PART:DURATION=1,URI=\"data:,\"\n#EXT-X-PART:DURATION=1\n";
+               #EXT-X-PART:DURATION=1,URI=\"blob:x\"\n#EXT-X-PART:DURATION=1\n";
     assert_eq!(
         in_parts(&media(odd)),
         [(0, "? = a[0..10] + a[10..15] +  + ".into())]
@@ -386,7 +458,7 @@ fn parts_of_a_live_stream() {
     let many = "#EXT-X-PART:DURATION=1,URI=\"a\"\n".repeat(100_000);
     assert_eq!(
         parse(format!("#EXTM3U\n{many}").as_bytes(), URL),
-        Err(Error::TooLarge)
+        Err(HlsError::TooLarge)
     );
 }
 
@@ -395,12 +467,12 @@ fn hostile() {
     let many = |n: usize| "#EXTINF:1,\na\n".repeat(n);
     assert_eq!(
         parse(format!("#EXTM3U\n{}", many(100_000)).as_bytes(), URL),
-        Err(Error::TooLarge)
+        Err(HlsError::TooLarge)
     );
     let streams = "#EXT-X-STREAM-INF:BANDWIDTH=1\na\n".repeat(100_000);
     assert_eq!(
         parse(format!("#EXTM3U\n{streams}").as_bytes(), URL),
-        Err(Error::TooLarge)
+        Err(HlsError::TooLarge)
     );
     let long = format!(
         "#EXTM3U\n#EXT-X-MAP:URI=\"{}\"\n{}",
@@ -409,7 +481,7 @@ fn hostile() {
     );
     assert_eq!(
         parse(long.as_bytes(), URL),
-        Err(Error::TooLarge),
+        Err(HlsError::TooLarge),
         "one long address for each segment"
     );
     // Each of these took another reader quadratic time.
@@ -427,7 +499,7 @@ fn hostile() {
         far.segments.len()
     );
     let mut near = media("#EXT-X-TARGETDURATION:3600\na\n");
-    assert!(near.unite(&far));
+    assert!(near.unite(&far, &|_| false));
     assert!(near.assembly().duration() < Duration::from_secs(1 << 40));
 }
 
