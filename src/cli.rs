@@ -7,6 +7,7 @@ use clap_complete::Shell;
 
 use crate::{
     config::Overrides,
+    doctor,
     terminal::Output,
     units::{SPAN_FORM, Span},
 };
@@ -19,9 +20,6 @@ pub const FAILED: u8 = 1;
 pub const USAGE: u8 = 2;
 /// Exit status: no running fisga to talk to.
 pub const NOT_RUNNING: u8 = 3;
-
-/// The command that plays a hiding producer for `fisga doctor`; not for people.
-pub const HIDE: &str = "hide-for-doctor";
 
 /// Keeps the videos that you watch.
 ///
@@ -124,7 +122,7 @@ pub enum Command {
     /// Print the manual page
     Man,
     /// Hide files as a browser does, for the doctor
-    #[command(name = HIDE, hide = true)]
+    #[command(name = doctor::CHILD, hide = true)]
     Hide,
     /// Hold what has no name left, for a fisga that may crash (it starts this itself)
     #[command(hide = true)]

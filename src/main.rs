@@ -16,7 +16,7 @@ use fisga::{
         control::{self, Request},
     },
     config::{self, ConfigError},
-    doctor,
+    doctor::{self, Level},
     engine::keeper,
     environment::Environment,
     library::history::History,
@@ -73,7 +73,11 @@ fn run(Cli { global, command }: Cli) -> anyhow::Result<Outcome> {
         Some(Command::Quit) => control::run(Request::Quit, &mut out),
         Some(Command::History(history)) => commands::history::run(history, &env, &mut out),
         Some(Command::Doctor(Json { json })) => {
-            doctor::run(&settings()?, Path::new("/proc/self/exe"), json, &mut out)
+            let program = Path::new("/proc/self/exe");
+            Ok(match doctor::run(&settings()?, program, json, &mut out)? {
+                Level::Ok | Level::Note => Outcome::Good,
+                Level::Problem => Outcome::Bad,
+            })
         }
         Some(Command::Check(check)) => commands::check::run(&check, &mut out),
         Some(Command::Discard(discard)) => {

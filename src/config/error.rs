@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use super::file;
+use super::keys;
 
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
@@ -99,7 +99,7 @@ pub struct Problem {
 impl Problem {
     pub(super) fn new(key: impl Into<String>, what: impl Into<String>) -> Self {
         let key = key.into();
-        let allowed = file::allowed(&key).to_owned();
+        let allowed = keys::allowed(&key).to_owned();
         Self {
             key,
             what: what.into(),
@@ -113,7 +113,7 @@ impl Problem {
         let inner = error.inner();
         let text = without_position(inner);
         let key = match error.path().to_string().as_str() {
-            "." => file::TOP.to_owned(),
+            "." => keys::TOP.to_owned(),
             path => one_line(path),
         };
         if text.starts_with("unknown field") {

@@ -8,11 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Incomplete, Private, Problem, Sources};
-use crate::units::{self, Size, Span};
-
-/// How messages call the file's outermost object.
-pub(super) const TOP: &str = "top level";
+use super::{Incomplete, Private, Problem, Sources, keys};
+use crate::units::{Size, Span};
 
 /// fisga's configuration. Every key may be left out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -116,46 +113,12 @@ pub(super) fn only_objects(file: &Value) -> Result<(), Problem> {
     let sources = file
         .get("sources")
         .map(|sources| ("sources".to_owned(), sources));
-    match iter::once((TOP.to_owned(), file))
+    match iter::once((keys::TOP.to_owned(), file))
         .chain(sources)
         .chain(rules)
         .find(|(_, value)| !value.is_object())
     {
         Some((key, _)) => Err(Problem::new(key, "is not an object")),
         None => Ok(()),
-    }
-}
-
-/// What a key may hold, by its last component; for error messages.
-pub(super) fn allowed(key: &str) -> &'static str {
-    let last = key.rsplit('.').next().unwrap_or(key);
-    let list_item = last.ends_with(']');
-    match last.split('[').next().unwrap_or(last) {
-        "rules" if list_item => {
-            "a rule: { \"name\", \"folders\", \"files\", \"recursive\", \"enabled\" }"
-        }
-        "$schema" => "text",
-        "library" => "null, or an absolute folder, with ~ and $VARIABLES",
-        "name" if key == "name" => {
-            "text with {title} {program} {date} {time} {rule} {container} {length} {number}"
-        }
-        "name" => "a short text on one line, once",
-        "rules" => {
-            "a list of rules: [ { \"name\", \"folders\", \"files\", \"recursive\", \"enabled\" } ]"
-        }
-        "folders" if list_item => "an absolute folder, with ~, $VARIABLES and * in any component",
-        "folders" => "a list of absolute folders, at least one",
-        "files" if list_item => "a glob over file names: * ? [abc] {this,that}",
-        "files" => "a list of globs over file names, at least one",
-        "min_size" | "min_free" => units::SIZE_FORM,
-        "max_library" => r#"null, or a size such as "50 GiB" or a number of bytes"#,
-        "min_duration" => units::SPAN_FORM,
-        "incomplete" => r#""keep" or "drop""#,
-        "private" => r#""skip" or "keep""#,
-        "incomplete_days" => "a whole number of days from 0 to 4294967295",
-        "sources" => "{ \"temporary_files\", \"browser_cache\" }",
-        "audio" | "notifications" | "thumbnails" | "addresses" | "enabled" | "recursive"
-        | "temporary_files" | "browser_cache" => "true or false",
-        _ => "an object of fisga's keys; see `fisga config schema`",
     }
 }

@@ -25,6 +25,7 @@ use crate::{
 mod edit;
 mod error;
 mod file;
+mod keys;
 mod rules;
 
 pub use edit::{set, write_default};

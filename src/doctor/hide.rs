@@ -19,12 +19,13 @@ use rustix::{
 };
 
 use crate::{
-    cli,
     engine::{self, Engine, Notice, Options},
     event::How,
     rule::{Rule, Source},
 };
 
+/// The command of fisga that plays the hiding producer; not for people.
+pub const CHILD: &str = "hide-for-doctor";
 /// Files hidden in each folder.
 const TRIES: usize = 5;
 /// A scan of all processes takes a tenth of a second; what is not held by now is lost.
@@ -191,7 +192,7 @@ struct Producer {
 impl Producer {
     fn start(program: &Path) -> anyhow::Result<Self> {
         let mut child = Command::new(program)
-            .arg(cli::HIDE)
+            .arg(CHILD)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -17,13 +17,12 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::{
-    commands::Outcome,
     config::{self, Settings},
     environment::Environment,
     source, text,
 };
 
-pub use hide::child;
+pub use hide::{CHILD, child};
 
 /// How good a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -81,8 +80,8 @@ impl Finding {
     }
 }
 
-/// Looks at everything. `program` is fisga's own binary, which plays the producer that hides a
-/// file.
+/// Looks at everything, and returns how good the worst finding is. `program` is fisga's own binary,
+/// which plays the producer that hides a file.
 ///
 /// # Errors
 /// When the engine can't start or `out` can't be written. What is wrong with the machine is a
@@ -92,7 +91,7 @@ pub fn run(
     program: &Path,
     json: bool,
     out: &mut impl Write,
-) -> anyhow::Result<Outcome> {
+) -> anyhow::Result<Level> {
     let mut findings = limits::findings();
     findings.extend(room::findings(settings));
     findings.extend(processes::findings());
@@ -110,10 +109,8 @@ pub fn run(
             out.write_all(line(finding).as_bytes())?;
         }
     }
-    let bad = findings
-        .iter()
-        .any(|finding| finding.level == Level::Problem);
-    Ok(if bad { Outcome::Bad } else { Outcome::Good })
+    let levels = findings.iter().map(|finding| finding.level);
+    Ok(levels.max().unwrap_or(Level::Ok))
 }
 
 /// "ok       folder      /tmp: …", and the advice below it.
