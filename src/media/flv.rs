@@ -80,9 +80,10 @@ impl Tag {
 }
 
 impl Tags {
-    /// The tag at `at`, if one can be there: its stream is known, or its size stands behind it.
+    /// The tag at `at`, if one can be there: its stream is known, its size stands behind it, or
+    /// another tag of its stream does.
     fn tag(&mut self, reader: &mut Reader, at: u64) -> Step<Option<Tag>> {
-        /// Streams that a file has.
+        /// Streams that are remembered.
         const MOST: usize = 4;
         let Some(tag) = Tag::parse(reader.bytes(at, HEAD)?) else {
             return Ok(None);
@@ -90,11 +91,14 @@ impl Tags {
         let end = tag.end(at);
         let known = tag.stream == [0; 3] || self.streams.contains(&tag.stream);
         if !known {
-            let proven = reader.be32(end - 4)? == Some(tag.size + HEAD as u32);
-            if !proven || self.streams.len() == MOST {
+            let next = Tag::parse(reader.bytes(end, HEAD)?);
+            let goes_on = next.is_some_and(|next| next.stream == tag.stream);
+            if !goes_on && reader.be32(end - 4)? != Some(tag.size + HEAD as u32) {
                 return Ok(None);
             }
-            self.streams.push(tag.stream);
+            if self.streams.len() < MOST {
+                self.streams.push(tag.stream);
+            }
         }
         Ok(Some(tag))
     }

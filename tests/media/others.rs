@@ -248,6 +248,28 @@ fn good_files_of_other_programs_are_whole() {
             3.0,
         ),
         (
+            "FLV with a stream's number and back pointers of 0",
+            flv(|bytes, tag| {
+                let size = usize::from(bytes[tag + 2]) << 8 | usize::from(bytes[tag + 3]);
+                let back = tag + 11 + (usize::from(bytes[tag + 1]) << 16) + size;
+                bytes[back..back + 4].fill(0);
+                bytes[tag + 10] = 1;
+            }),
+            Flv,
+            Video,
+            3.0,
+        ),
+        (
+            "FLV with another stream's number in each tag",
+            flv(|bytes, tag| {
+                let number = (tag as u32 | 1).to_be_bytes();
+                bytes[tag + 8..tag + 11].copy_from_slice(&number[1..]);
+            }),
+            Flv,
+            Video,
+            3.0,
+        ),
+        (
             "FLV with reserved flags",
             flv(|bytes, _| bytes[4] = 0xfd),
             Flv,
