@@ -39,7 +39,7 @@ if command -v apt-get >/dev/null; then
     build='gcc libc6-dev pkg-config libgtk-3-dev'
     # A display, a bus, a panel, notifications, a file manager and hands.
     desktop='xvfb xauth x11-utils dbus dbus-x11 xfce4-panel xfconf openbox dunst thunar xdotool imagemagick
-        libglib2.0-bin desktop-file-utils adwaita-icon-theme fonts-dejavu-core ffmpegthumbnailer
+        libglib2.0-bin desktop-file-utils appstream adwaita-icon-theme fonts-dejavu-core ffmpegthumbnailer
         sway waybar mako-notifier grim'
     # Producers: what plays videos and leaves temporary files or cache entries behind (npm brings the sites'
     # players; a browser shows a title only while it is heard).
@@ -47,25 +47,25 @@ if command -v apt-get >/dev/null; then
         gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad
         gstreamer1.0-plugins-ugly gstreamer1.0-libav'
     # Makers and judges of media files, and peers to compare with.
-    tools='ffmpeg mkvtoolnix bubblewrap inotify-tools lsof python3 python3-gi python3-venv
+    tools='ffmpeg mkvtoolnix bubblewrap uidmap inotify-tools lsof python3 python3-gi python3-venv
         shellcheck'
 elif command -v dnf >/dev/null; then
     manager=dnf
     build='gcc pkgconf-pkg-config gtk3-devel'
     desktop='/usr/bin/Xvfb /usr/bin/xauth /usr/bin/xprop /usr/bin/dbus-daemon /usr/bin/dbus-launch
         /usr/bin/xfce4-panel /usr/bin/xfconf-query /usr/bin/openbox /usr/bin/dunst /usr/bin/thunar /usr/bin/xdotool
-        /usr/bin/convert /usr/bin/gdbus /usr/bin/desktop-file-validate adwaita-icon-theme
+        /usr/bin/convert /usr/bin/gdbus /usr/bin/desktop-file-validate /usr/bin/appstreamcli adwaita-icon-theme
         dejavu-sans-fonts /usr/bin/ffmpegthumbnailer /usr/bin/sway /usr/bin/waybar /usr/bin/mako /usr/bin/grim'
     players='webkit2gtk4.1 /usr/bin/firefox chromium /usr/bin/node /usr/bin/npm pulseaudio /usr/bin/gst-launch-1.0
         gstreamer1-plugins-base gstreamer1-plugins-good gstreamer1-plugins-bad-free gstreamer1-plugins-ugly-free
         gstreamer1-plugin-libav'
-    tools='/usr/bin/ffmpeg /usr/bin/mkvmerge /usr/bin/bwrap /usr/bin/inotifywait /usr/bin/lsof /usr/bin/python3
+    tools='/usr/bin/ffmpeg /usr/bin/mkvmerge /usr/bin/bwrap /usr/bin/newuidmap /usr/bin/inotifywait /usr/bin/lsof /usr/bin/python3
         python3-gobject /usr/bin/shellcheck'
 elif command -v pacman >/dev/null; then
     manager=pacman
     build='gcc pkgconf gtk3'
     desktop='xorg-server-xvfb xorg-xauth xorg-xprop dbus xfce4-panel xfconf openbox dunst thunar xdotool
-        imagemagick glib2 desktop-file-utils adwaita-icon-theme ttf-dejavu ffmpegthumbnailer sway waybar mako grim'
+        imagemagick glib2 desktop-file-utils appstream adwaita-icon-theme ttf-dejavu ffmpegthumbnailer sway waybar mako grim'
     players='webkit2gtk-4.1 firefox chromium nodejs npm pulseaudio gstreamer gst-plugins-base gst-plugins-good
         gst-plugins-bad gst-plugins-ugly gst-libav'
     tools='ffmpeg mkvtoolnix-cli bubblewrap inotify-tools lsof python python-gobject shellcheck'
@@ -74,12 +74,12 @@ elif command -v zypper >/dev/null; then
     build='gcc pkg-config gtk3-devel'
     desktop='/usr/bin/Xvfb /usr/bin/xauth /usr/bin/xprop /usr/bin/dbus-daemon /usr/bin/dbus-launch
         /usr/bin/xfce4-panel /usr/bin/xfconf-query /usr/bin/openbox /usr/bin/dunst /usr/bin/thunar /usr/bin/xdotool
-        /usr/bin/convert /usr/bin/gdbus /usr/bin/desktop-file-validate adwaita-icon-theme
+        /usr/bin/convert /usr/bin/gdbus /usr/bin/desktop-file-validate /usr/bin/appstreamcli adwaita-icon-theme
         dejavu-fonts /usr/bin/ffmpegthumbnailer /usr/bin/sway /usr/bin/waybar /usr/bin/mako /usr/bin/grim'
     players='webkit2gtk3-minibrowser /usr/bin/firefox chromium nodejs-default npm-default pulseaudio
         /usr/bin/gst-launch-1.0 gstreamer-plugins-base gstreamer-plugins-good gstreamer-plugins-bad
         gstreamer-plugins-ugly gstreamer-plugins-libav'
-    tools='/usr/bin/ffmpeg /usr/bin/mkvmerge /usr/bin/bwrap /usr/bin/inotifywait /usr/bin/lsof /usr/bin/python3
+    tools='/usr/bin/ffmpeg /usr/bin/mkvmerge /usr/bin/bwrap /usr/bin/newuidmap /usr/bin/inotifywait /usr/bin/lsof /usr/bin/python3
         python3-gobject /usr/bin/shellcheck'
 else
     fail 'found none of apt-get, dnf, pacman and zypper; a build needs a C compiler, pkg-config and the GTK 3 headers'
@@ -167,6 +167,13 @@ else
     # shellcheck disable=SC2086
     left=$(missing $wanted)
     [ -z "$left" ] || say "not to be had here, so the tests that need it will fail:$left"
+fi
+
+# Tests with several users need numbers for them. Every login user has a range; `nobody`, as whom tests run that root
+# starts (tests/as-user), has none.
+if [ $with_tests = yes ] && [ "$(id -u)" -eq 0 ] && ! grep -q '^nobody:' /etc/subuid 2>/dev/null; then
+    say 'giving the user nobody a range of subordinate user ids'
+    usermod --add-subuids 1000000000-1000065535 --add-subgids 1000000000-1000065535 nobody
 fi
 
 # --- cargo --------------------------------------------------------------------------------------------------------

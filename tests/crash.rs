@@ -155,7 +155,7 @@ fn the_disk_is_read_only() {
     sandbox.configure(json!({ "library": disk.join("videos") }));
     let clip = media::clip("short.flv");
     let mut fisga = sandbox.watch();
-    mount_again("remount,ro", &disk);
+    mount_again("remount,bind,ro", &disk);
     let producer = Producer::start(&sandbox.tmp().join("FlashReadOnly"), &clip, true);
     fisga.wait_for("held", SOON, held);
     producer.close();
@@ -164,7 +164,7 @@ fn the_disk_is_read_only() {
         SOON,
         |event| matches!(event, Event::Error { message } if message.contains("can't be written to")),
     );
-    mount_again("remount,rw", &disk);
+    mount_again("remount,bind,rw", &disk);
     let saved = fisga.wait_saved(SOON * 3);
     assert_eq!(hash(saved.path.as_ref()), hash(&clip));
     fisga.stop();

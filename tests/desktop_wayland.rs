@@ -30,17 +30,10 @@ fn sway(session: &mut Session) -> Group {
         session.sandbox.set(name, value);
     }
     let sway = program("sway", "sway");
-    // sway refuses to run as root. In a user namespace without a map it can't tell, and the files
-    // stay ours.
-    let mut command = if rustix::process::geteuid().is_root() {
-        let mut command = session.sandbox.command(program("unshare", "util-linux"));
-        command.arg("--user").arg(sway);
-        command
-    } else {
-        session.sandbox.command(sway)
-    };
     let group = Group::start(
-        command
+        session
+            .sandbox
+            .command(sway)
             .arg("-c")
             .arg(&config)
             .stdout(Stdio::null())

@@ -467,14 +467,14 @@ fn a_read_only_disk() {
     let (disk, other) = (on_disk(), on_disk());
     mount("size=1m", disk.path());
     let library = library(disk.path());
-    mount_again("remount,ro", disk.path());
+    mount_again("remount,bind,ro", disk.path());
     let hold = Hold::new(other.path(), b"content");
     let error = hold.place(&library).unwrap_err();
     assert!(
         matches!(error, PlaceError::ReadOnly { .. }) && error.retry(),
         "{error:?}"
     );
-    mount_again("remount,rw", disk.path());
+    mount_again("remount,bind,rw", disk.path());
     hold.place(&library).unwrap();
 }
 
@@ -661,7 +661,7 @@ fn discarding() {
     assert_eq!(trashed.count(), 3);
 
     let stuck = file(library.join("stuck.mp4"));
-    mount_again("remount,ro", dir.path());
+    mount_again("remount,bind,ro", dir.path());
     let error = discard(stuck.as_os_str()).unwrap_err();
     assert!(
         matches!(error, trash::DiscardError::Trash { .. }),

@@ -84,10 +84,10 @@ mod tests {
 
     use super::*;
 
-    /// Named and nameless, one writer and two, on the temporary file system and on the build's.
+    /// Named and nameless, one writer and two, in the temporary folder and in the home.
     #[test]
     fn a_lease_tells_who_writes() {
-        for dir in [std::env::temp_dir(), env!("CARGO_MANIFEST_DIR").into()] {
+        for dir in [std::env::temp_dir(), std::env::home_dir().unwrap()] {
             let dir = tempfile::tempdir_in(dir).unwrap();
             let path = dir.path().join("Flash");
             let mut first = File::create_new(&path).unwrap();

@@ -22,9 +22,8 @@ pub fn minibrowser(sandbox: &Sandbox, display: &Xvfb, url: &str) -> Browser {
 pub fn minibrowser_with(sandbox: &Sandbox, display: &Xvfb, url: &str, args: &[&str]) -> Browser {
     let path = libexec("webkit2gtk-4.1/MiniBrowser", "libwebkit2gtk-4.1-0");
     let mut command = sandbox.command(path);
-    // No GPU here, and bubblewrap refuses to run as root.
+    // No GPU here.
     command
-        .env("WEBKIT_DISABLE_SANDBOX_THIS_IS_DANGEROUS", "1")
         .env("WEBKIT_DISABLE_COMPOSITING_MODE", "1")
         .env("WEBKIT_DISABLE_DMABUF_RENDERER", "1")
         .arg("--autoplay-policy=allow")

@@ -64,7 +64,8 @@ pub fn mount(options: &str, at: &Path) {
     assert!(status.expect("mount (Debian package mount)").success());
 }
 
-/// Changes the options of a mount.
+/// Changes the flags of a mount: `remount,bind,ro`. Without `bind` the file system's own options
+/// are given again (mount(8)), and a user's number among them means nothing in the namespace.
 pub fn mount_again(options: &str, at: &Path) {
     assert!(
         Command::new("mount")

@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashMap,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -51,36 +52,60 @@ pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// Where programs register themselves below `/usr/share`: a session sees none of that but
+/// [`SERVICES`], so that it is the same whatever else is installed.
+const REGISTERED: [&str; 5] = [
+    "applications",
+    "autostart",
+    "dbus-1",
+    "thumbnailers",
+    "xdg-desktop-portal",
+];
+/// What the bus starts: the file below `/usr/share/dbus-1/services`, and its Debian package.
+const SERVICES: [(&str, &str); 2] = [
+    ("org.xfce.Thunar.FileManager1.service", "thunar"),
+    ("org.xfce.Xfconf.service", "xfconf"),
+];
+
 /// A bus in the sandbox, always at the same address, as systemd's is.
 pub struct Session {
     pub sandbox: Sandbox,
     pub display: Option<Xvfb>,
     bus: Option<Group>,
-    /// What the bus starts.
-    services: &'static str,
+}
+
+/// A session that failed shows the end of what fisga said.
+impl Drop for Session {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = std::fs::read(self.sandbox.path("fisga.log")).unwrap_or_default();
+            let end = log.len().saturating_sub(16 * 1024);
+            eprintln!("fisga's log:\n{}", String::from_utf8_lossy(&log[end..]));
+        }
+    }
 }
 
 impl Session {
-    /// A bus and nothing else.
+    /// A bus that starts a file manager and a panel's settings, and nothing else.
     pub fn bare() -> Self {
-        Self::with_services("<standard_session_servicedirs/>")
+        Self::with_services(&SERVICES)
     }
 
     /// A bus that starts no services: what isn't there stays away.
     pub fn barren() -> Self {
-        Self::with_services("")
+        Self::with_services(&[])
     }
 
-    fn with_services(services: &'static str) -> Self {
+    fn with_services(services: &[(&str, &str)]) -> Self {
         let mut sandbox = Sandbox::new();
-        let bus = bus(&sandbox, services);
+        share(&mut sandbox, services);
+        let bus = bus(&sandbox);
         let address = format!("unix:path={}", sandbox.path("run/bus").display());
         sandbox.set("DBUS_SESSION_BUS_ADDRESS", address);
         Self {
             sandbox,
             display: None,
             bus: Some(bus),
-            services,
         }
     }
 
@@ -131,7 +156,7 @@ impl Session {
     }
 
     pub fn restart_bus(&mut self) {
-        self.bus = Some(bus(&self.sandbox, self.services));
+        self.bus = Some(bus(&self.sandbox));
         if self.display.is_some() {
             self.announce(&["DISPLAY"]);
         }
@@ -354,14 +379,37 @@ impl Session {
     }
 }
 
-/// A bus that starts these services, as a panel's settings are one. Returns when it listens.
-fn bus(sandbox: &Sandbox, services: &str) -> Group {
+/// Makes the `$XDG_DATA_DIRS` of a session: what is in `/usr/share`, with these services alone.
+fn share(sandbox: &mut Sandbox, services: &[(&str, &str)]) {
+    let (system, own) = (Path::new("/usr/share"), sandbox.path("share"));
+    let folder = own.join("dbus-1/services");
+    std::fs::create_dir_all(&folder).unwrap();
+    for entry in std::fs::read_dir(system).unwrap().flatten() {
+        if !REGISTERED.iter().any(|name| entry.file_name() == *name) {
+            symlink(entry.path(), own.join(entry.file_name())).unwrap();
+        }
+    }
+    for (name, package) in services {
+        let service = system.join("dbus-1/services").join(name);
+        assert!(
+            service.exists(),
+            "{name} is not installed: apt install {package}"
+        );
+        symlink(service, folder.join(name)).unwrap();
+    }
+    sandbox.set("XDG_DATA_DIRS", own.to_str().unwrap());
+}
+
+/// A bus that starts the services of [`share`]. Returns when it listens.
+fn bus(sandbox: &Sandbox) -> Group {
     let config = sandbox.path("session.conf");
     let text = format!(
-        "<busconfig><type>session</type><listen>unix:path={}</listen>{services}\
+        "<busconfig><type>session</type><listen>unix:path={}</listen>\
+         <servicedir>{}</servicedir>\
          <policy context='default'><allow send_destination='*' eavesdrop='true'/>\
          <allow eavesdrop='true'/><allow own='*'/></policy></busconfig>",
-        sandbox.path("run/bus").display()
+        sandbox.path("run/bus").display(),
+        sandbox.path("share/dbus-1/services").display()
     );
     std::fs::write(&config, text).unwrap();
     let _ = std::fs::remove_file(sandbox.path("run/bus"));
