@@ -3,11 +3,13 @@
 //! A link works within one mount only: even a bind mount of the same file system gives EXDEV
 //! (link(2)), so folders are kept by mount id (statx(2), STATX_MNT_ID). The name of a staged file
 //! says where it came from, so that the next start knows what a crash left behind without a second
-//! file that could be out of step: `MILLISECONDS-COUNT@RULE@NAME`.
+//! file that could be out of step: `MILLISECONDS-MARK@RULE@NAME`. The [`Mark`] keeps names of one
+//! millisecond apart.
 
 use std::{
     collections::{HashMap, HashSet},
     ffi::{OsStr, OsString},
+    fmt,
     fs::File,
     io,
     os::{
@@ -27,11 +29,24 @@ use rustix::{
     io::Errno,
 };
 
+use super::hold::HoldId;
 use crate::{
     content::Content,
     copy::{self, Observer},
     inode::Inode,
 };
+
+/// What a staged file is, and its number among those of its kind: links are numbered apart from
+/// holds, so a link and a copy of one millisecond may have one number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// The link by which a file is held.
+    Link(u64),
+    /// A copy of what the browser is going to take out of this hold's file.
+    Copy(HoldId),
+    /// What the keeper saves of this hold.
+    Kept(HoldId),
+}
 
 /// What every staging folder's name begins with; no rule looks into such folders.
 pub const PREFIX: &str = ".fisga-";
@@ -313,10 +328,20 @@ fn open_own(path: &Path, uid: u32) -> rustix::io::Result<OwnedFd> {
     }
 }
 
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Link(number) => write!(f, "{number}"),
+            Self::Copy(number) => write!(f, "copy{number}"),
+            Self::Kept(number) => write!(f, "kept{number}"),
+        }
+    }
+}
+
 impl Origin {
-    /// The staged name; `count` keeps names of the same millisecond apart.
-    pub fn encode(&self, count: u64) -> OsString {
-        staged_name(self.at, count, &self.rule, &self.name)
+    /// The staged name.
+    pub fn encode(&self, mark: Mark) -> OsString {
+        staged_name(self.at, mark, &self.rule, &self.name)
     }
 
     /// Reads a staged name back; nothing for a file that isn't a staged one.
@@ -334,12 +359,12 @@ impl Origin {
 }
 
 /// The name of a file that was held `at` this time by this rule, cut at the end if need be.
-pub(crate) fn staged_name(at: SystemTime, count: u64, rule: &str, name: &OsStr) -> OsString {
+pub(crate) fn staged_name(at: SystemTime, mark: Mark, rule: &str, name: &OsStr) -> OsString {
     let millis = at
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
         .as_millis();
-    let mut staged = format!("{millis}-{count}@").into_bytes();
+    let mut staged = format!("{millis}-{mark}@").into_bytes();
     let harmless = |byte| {
         if matches!(byte, b'/' | b'@' | 0) {
             b'_'
@@ -510,11 +535,15 @@ mod tests {
                 rule: "my/rule@x".into(),
                 name: OsStr::from_bytes(name).to_owned(),
             };
-            let staged = origin.encode(42);
-            assert!(staged.len() <= NAME_MAX);
-            let back = Origin::parse(&staged).unwrap();
-            assert_eq!((back.at, back.rule.as_str()), (at, "my_rule_x"));
-            assert!(name.starts_with(back.name.as_bytes()));
+            let marks = [Mark::Link(42), Mark::Copy(42), Mark::Kept(42)];
+            let names = marks.map(|mark| origin.encode(mark));
+            assert_eq!(HashSet::from(names.clone()).len(), marks.len());
+            for staged in names {
+                assert!(staged.len() <= NAME_MAX);
+                let back = Origin::parse(&staged).unwrap();
+                assert_eq!((back.at, back.rule.as_str()), (at, "my_rule_x"));
+                assert!(name.starts_with(back.name.as_bytes()));
+            }
         }
         for foreign in ["", "copy-1", "x-1@r@n", "12@r@n", "12-3@r"] {
             assert_eq!(Origin::parse(OsStr::new(foreign)), None, "{foreign}");

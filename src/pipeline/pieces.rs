@@ -14,7 +14,10 @@ use super::{
 };
 use crate::{
     config::Settings,
-    engine::{Hold, HoldId, staging::Origin},
+    engine::{
+        Hold, HoldId,
+        staging::{Mark, Origin},
+    },
     event::{Event, How},
     library::{
         folder::{PlaceError, Placed},
@@ -65,7 +68,10 @@ impl Pipeline {
                         rule: hold.rule.name.clone(),
                         name,
                     };
-                    staged.staging.path().join(origin.encode(hold.id))
+                    staged
+                        .staging
+                        .path()
+                        .join(origin.encode(Mark::Copy(hold.id)))
                 }),
         };
         let keep = self.collector.entry(&held, at);

@@ -24,7 +24,7 @@ pub const FISGA: &str = "io.github.fisga.Fisga";
 pub const OBJECT: &str = "/io/github/fisga/Fisga";
 
 /// Enough for a machine that does much else.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The colours of the four icons, as in `icons/*.svg`.
 pub const WATCHING: [u8; 3] = [0x12, 0x8a, 0x7e];

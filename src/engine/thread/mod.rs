@@ -44,7 +44,7 @@ use super::{
     chores::{Chore, Chores},
     descriptors::Descriptors,
     rescue::{self, Answer, Requests, RescueMessage},
-    staging::staged_name,
+    staging::{Mark, staged_name},
     watch::{Folder, News, Plan, Target, WalkRequest},
 };
 use crate::rule::Rule;
@@ -439,7 +439,7 @@ impl<N: Fn(Notice)> Core<N> {
 
 /// The fast path: one link, at once.
 fn attempt_link(folder: &Arc<Folder>, name: &OsStr, rule: &Arc<Rule>, count: u64) -> LinkAttempt {
-    let staged = staged_name(SystemTime::now(), count, &rule.name, name);
+    let staged = staged_name(SystemTime::now(), Mark::Link(count), &rule.name, name);
     let link = match &folder.staging {
         Some(staging) => folder
             .open()

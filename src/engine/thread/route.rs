@@ -24,7 +24,7 @@ use super::{
         open::open_regular,
         rescue::{Answer, CaughtFile, HiddenFile, Request, RescueMessage},
         settle::Writers,
-        staging::{Leftover, Staged, Staging, staged_name},
+        staging::{Leftover, Mark, Staged, Staging, staged_name},
         watch::{Cause, Folder, FoundFile, News, Target, Walk, WalkRequest},
     },
     Core, Deferred, EngineMessage, LinkAttempt, SANDBOX_LOOKS, WALK_AGAIN, attempt_link, concerns,
@@ -344,7 +344,7 @@ impl<N: Fn(Notice)> Core<N> {
         self.chores.send(Chore::Keep {
             id: hold.id,
             file,
-            staged: staged_name(hold.at, hold.id, &hold.rule.name, name),
+            staged: staged_name(hold.at, Mark::Kept(hold.id), &hold.rule.name, name),
             source: hold.source.clone(),
             places: vec![self.library.clone()],
         });
@@ -501,7 +501,7 @@ impl<N: Fn(Notice)> Core<N> {
         self.count += 1;
         let at = SystemTime::now();
         let name = source.file_name().unwrap_or_default();
-        let name = staged_name(at, self.count, &rule.name, name);
+        let name = staged_name(at, Mark::Link(self.count), &rule.name, name);
         let linked = staging.filter(|staging| staging.link_open(&caught.file.file, &name).is_ok());
         let grip = match linked {
             Some(staging) => {
