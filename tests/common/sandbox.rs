@@ -202,8 +202,9 @@ pub fn rules(on: &[&str], own: Value) -> Value {
     off.chain(own.as_array().unwrap().iter().cloned()).collect()
 }
 
-/// Ample for anything that takes milliseconds on a machine with nothing else to do.
-pub const SOON: Duration = Duration::from_secs(20);
+/// Ample for anything that takes milliseconds on a machine with nothing else to do, and for the 20
+/// seconds that a title may take on one that does much else.
+pub const SOON: Duration = Duration::from_secs(60);
 
 /// A running `fisga watch --json`.
 pub struct Fisga {

@@ -23,7 +23,7 @@ pub const NOTIFICATIONS: &str = "org.freedesktop.Notifications";
 pub const FISGA: &str = "io.github.fisga.Fisga";
 pub const OBJECT: &str = "/io/github/fisga/Fisga";
 
-/// Enough for a machine that does much else.
+/// Enough for a machine that does much else; a video without a title waits 20 seconds for one.
 pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The colours of the four icons, as in `icons/*.svg`.
