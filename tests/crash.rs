@@ -45,8 +45,6 @@ fn killed_while_the_producer_writes() {
 fn killed_and_the_producer_ends() {
     for hidden in [true, false] {
         let sandbox = Sandbox::new();
-        // Long patience: the file must not be saved before fisga is killed.
-        sandbox.configure(json!({ "min_size": "1 B" }));
         let clip = media::clip("short.flv");
         let mut fisga = sandbox.watch();
         let half = sandbox.path("half");

@@ -21,7 +21,7 @@
 //! stays, so that the names of the original script,
 //! `video-{time:%H:%M:%S}-{date:%d-%m-%Y}-{number}`, can be had.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{ffi::OsStr, fmt, os::unix::ffi::OsStrExt, str::FromStr, time::Duration};
 
 use chrono::{
     DateTime, Local,
@@ -355,6 +355,13 @@ impl Name {
             name.push_str(&self.extension);
         }
         name
+    }
+
+    /// The character that the user's template asks for and the file that was `placed` hasn't: its
+    /// folder refused it.
+    pub fn refused(&self, placed: &OsStr) -> Option<char> {
+        let wanted = self.attempt(1, Limits::USUAL).contains(':');
+        (wanted && !placed.as_bytes().contains(&b':')).then_some(':')
     }
 
     /// The stem with its title, share and number, in at most `room` bytes, and whether only the
@@ -715,6 +722,10 @@ mod tests {
         ] {
             let name_of = Template::parse(template).unwrap().name(&fields(title));
             assert_eq!(name_of.attempt(1, Limits::STRICT), name, "{template}");
+            let refused = template.contains("%H:").then_some(':');
+            assert_eq!(name_of.refused(name.as_ref()), refused, "{template}");
+            let usual = name_of.attempt(1, Limits::USUAL);
+            assert_eq!(name_of.refused(usual.as_ref()), None, "{template}");
         }
         for (says, max) in [(0, 143), (143, 143), (200, 200), (255, 255), (1530, 255)] {
             assert_eq!(Limits::of_length(says).max, max);

@@ -30,6 +30,8 @@ static NOBODY: Family = Family::unknown();
 pub(super) enum Key {
     /// The video that begins at this byte of a held file. Firefox puts several into one.
     Part(HoldId, u64),
+    /// A held file of several videos from which not all could be taken out.
+    Remainder(HoldId),
     /// Put together from pieces.
     Stream(VideoId),
 }
@@ -37,7 +39,7 @@ pub(super) enum Key {
 impl Key {
     /// Whether it is of this hold.
     pub(super) fn is_of(self, id: HoldId) -> bool {
-        matches!(self, Self::Part(of, _) if of == id)
+        matches!(self, Self::Part(of, _) | Self::Remainder(of) if of == id)
     }
 }
 

@@ -194,6 +194,8 @@ struct Pipeline {
     titles: Titles,
     /// When the last picture was made.
     pictured: Cell<Option<Instant>>,
+    /// It was said that the library refuses the template's names.
+    said_renamed: Cell<bool>,
     /// When the next incomplete video leaves.
     expiry: Option<Instant>,
     /// None where nothing is held: see [`rebuild`].
@@ -227,6 +229,7 @@ impl Pipeline {
             thumbnails: store.thumbnails,
             titles: store.titles,
             pictured: Cell::default(),
+            said_renamed: Cell::default(),
             expiry: None,
             engine,
             sink,

@@ -190,7 +190,7 @@ impl Pipeline {
                 ..item.report.clone()
             };
             let rest = Item {
-                key: Key::Part(hold.id, u64::MAX),
+                key: Key::Remainder(hold.id),
                 report: &report,
                 ..item.clone()
             };

@@ -208,7 +208,8 @@ impl Pipeline {
         upkeep::replaced(&replaced, &mut |message| tracing::warn!("{message}"));
         // A later state of what is in the history already is not one more video.
         if !later {
-            self.tell(item, &placed, title);
+            let renamed = self.renamed(&name, &placed);
+            self.tell(item, &placed, title, renamed);
         }
         if apart {
             self.expire();
@@ -220,11 +221,30 @@ impl Pipeline {
         })
     }
 
+    /// What to say, once, where the template asks for a name that the library's file system refuses.
+    fn renamed(&self, name: &Name, placed: &Placed) -> Option<String> {
+        let refused = name.refused(placed.path.file_name().unwrap_or_default())?;
+        if self.said_renamed.replace(true) {
+            return None;
+        }
+        let library = self.settings.library.display();
+        let note = format!("{library} takes no {refused:?} in a name");
+        tracing::warn!("{note}");
+        Some(note)
+    }
+
     /// Writes it down, and tells it with a picture.
-    fn tell(&self, item: &Item<'_>, placed: &Placed, title: Option<String>) {
+    fn tell(
+        &self,
+        item: &Item<'_>,
+        placed: &Placed,
+        title: Option<String>,
+        renamed: Option<String>,
+    ) {
         let mut event = saved(item, placed, title);
         self.write_down(&Event::Saved(event.clone()), |entry| {
-            entry.reason = item.remarks.clone();
+            let remarks: Vec<_> = item.remarks.clone().into_iter().chain(renamed).collect();
+            entry.reason = (!remarks.is_empty()).then(|| remarks.join("; "));
             entry.address = item.address.clone().filter(|_| self.settings.addresses);
         });
         // In a burst nobody sees a picture, and each would hold up the next file.
