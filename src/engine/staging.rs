@@ -29,7 +29,6 @@ use rustix::{
     io::Errno,
 };
 
-use super::hold::HoldId;
 use crate::{
     content::Content,
     copy::{self, Observer},
@@ -43,9 +42,9 @@ pub enum Mark {
     /// The link by which a file is held.
     Link(u64),
     /// A copy of what the browser is going to take out of this hold's file.
-    Copy(HoldId),
+    Copy(u64),
     /// What the keeper saves of this hold.
-    Kept(HoldId),
+    Kept(u64),
 }
 
 /// What every staging folder's name begins with; no rule looks into such folders.
