@@ -601,6 +601,8 @@ fn a_short_stream_waits_for_its_title() {
     assert_eq!(cached.saved(), "Late");
 
     player.show(&json!({"title": "Longer", "length": 90, "status": "Playing"}));
+    // That this one is asked shows that what was said before was heard.
+    let _other = cached.player("instance2");
     let (path, bytes) = cached.entry(2);
     std::fs::write(path, bytes).unwrap();
     cached.none_saved();
