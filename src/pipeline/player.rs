@@ -8,8 +8,9 @@ use std::{
 };
 
 use super::{
-    Pipeline, Waiting,
+    agenda::Waiting,
     item::{Became, GRACE, Item, Key, Substance},
+    worker::Pipeline,
 };
 use crate::{
     content::Content,
@@ -34,15 +35,7 @@ impl Pipeline {
             Err(e) => return self.give_up(&hold, &super::chain(&PlaceError::Read(e))),
         };
         let stamp = lease::stamp(&file).ok();
-        let mut of_it = self
-            .copies
-            .iter()
-            .filter(|(key, _)| key.is_of(hold.id))
-            .map(|(_, copy)| copy)
-            .peekable();
-        let unchanged = of_it.peek().is_some() && of_it.all(|copy| copy.stamp == stamp);
-        drop(of_it);
-        if unchanged {
+        if self.saver.has(hold.id, stamp) {
             return self.done(hold.id, !finished);
         }
         let until = SystemTime::now() - settled.elapsed();
@@ -76,14 +69,13 @@ impl Pipeline {
                 if is_firefox(&hold) {
                     self.firefox(&hold, &file, &item)
                 } else {
-                    self.keep(&item)
+                    self.saver.keep(&item)
                 }
             });
         if matches!(became, Ok(Became::Waits | Became::Untitled(_))) {
             // Of several videos in it, one is saved and one is not: it is looked at again, though
             // nothing changes.
-            let saved = self.copies.iter_mut().filter(|(key, _)| key.is_of(hold.id));
-            saved.for_each(|(_, copy)| copy.stamp = None);
+            self.saver.expect_change(hold.id);
         }
         match became {
             Ok(Became::Untitled(until)) => {
@@ -92,7 +84,7 @@ impl Pipeline {
                     finished,
                     at: settled,
                 };
-                self.untitled.push((until, waiting));
+                self.agenda.wait_for_title(until, waiting);
             }
             Ok(Became::Ended) => self.done(hold.id, !finished),
             Ok(Became::Waits) => self.done(hold.id, true),
@@ -112,10 +104,8 @@ impl Pipeline {
 
     fn give_up(&mut self, hold: &Hold, reason: &str) {
         let source = hold.source.clone();
-        (self.sink)(Event::Error {
-            message: format!("{}: {reason}", source.display()),
-        });
-        self.end(
+        self.saver.fail(&format!("{}: {reason}", source.display()));
+        self.saver.end(
             Event::Dropped {
                 source,
                 rule: hold.rule.name.clone(),
@@ -133,7 +123,7 @@ impl Pipeline {
         // second video may be behind the first.
         let whole = item.report.verdict == Verdict::Complete;
         if whole && !item.finished {
-            return self.keep(item);
+            return self.saver.keep(item);
         }
         let mut videos = Vec::new();
         let mut unproven = None;
@@ -154,7 +144,7 @@ impl Pipeline {
         if videos.is_empty() {
             return match self.exactly_from_cache(item)? {
                 Some(became) => Ok(became),
-                None => self.keep(&Item {
+                None => self.saver.keep(&Item {
                     report: &doubtful(item.report, unproven),
                     ..item.clone()
                 }),
@@ -175,7 +165,7 @@ impl Pipeline {
                 report,
                 ..item.clone()
             };
-            match self.keep(&part)? {
+            match self.saver.keep(&part)? {
                 Became::Ended => {}
                 waits => became = waits,
             }
@@ -194,7 +184,7 @@ impl Pipeline {
                 report: &report,
                 ..item.clone()
             };
-            match self.keep(&rest)? {
+            match self.saver.keep(&rest)? {
                 Became::Ended => {}
                 waits => became = waits,
             }
@@ -216,13 +206,14 @@ impl Pipeline {
         let body: OpenBody = body.open().map_err(PlaceError::Read)?;
         let report = media::inspect(&body).map_err(PlaceError::Read)?;
         let (bytes, substance) = (Content::len(&body), Substance::Read(&body));
-        self.keep(&Item {
-            bytes,
-            substance,
-            report: &report,
-            ..item.clone()
-        })
-        .map(Some)
+        self.saver
+            .keep(&Item {
+                bytes,
+                substance,
+                report: &report,
+                ..item.clone()
+            })
+            .map(Some)
     }
 }
 

@@ -3,10 +3,10 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, mpsc},
+    sync::{Arc, atomic::AtomicBool, mpsc},
 };
 
-use super::{Pipeline, Store, pieces};
+use super::{Store, chain, joined::Came, limits, saver::Saver};
 use crate::{
     config::Settings,
     event::Event,
@@ -54,12 +54,11 @@ pub fn look(
     settings: &Settings,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<CacheContents, RebuildError> {
-    let found = rebuild::scan(folder, pieces::limits(settings), progress).map_err(|source| {
-        RebuildError::Read {
+    let found =
+        rebuild::scan(folder, limits(settings), progress).map_err(|source| RebuildError::Read {
             path: folder.to_owned(),
             source,
-        }
-    })?;
+        })?;
     if found.entries == 0 {
         return Err(RebuildError::NoCache {
             path: folder.to_owned(),
@@ -83,12 +82,20 @@ pub fn save(
     }
     let (send, events) = mpsc::channel();
     let sink = Box::new(move |event| drop(send.send(event)));
-    let mut pipeline = Pipeline::new(Arc::new(settings), store, None, sink);
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut saver = Saver::new(Arc::new(settings), store, stop, sink);
     let mut videos = videos.into_iter();
     while let Some(video) = videos.next() {
-        pipeline.stream(Box::new(video));
+        let came = Came::unwatched(&video);
+        let saved = saver.stream(&video, &came);
+        if let Err(e) = &saved {
+            match e.retry() {
+                true => saver.fail(&chain(e)),
+                false => saver.drop_stream(&video, &came, e),
+            }
+        }
         events.try_iter().for_each(&mut tell);
-        if !pipeline.waiting.is_empty() {
+        if saved.is_err_and(|e| e.retry()) {
             return Err(RebuildError::Stopped {
                 left: 1 + videos.len(),
             });

@@ -1,17 +1,24 @@
-//! Decides on a video and saves it: duplicates, room, name, place, history, picture.
+//! Saves a video: decides on it, compares it with the library, makes room, names it, places it,
+//! writes it down, makes its picture.
 
 use std::{
+    cell::Cell,
+    collections::HashMap,
     fs::{self, File},
     io,
     os::{fd::AsFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant, SystemTime},
 };
 
 use chrono::Local;
 
 use super::{
-    Pipeline, chain,
+    Sink, Store, chain,
     fate::{self, Case, Fate},
     item::{Became, Copy, Item, Key, Substance, fields, saved},
 };
@@ -19,21 +26,26 @@ use crate::{
     config::Settings,
     content::Content,
     copy::{self, Observer},
-    engine::{Hold, lease, settle::Writers},
+    engine::{
+        Hold, HoldId, lease,
+        settle::{Stamp, Writers},
+    },
     event::{Event, display},
     library::{
-        duplicate::{self, Candidate, Judgement},
-        folder::{Means, PlaceError, Placed},
-        history::Entry,
+        duplicate::{self, Candidate, Duplicates, Judgement},
+        folder::{INCOMPLETE, Means, PlaceError, Placed},
+        history::{Entry, History},
         incomplete,
         name::Name,
         place::{self, Held, Staged},
-        room, upkeep,
+        room,
+        thumbnail::Thumbnails,
+        upkeep,
     },
     media::Kind,
     rule::Source,
     stream::collect::video::WriteError,
-    title::{Choice, Names, Wanted},
+    title::{Choice, Names, Titles, Wanted},
 };
 
 /// A program that makes a picture gets so long.
@@ -54,7 +66,119 @@ impl From<PlaceError> for NotSaved {
     }
 }
 
-impl Pipeline {
+/// What saving needs: the library and what is written beside it.
+pub(super) struct Saver {
+    settings: Arc<Settings>,
+    history: History,
+    index: PathBuf,
+    duplicates: Duplicates,
+    thumbnails: Thumbnails,
+    titles: Titles,
+    /// When the last picture was made.
+    pictured: Cell<Option<Instant>>,
+    /// It was said that the library refuses the template's names.
+    said_renamed: Cell<bool>,
+    /// When the next incomplete video leaves.
+    expiry: Option<Instant>,
+    sink: Sink,
+    /// Ends a copy under way.
+    stop: Arc<AtomicBool>,
+    started: SystemTime,
+    /// What was saved and may yet change: its producer still has it open, or it may get more pieces.
+    copies: HashMap<Key, Copy>,
+}
+
+impl Saver {
+    pub(super) fn new(
+        settings: Arc<Settings>,
+        store: Store,
+        stop: Arc<AtomicBool>,
+        sink: Sink,
+    ) -> Self {
+        Self {
+            duplicates: Duplicates::new(&settings.library, &store.index),
+            settings,
+            history: store.history,
+            index: store.index,
+            thumbnails: store.thumbnails,
+            titles: store.titles,
+            pictured: Cell::default(),
+            said_renamed: Cell::default(),
+            expiry: None,
+            sink,
+            stop,
+            started: SystemTime::now(),
+            copies: HashMap::new(),
+        }
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Other settings from now on.
+    pub(super) fn configure(&mut self, settings: Arc<Settings>) {
+        self.duplicates = Duplicates::new(&settings.library, &self.index);
+        self.settings = settings;
+        self.expire();
+    }
+
+    /// What a crash left of copies goes, and what is due by its age.
+    pub(super) fn tidy(&mut self) {
+        let library = &self.settings.library;
+        for folder in [library.clone(), library.join(INCOMPLETE)] {
+            if folder.is_dir()
+                && let Err(e) = place::sweep(&folder)
+            {
+                tracing::info!("{}", chain(&e));
+            }
+        }
+        self.expire();
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// When [`Saver::expire`] is due.
+    pub(super) fn expiry(&self) -> Option<Instant> {
+        self.expiry
+    }
+
+    /// What was saved of a video that may yet change.
+    pub(super) fn copy(&self, key: Key) -> Option<&Copy> {
+        self.copies.get(&key)
+    }
+
+    /// It changes no more.
+    pub(super) fn settle(&mut self, key: Key) {
+        self.copies.remove(&key);
+    }
+
+    /// Whether what was saved of a held file came from this very content.
+    pub(super) fn has(&self, id: HoldId, content: Option<Stamp>) -> bool {
+        let of_it = self.copies.iter().filter(|(key, _)| key.is_of(id));
+        let mut copies = of_it.map(|(_, copy)| copy).peekable();
+        copies.peek().is_some() && copies.all(|copy| copy.stamp == content)
+    }
+
+    /// What was saved of a held file is saved again though nothing changes.
+    pub(super) fn expect_change(&mut self, id: HoldId) {
+        let of_it = self.copies.iter_mut().filter(|(key, _)| key.is_of(id));
+        of_it.for_each(|(_, copy)| copy.stamp = None);
+    }
+
+    /// A held file is let go.
+    pub(super) fn forget(&mut self, id: HoldId) {
+        self.copies.retain(|key, _| !key.is_of(id));
+    }
+
+    /// Tells of a failure.
+    pub(super) fn fail(&self, message: &str) {
+        let message = message.to_owned();
+        (self.sink)(Event::Error { message });
+    }
+
     /// Decides on a video, and saves it if it is to be.
     pub(super) fn keep(&mut self, item: &Item<'_>) -> Result<Became, PlaceError> {
         let Item {
@@ -106,7 +230,6 @@ impl Pipeline {
         let before = self.copies.remove(&key);
         match self.save(item, choice.title(), apart, before.as_ref()) {
             Ok(copy) => {
-                self.complained = false;
                 self.copies.insert(item.key, copy);
             }
             // It may yet become another one, and is judged again when it is closed: said once.
