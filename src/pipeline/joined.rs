@@ -13,7 +13,7 @@ use super::{
     saver::Saver,
 };
 use crate::{
-    event::{Event, How},
+    event::How,
     library::{
         folder::{PlaceError, Placed},
         name::Name,
@@ -87,18 +87,6 @@ impl Saver {
         Ok(became)
     }
 
-    /// It can't be saved, now or later.
-    pub(super) fn drop_stream(&self, video: &CachedVideo, came: &Came, why: &PlaceError) {
-        self.end(
-            Event::Dropped {
-                source: video.folder.clone(),
-                rule: came.rule.name.clone(),
-                reason: chain(why),
-            },
-            |_| {},
-        );
-    }
-
     /// Subtitles that were played, beside the video and under its name.
     fn subtitles(&self, making: &Making, placed: &Placed) {
         let Some((language, text)) = making.subtitles() else {
@@ -112,7 +100,7 @@ impl Saver {
             language.map_or_else(|| stem.to_string(), |language| format!("{stem}.{language}"));
         let write = |file: &mut File| file.write_all(text.as_bytes());
         if let Err(e) = place::write_new(folder, &Name::plain(&stem, "vtt"), write) {
-            self.fail(&format!("subtitles: {}", chain(&e)));
+            self.fail(format!("subtitles: {}", chain(&e)));
         }
     }
 }

@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     agenda::Waiting,
+    chain,
     item::Became,
     joined::{self, Came},
     worker::Pipeline,
@@ -17,7 +18,6 @@ use crate::{
         Hold, HoldId,
         staging::{Mark, Origin},
     },
-    event::Event,
     library::folder::PlaceError,
     rule::{Rule, Source},
     stream::{
@@ -88,15 +88,8 @@ impl Pipeline {
                     reason,
                 } => {
                     tracing::debug!("{url}: {reason}");
-                    let (source, rule) = (folder.clone(), self.rule_of(&folder).name.clone());
-                    self.saver.end(
-                        Event::Dropped {
-                            source,
-                            rule,
-                            reason,
-                        },
-                        |_| {},
-                    );
+                    let rule = self.rule_of(&folder);
+                    self.saver.drop_source(&folder, &rule, reason);
                 }
             }
         }
@@ -128,7 +121,7 @@ impl Pipeline {
             Ok(Became::Ended | Became::Waits) => {}
             Err(PlaceError::Stopped) => return,
             Err(e) if e.retry() => return self.wait(Waiting::Stream(video), &e),
-            Err(e) => self.saver.drop_stream(&video, &came, &e),
+            Err(e) => self.saver.drop_source(&video.folder, &came.rule, chain(&e)),
         }
         for id in self.collector.finished(video.id) {
             self.let_go(id);

@@ -15,7 +15,6 @@ use super::{
 use crate::{
     content::Content,
     engine::{Hold, lease},
-    event::Event,
     library::folder::PlaceError,
     media::{self, Report, Verdict, firefox},
     stream::OpenBody,
@@ -103,16 +102,9 @@ impl Pipeline {
     }
 
     fn give_up(&mut self, hold: &Hold, reason: &str) {
-        let source = hold.source.clone();
-        self.saver.fail(&format!("{}: {reason}", source.display()));
-        self.saver.end(
-            Event::Dropped {
-                source,
-                rule: hold.rule.name.clone(),
-                reason: reason.into(),
-            },
-            |_| {},
-        );
+        let (source, reason) = (&hold.source, reason.to_owned());
+        self.saver.fail(format!("{}: {reason}", source.display()));
+        self.saver.drop_source(source, &hold.rule, reason);
         self.done(hold.id, false);
     }
 

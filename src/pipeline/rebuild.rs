@@ -90,8 +90,8 @@ pub fn save(
         let saved = saver.stream(&video, &came);
         if let Err(e) = &saved {
             match e.retry() {
-                true => saver.fail(&chain(e)),
-                false => saver.drop_stream(&video, &came, e),
+                true => saver.fail(chain(e)),
+                false => saver.drop_source(&video.folder, &came.rule, chain(e)),
             }
         }
         events.try_iter().for_each(&mut tell);

@@ -43,7 +43,7 @@ use crate::{
         upkeep,
     },
     media::Kind,
-    rule::Source,
+    rule::{Rule, Source},
     stream::collect::video::WriteError,
     title::{Choice, Names, Titles, Wanted},
 };
@@ -174,8 +174,7 @@ impl Saver {
     }
 
     /// Tells of a failure.
-    pub(super) fn fail(&self, message: &str) {
-        let message = message.to_owned();
+    pub(super) fn fail(&self, message: String) {
         (self.sink)(Event::Error { message });
     }
 
@@ -448,14 +447,27 @@ impl Saver {
             rule: item.rule.name.clone(),
             reason,
         };
-        self.end(event, |entry| {
+        self.end_with(event, |entry| {
             entry.how = Some(item.how);
             entry.program = item.program();
         });
     }
 
+    /// As [`Saver::drop_item`], of what never became an item.
+    pub(super) fn drop_source(&self, source: &Path, rule: &Rule, reason: String) {
+        self.end(Event::Dropped {
+            source: source.to_owned(),
+            rule: rule.name.clone(),
+            reason,
+        });
+    }
+
     /// Writes down how a candidate ended, and tells it.
-    pub(super) fn end(&self, event: Event, more: impl FnOnce(&mut Entry)) {
+    pub(super) fn end(&self, event: Event) {
+        self.end_with(event, |_| {});
+    }
+
+    fn end_with(&self, event: Event, more: impl FnOnce(&mut Entry)) {
         self.write_down(&event, more);
         (self.sink)(event);
     }

@@ -181,14 +181,11 @@ impl Pipeline {
                 reason,
             } => {
                 let rule = rule.name.clone();
-                self.saver.end(
-                    Event::Lost {
-                        source,
-                        rule,
-                        reason,
-                    },
-                    |_| {},
-                );
+                self.saver.end(Event::Lost {
+                    source,
+                    rule,
+                    reason,
+                });
             }
             Work::Settings(settings) => {
                 self.collector.configure(limits(&settings));
@@ -226,7 +223,7 @@ impl Pipeline {
     /// It stays held; the user is told once.
     pub(super) fn wait(&mut self, waiting: Waiting, error: &PlaceError) {
         if self.agenda.refuse(waiting, Instant::now()) {
-            self.saver.fail(&format!(
+            self.saver.fail(format!(
                 "{}; what is held is saved as soon as that is possible again",
                 chain(error)
             ));

@@ -2,55 +2,53 @@
 
 use std::{env, path::Path, process::Command};
 
+/// Set in the process in which a test's body runs.
+const INSIDE: &str = "FISGA_TEST_NAMESPACE";
+
 /// Runs the body of the named test in a mount namespace of its own, where it may mount what it
 /// likes: `false` in the test process, `true` in the one that it starts for this.
 pub fn in_namespace(test: &str) -> bool {
-    if env::var_os("FISGA_TEST_NAMESPACE").is_some() {
-        return true;
-    }
-    let output = Command::new("unshare")
-        .args([
+    inside(test, || {
+        vec![
             "--user",
             "--map-root-user",
             "--mount",
             "--propagation",
             "private",
-        ])
-        .arg(env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture"])
-        .env("FISGA_TEST_NAMESPACE", "1")
-        .output()
-        .expect("unshare (Debian package util-linux)");
-    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success() && text.contains("1 passed"),
-        "in a namespace of its own:\n{text}"
-    );
-    false
+        ]
+    })
 }
 
 /// Runs the body of the named test where files can be given to other users: as root, else in a user
 /// namespace with several users. `false` in the test process, `true` in the one that it starts for
 /// this.
 pub fn with_other_users(test: &str) -> bool {
-    if env::var_os("FISGA_TEST_NAMESPACE").is_some() {
+    inside(test, || {
+        if rustix::process::getuid().is_root() {
+            return Vec::new();
+        }
+        super::program("newuidmap", "uidmap");
+        vec!["--user", "--map-root-user", "--map-auto"]
+    })
+}
+
+/// Runs the named test once more by unshare(1) with these options; `true` in that run.
+fn inside(test: &str, options: impl FnOnce() -> Vec<&'static str>) -> bool {
+    if env::var_os(INSIDE).is_some() {
         return true;
     }
-    let mut command = Command::new("unshare");
-    if !rustix::process::getuid().is_root() {
-        super::program("newuidmap", "uidmap");
-        command.args(["--user", "--map-root-user", "--map-auto"]);
-    }
-    let output = command
+    let options = options();
+    let output = Command::new("unshare")
+        .args(&options)
         .arg(env::current_exe().unwrap())
         .args(["--exact", test, "--nocapture"])
-        .env("FISGA_TEST_NAMESPACE", "1")
+        .env(INSIDE, "1")
         .output()
         .expect("unshare (Debian package util-linux)");
     let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(
         output.status.success() && text.contains("1 passed"),
-        "in a namespace with several users:\n{text}"
+        "by unshare {options:?}:\n{text}"
     );
     false
 }

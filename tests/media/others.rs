@@ -39,12 +39,15 @@ fn flv_tags(bytes: &[u8]) -> Vec<usize> {
     let (mut at, mut tags) = (13, Vec::new());
     while at + 15 <= bytes.len() {
         tags.push(at);
-        at += 15
-            + (usize::from(bytes[at + 1]) << 16
-                | usize::from(bytes[at + 2]) << 8
-                | usize::from(bytes[at + 3]));
+        at = back_pointer(bytes, at) + 4;
     }
     tags
+}
+
+/// Where the size of a tag stands again, behind its body.
+fn back_pointer(bytes: &[u8], tag: usize) -> usize {
+    let size = u32::from_be_bytes([0, bytes[tag + 1], bytes[tag + 2], bytes[tag + 3]]);
+    tag + 11 + size as usize
 }
 
 fn flv(change: impl Fn(&mut [u8], usize)) -> Vec<u8> {
@@ -220,8 +223,7 @@ fn good_files_of_other_programs_are_whole() {
         (
             "FLV whose back pointers are 0",
             flv(|bytes, tag| {
-                let size = usize::from(bytes[tag + 2]) << 8 | usize::from(bytes[tag + 3]);
-                let back = tag + 11 + (usize::from(bytes[tag + 1]) << 16) + size;
+                let back = back_pointer(bytes, tag);
                 bytes[back..back + 4].fill(0);
             }),
             Flv,
@@ -231,9 +233,8 @@ fn good_files_of_other_programs_are_whole() {
         (
             "FLV whose back pointers leave the head out",
             flv(|bytes, tag| {
-                let size = usize::from(bytes[tag + 2]) << 8 | usize::from(bytes[tag + 3]);
-                let back = tag + 11 + (usize::from(bytes[tag + 1]) << 16) + size;
-                let short = (size as u32).to_be_bytes();
+                let back = back_pointer(bytes, tag);
+                let short = ((back - tag - 11) as u32).to_be_bytes();
                 bytes[back..back + 4].copy_from_slice(&short);
             }),
             Flv,
@@ -250,8 +251,7 @@ fn good_files_of_other_programs_are_whole() {
         (
             "FLV with a stream's number and back pointers of 0",
             flv(|bytes, tag| {
-                let size = usize::from(bytes[tag + 2]) << 8 | usize::from(bytes[tag + 3]);
-                let back = tag + 11 + (usize::from(bytes[tag + 1]) << 16) + size;
+                let back = back_pointer(bytes, tag);
                 bytes[back..back + 4].fill(0);
                 bytes[tag + 10] = 1;
             }),
