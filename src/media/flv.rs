@@ -6,7 +6,7 @@
 
 use super::{
     amf,
-    gaps::Gaps,
+    gaps::{self, Gaps},
     reader::{Reader, Step},
     report::{Container, Report},
     rest::{self, Rest},
@@ -242,7 +242,7 @@ fn judge(
         let what = format!("ends {} bytes early", size.saturating_sub(end));
         report.lacks_end(end.min(size), missing, size, what);
     } else if short && (tail || !tags.broken) {
-        let sum: u64 = missing.iter().map(|r| r.end - r.start).sum();
+        let sum = gaps::bytes_of(&missing);
         let have = have * len.saturating_sub(sum) as f64 / len as f64;
         report.lacks(have, whole, format!("{have:.1} of {whole:.1} seconds"));
         report.missing = missing;

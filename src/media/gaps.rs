@@ -142,10 +142,7 @@ impl Gaps {
         if self.holes.0.is_empty() {
             return self.zeros.within(&range);
         }
-        self.stretches(range, true)
-            .iter()
-            .map(|r| r.end - r.start)
-            .sum()
+        bytes_of(&self.stretches(range, true))
     }
 
     /// The stretches of `range` that lie in holes or, where `zeros_prove`, in blocks of zeros.
@@ -155,6 +152,23 @@ impl Gaps {
             all.extend(self.zeros.parts(&range));
         }
         merged(all)
+    }
+
+    /// The gaps in the parts with `media`, where blocks of zeros are some if it is `dense`, and the
+    /// holes in the `other` parts, in order.
+    pub(crate) fn among(
+        &self,
+        media: &[Range<u64>],
+        dense: bool,
+        other: &[Range<u64>],
+    ) -> Vec<Range<u64>> {
+        let media = media.iter().map(|r| (r, dense));
+        let parts = media.chain(other.iter().map(|r| (r, false)));
+        let mut found: Vec<_> = parts
+            .flat_map(|(r, zeros_prove)| self.stretches(r.clone(), zeros_prove))
+            .collect();
+        found.sort_by_key(|r| r.start);
+        found
     }
 
     /// Whether there is nothing to look for at all.
@@ -173,6 +187,11 @@ pub(crate) fn merged(mut stretches: Vec<Range<u64>>) -> Vec<Range<u64>> {
 
 fn is_zero(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|&b| b == 0)
+}
+
+/// How long these stretches are together.
+pub(crate) fn bytes_of(stretches: &[Range<u64>]) -> u64 {
+    stretches.iter().map(|r| r.end - r.start).sum()
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::{iter, ops::Range};
 
 use super::{
     elements::{self, Element},
-    gaps::Gaps,
+    gaps::{self, Gaps},
     reader::{Reader, Step},
     report::{Container, Report},
     rest, text,
@@ -189,18 +189,6 @@ impl Segment {
         let head = ebml::block(reader.bytes(block, 11)?);
         Ok(head.is_none_or(|head| self.tracks.is_empty() || self.tracks.contains(&head.track)))
     }
-
-    /// Stretches that lie in gaps.
-    fn missing(&self, gaps: &Gaps) -> Vec<Range<u64>> {
-        let media = self.media.iter();
-        let mut missing: Vec<_> = media
-            .flat_map(|r| gaps.stretches(r.clone(), self.dense))
-            .collect();
-        let other = self.other.iter();
-        missing.extend(other.flat_map(|r| gaps.stretches(r.clone(), false)));
-        missing.sort_by_key(|r| r.start);
-        missing
-    }
 }
 
 /// Takes what one element of the segment says.
@@ -346,7 +334,7 @@ const TOLERANCE: f64 = 1.5;
 
 fn judge(reader: &mut Reader, gaps: &Gaps, segment: &Segment, report: &mut Report) -> Step<()> {
     let len = reader.len();
-    let mut missing = segment.missing(gaps);
+    let mut missing = gaps.among(&segment.media, segment.dense, &segment.other);
     if let Some(end) = segment.end {
         report.content_len = Some(end);
         if end > len {
@@ -377,7 +365,7 @@ fn judge(reader: &mut Reader, gaps: &Gaps, segment: &Segment, report: &mut Repor
         report.lacks_end(len, missing, announced.max(len), "bytes are missing inside");
     } else if whole > 0.0 && have + TOLERANCE < whole {
         report.open_ended = false;
-        let sum: u64 = missing.iter().map(|r| r.end - r.start).sum();
+        let sum = gaps::bytes_of(&missing);
         let share = len.saturating_sub(sum) as f64 / len as f64;
         report.lacks(
             have * share,

@@ -2,6 +2,8 @@
 
 use std::{ops::Range, time::Duration};
 
+use super::gaps;
+
 /// The container of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Container {
@@ -163,7 +165,7 @@ impl Report {
 
     /// Makes it incomplete: these stretches of its `whole` bytes are missing.
     pub(crate) fn lacks_stretches(&mut self, missing: Vec<Range<u64>>, whole: u64) {
-        let sum = bytes_of(&missing);
+        let sum = gaps::bytes_of(&missing);
         let detail = format!("{sum} bytes are missing inside");
         self.lacks(whole.saturating_sub(sum) as f64, whole as f64, detail);
         self.missing = missing;
@@ -177,7 +179,7 @@ impl Report {
         whole: u64,
         detail: impl Into<String>,
     ) {
-        let present = len.saturating_sub(bytes_of(&missing));
+        let present = len.saturating_sub(gaps::bytes_of(&missing));
         self.lacks(present as f64, whole.max(len) as f64, detail);
         if whole > len {
             missing.push(len..whole);
@@ -237,8 +239,4 @@ impl Report {
             self.duration = Some(Duration::from_secs_f64(seconds));
         }
     }
-}
-
-fn bytes_of(stretches: &[Range<u64>]) -> u64 {
-    stretches.iter().map(|r| r.end - r.start).sum()
 }

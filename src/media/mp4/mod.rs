@@ -192,35 +192,10 @@ fn is_picture(brand: &[u8; 4]) -> bool {
     )
 }
 
-impl Top {
-    /// Stretches of the boxes that lie in gaps.
-    fn missing(&self, gaps: &Gaps, dense: bool) -> Vec<Range<u64>> {
-        let media = self.media_at.iter();
-        let mut missing: Vec<_> = media
-            .flat_map(|r| gaps.stretches(r.clone(), dense))
-            .collect();
-        missing.extend(self.missing_heads(gaps));
-        missing.sort_by_key(|r| r.start);
-        missing
-    }
-
-    /// The same, of all boxes but those with media.
-    fn missing_heads(&self, gaps: &Gaps) -> Vec<Range<u64>> {
-        let other = self.other_at.iter();
-        other
-            .flat_map(|r| gaps.stretches(r.clone(), false))
-            .collect()
-    }
-}
-
 fn describe(moov: &Moov, top: &Top, report: &mut Report) {
     let video = moov.tracks.iter().any(moov::Track::is_video);
     let audio = moov.tracks.iter().any(|t| &t.handler == b"soun");
-    report.kind = match (video, audio) {
-        (true, _) => Kind::Video,
-        (false, true) => Kind::Audio,
-        _ => Kind::Unknown,
-    };
+    report.set_kind(video, audio);
     match (report.kind, report.container) {
         (Kind::Audio, Some(Container::Mp4)) => report.container = Some(Container::M4a),
         (Kind::Video, Some(Container::M4a)) => report.container = Some(Container::Mp4),
@@ -379,7 +354,7 @@ fn judge_film(
         end
     };
     let mut missing = samples.missing.clone();
-    missing.extend(top.missing_heads(gaps));
+    missing.extend(gaps.among(&[], false, &top.other_at));
     let missing = gaps::merged(missing);
     report.content_len = Some(end.max(top.stop.min(len)));
     if end > len {
@@ -427,7 +402,7 @@ fn judge_fragments(
         let kind = bytes.get(4..8);
         matches!(kind, Some(b"moof" | b"mdat")) && bytes[0] < 0x10
     })?;
-    let mut missing = top.missing(gaps, dense);
+    let mut missing = gaps.among(&top.media_at, dense, &top.other_at);
     // Behind a gap that swallowed the head of a box no box can be found, but further gaps count
     // too.
     let lost = !rest.is_tail();
@@ -443,7 +418,7 @@ fn judge_fragments(
     };
     let in_gap = !unknown.is_empty();
     missing.extend(unknown);
-    let sum: u64 = missing.iter().map(|r| r.end - r.start).sum();
+    let sum = gaps::bytes_of(&missing);
     let present = len.min(end).saturating_sub(sum) as f64;
     // Seconds here, and of the whole where `mehd` says it.
     let (have, whole) = (

@@ -307,9 +307,10 @@ impl Collector {
         }
         let mut piece = entry.piece(&held.storage)?;
         let place = (folder.to_owned(), piece.partition.clone());
-        let mut class = classify(&piece.body.open()?);
+        let open = piece.body.open()?;
+        let mut class = classify(&open);
         if class == Class::Nothing
-            && let Some((start, found)) = behind_foreign(&piece.body.open()?)
+            && let Some((start, found)) = behind_foreign(&open)
         {
             (class, piece.body) = (found, piece.body.after(start));
         }

@@ -90,6 +90,13 @@ pub(crate) struct FilledSlot {
     pub(crate) discontinuity: u32,
 }
 
+impl FilledSlot {
+    /// Where its tracks are declared: in its initialisation segment, or in its own bytes.
+    pub(crate) fn head(&self) -> &BodyRange {
+        self.init.as_ref().unwrap_or(&self.of)
+    }
+}
+
 /// Bytes of a body.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct BodyRange {
@@ -477,7 +484,7 @@ impl<'a> BodyTable<'a> {
     /// What `slot` must have in common with others to share a file with them; `None` where that
     /// can't be said.
     fn form(&mut self, slot: &FilledSlot) -> Option<Form> {
-        let place = slot.init.as_ref().unwrap_or(&slot.of);
+        let place = slot.head();
         if let Some(known) = self.forms.get(place) {
             return known.clone();
         }

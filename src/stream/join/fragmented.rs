@@ -198,7 +198,7 @@ struct Inits {
 
 impl Inits {
     fn load(&mut self, choice: &Choice, pick: &FilledSlot) -> Result<(), JoinError> {
-        let place = pick.init.as_ref().unwrap_or(&pick.of);
+        let place = pick.head();
         if self.by_place.contains_key(place) {
             return Ok(());
         }
@@ -216,7 +216,7 @@ impl Inits {
 
     /// A pick's init, and whether it is in the segment itself.
     fn of(&self, pick: &FilledSlot) -> Option<(usize, bool)> {
-        let place = pick.init.as_ref().unwrap_or(&pick.of);
+        let place = pick.head();
         self.by_place.get(place).map(|i| (*i, pick.init.is_none()))
     }
 

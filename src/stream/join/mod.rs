@@ -187,7 +187,7 @@ impl Planner<'_> {
     }
 
     fn format(&self, pick: &FilledSlot) -> Result<Format, JoinError> {
-        let place = pick.init.as_ref().unwrap_or(&pick.of);
+        let place = pick.head();
         let mut head = [0; 12];
         let n = self
             .open(place.body)?
@@ -223,7 +223,7 @@ impl Planner<'_> {
     /// Whether a track has pictures: a playlist of sound alone doesn't always say so.
     fn has_pictures(&self, track: &ChosenTrack, format: Format) -> Result<bool, JoinError> {
         let slot = &track.slots[0];
-        let place = slot.init.as_ref().unwrap_or(&slot.of);
+        let place = slot.head();
         let (open, range) = (self.open(place.body)?, place.range.clone());
         let found = match format {
             Format::Adts | Format::Mp3 => Some(false),
@@ -353,7 +353,7 @@ impl Planner<'_> {
             let first = declared.iter().map(|i| i.tracks.len() as u8).sum::<u8>() + 1;
             let mut lane: Vec<webm::Part> = Vec::with_capacity(track.slots.len());
             for pick in &track.slots {
-                let place = pick.init.as_ref().unwrap_or(&pick.of);
+                let place = pick.head();
                 if !inits.contains_key(place) {
                     let init = webm::init(&self.open(place.body)?, place.range.clone())
                         .map_err(JoinError::Read)?;

@@ -261,18 +261,25 @@ pub fn assemblies(pieces: &[(&Piece, &Probe)]) -> Vec<Assembly> {
 fn pairs(pictures: &[Sequence], sound: &[Sequence]) -> HashMap<usize, usize> {
     let mut found: HashMap<usize, usize> = HashMap::new();
     for (s, own) in sound.iter().enumerate() {
-        let near: Vec<usize> = (0..pictures.len())
-            .filter(|&p| !pictures[p].sound && belongs(own, &pictures[p]))
-            .collect();
-        let likeness = |p: usize| common_folder(&pictures[p].url, &own.url);
-        let most = near.iter().map(|&p| likeness(p)).max();
-        let mut best = near.into_iter().filter(|&p| Some(likeness(p)) == most);
+        let near =
+            (0..pictures.len()).filter(|&p| !pictures[p].sound && belongs(own, &pictures[p]));
         // Two that are equally near: whose sound it is can't be known.
-        if let (Some(p), None) = (best.next(), best.next()) {
+        if let Some(p) = only_best(near, |p| common_folder(&pictures[p].url, &own.url)) {
             found.entry(p).or_insert(s);
         }
     }
     found
+}
+
+/// The one with most of `key`, if no other has as much.
+fn only_best<T: Copy, K: Ord>(all: impl Iterator<Item = T>, key: impl Fn(T) -> K) -> Option<T> {
+    let keyed: Vec<(K, T)> = all.map(|one| (key(one), one)).collect();
+    let most = keyed.iter().map(|(key, _)| key).max()?;
+    let mut best = keyed.iter().filter(|(key, _)| key == most);
+    match (best.next(), best.next()) {
+        (Some((_, one)), None) => Some(*one),
+        _ => None,
+    }
 }
 
 fn assembly(url: &str, tracks: Vec<Track>) -> Assembly {
@@ -353,7 +360,7 @@ fn place<'a>(
                     .iter()
                     .all(|(id, _, _)| i.tracks.iter().any(|t| t.0 == *id))
             };
-            let likeness = |i: &&InitSegment<'_>| {
+            let likeness = |i: &InitSegment<'_>| {
                 (
                     common_folder(i.url, &piece.url),
                     same_digits(i.url, &piece.url),
@@ -362,11 +369,7 @@ fn place<'a>(
             };
             // One that is named as its own would be, and no other as near to that.
             let of_kin = |i: &&InitSegment<'_>| has_all(i) && kin::may_be_one(i.url, &piece.url);
-            let most = inits.iter().filter(of_kin).map(|i| likeness(&i)).max();
-            let mut best = inits
-                .iter()
-                .filter(|i| of_kin(i) && Some(likeness(i)) == most);
-            let init = best.next().filter(|_| best.next().is_none());
+            let init = only_best(inits.iter().filter(of_kin), likeness);
             let ids = times.iter().map(|t| t.0).collect();
             // Without it neither the scale nor the kind of its tracks is known.
             let Some(init) = init else {
@@ -502,19 +505,16 @@ fn differ_in_quality(parts: &[Vec<TimedSegment<'_>>]) -> bool {
 /// that takes another value in each segment numbers them, or is a token. Where two segments have
 /// one time, they are of two videos in any case.
 fn separate(group: Vec<TimedSegment<'_>>) -> Vec<Vec<TimedSegment<'_>>> {
-    let count = positions(group[0].url).len();
-    let first = positions(group[0].url);
-    let varies = |i: &usize| {
-        let other = |p: &TimedSegment<'_>| positions(p.url).get(*i) != first.get(*i);
-        group.iter().any(other)
-    };
+    let values: Vec<Vec<&str>> = group.iter().map(|p| positions(p.url)).collect();
+    let count = values[0].len();
+    let varies = |i: &usize| values.iter().any(|v| v.get(*i) != values[0].get(*i));
     let varying = (0..count).filter(varies).count();
     let shared = clashes(&group);
     let mut best: Option<BTreeMap<&str, Vec<TimedSegment<'_>>>> = None;
     for position in 0..count {
         let mut parts: BTreeMap<&str, Vec<TimedSegment<'_>>> = BTreeMap::new();
-        for placed in &group {
-            let value = positions(placed.url).get(position).copied().unwrap_or("");
+        for (placed, values) in group.iter().zip(&values) {
+            let value = values.get(position).copied().unwrap_or("");
             parts.entry(value).or_default().push(placed.clone());
         }
         let left: usize = parts.values().map(|p| clashes(p)).sum();

@@ -54,8 +54,6 @@ struct Reader<'a> {
     /// `EXT-X-MEDIA-SEQUENCE`, and how many segments a delta update leaves out: in either order.
     sequence: u64,
     skipped: u64,
-    /// Segments that were listed.
-    listed: u64,
     /// Of the segments that follow (`EXT-X-KEY`).
     key: Option<String>,
     /// `EXT-X-STREAM-INF`, whose address is on the next line.
@@ -92,7 +90,6 @@ impl<'a> Reader<'a> {
             },
             sequence: 0,
             skipped: 0,
-            listed: 0,
             key: None,
             stream: None,
             is_master: false,
@@ -182,8 +179,8 @@ impl<'a> Reader<'a> {
             duration,
             discontinuity: self.discontinuity,
         };
-        self.media.segments.insert(self.listed, segment);
-        self.listed += 1;
+        let number = self.media.segments.len() as u64;
+        self.media.segments.insert(number, segment);
         Ok(())
     }
 
