@@ -79,7 +79,7 @@ pub(crate) struct HiddenFile {
 
 /// The folders that hold candidates, by their paths as links read, and the globs of their files.
 #[derive(Debug)]
-pub(crate) struct Concerns(pub(crate) HashMap<PathBuf, Vec<Matcher>>);
+pub(crate) struct Concerns(pub(crate) HashMap<PathBuf, Vec<Arc<Matcher>>>);
 
 impl Concerns {
     fn include(&self, folder: &Path, name: &OsStr) -> bool {
@@ -316,9 +316,11 @@ impl<A: Fn(Answer)> Scanner<A> {
     /// Begins a full scan if somebody waits and none is under way. What waits now is answered when
     /// it ends.
     fn next_round(&mut self) {
+        if self.round.is_some() || self.starved.load(Ordering::Relaxed) {
+            return;
+        }
         let names = self.names();
-        let starved = self.starved.load(Ordering::Relaxed);
-        if names.is_empty() || self.round.is_some() || starved {
+        if names.is_empty() {
             return;
         }
         self.hidden

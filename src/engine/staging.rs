@@ -114,10 +114,7 @@ impl Staging {
         };
         let mut last = Errno::EXIST;
         for path in candidates(parent, label) {
-            match mkdirat(CWD, &path, Mode::RWXU) {
-                Ok(()) | Err(Errno::EXIST) => {}
-                Err(e) => return Err(failed(e)),
-            }
+            make(&path).map_err(failed)?;
             match open_own(&path, uid) {
                 Ok(dir) => return Ok(Self::new(dir, path)),
                 Err(e) => last = e,
@@ -165,10 +162,7 @@ impl Staging {
         if !is_removed(&dir) {
             return Ok(());
         }
-        match mkdirat(CWD, &self.path, Mode::RWXU) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(e) => return Err(e),
-        }
+        make(&self.path)?;
         *dir = Arc::new(open_own(&self.path, rustix::process::getuid().as_raw())?);
         Ok(())
     }
@@ -270,19 +264,19 @@ impl Staging {
         is_removed(&self.dir())
     }
 
-    /// Names of all staged files, for the start after a crash.
+    /// All staged files and where they came from, for the start after a crash.
     ///
     /// # Errors
     /// What getdents64(2) returns.
-    pub fn names(&self) -> rustix::io::Result<Vec<OsString>> {
-        let mut names = Vec::new();
+    fn files(&self) -> rustix::io::Result<Vec<(OsString, Origin)>> {
+        let mut files = Vec::new();
         for entry in Dir::read_from(&*self.dir())? {
             let name = OsStr::from_bytes(entry?.file_name().to_bytes()).to_owned();
-            if Origin::parse(&name).is_some() {
-                names.push(name);
+            if let Some(origin) = Origin::parse(&name) {
+                files.push((name, origin));
             }
         }
-        Ok(names)
+        Ok(files)
     }
 
     /// The folder's path.
@@ -298,6 +292,14 @@ impl Staged {
     /// As [`Staging::read`].
     pub fn read(&self) -> rustix::io::Result<File> {
         self.staging.read(&self.name)
+    }
+}
+
+/// Makes a folder for us alone, unless the name is taken.
+fn make(path: &Path) -> rustix::io::Result<()> {
+    match mkdirat(CWD, path, Mode::RWXU) {
+        Err(Errno::EXIST) => Ok(()),
+        made => made,
     }
 }
 
@@ -435,11 +437,11 @@ impl Stagings {
         let mut parents: Vec<&Path> = vec![library];
         parents.extend(folders.iter().flat_map(|folder| folder.ancestors()));
         parents.extend(LAST_RESORTS.map(Path::new));
-        let mut seen: HashSet<PathBuf> = HashSet::new();
+        let mut seen: HashSet<&Path> = HashSet::new();
         let mut left = Vec::new();
         let old = parents
             .into_iter()
-            .filter(|parent| seen.insert(parent.to_path_buf()))
+            .filter(|parent| seen.insert(parent))
             .flat_map(|parent| Staging::existing(parent, self.label))
             .map(Arc::new);
         let in_use: HashSet<&Path> = self.by_mount.values().map(|s| s.path()).collect();
@@ -450,8 +452,8 @@ impl Stagings {
             if !staging.is_ours_alone() {
                 continue;
             }
-            for name in staging.names().unwrap_or_default() {
-                if let (Some(origin), Ok(inode)) = (Origin::parse(&name), staging.inode(&name)) {
+            for (name, origin) in staging.files().unwrap_or_default() {
+                if let Ok(inode) = staging.inode(&name) {
                     let staged = Staged {
                         staging: staging.clone(),
                         name,
@@ -486,16 +488,13 @@ impl Stagings {
     }
 }
 
-/// The mount id of a path below `dir` (statx(2), STATX_MNT_ID).
+/// The mount id of a path below `dir` (statx(2), STATX_MNT_ID). No server is asked for it.
 ///
 /// # Errors
 /// What statx(2) returns.
 pub fn mount_id<P: AsRef<Path>>(dir: BorrowedFd<'_>, path: P) -> rustix::io::Result<u64> {
-    let flags = if path.as_ref().as_os_str().is_empty() {
-        AtFlags::EMPTY_PATH
-    } else {
-        AtFlags::empty()
-    };
+    let mut flags = AtFlags::STATX_DONT_SYNC;
+    flags.set(AtFlags::EMPTY_PATH, path.as_ref().as_os_str().is_empty());
     Ok(statx(dir, path.as_ref(), flags, StatxFlags::MNT_ID)?.stx_mnt_id)
 }
 

@@ -27,7 +27,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::open::fd_path;
+use super::{open::fd_path, staging::mount_id};
 use crate::inode::Inode;
 
 /// Longest chain of symbolic links (path_resolution(7)).
@@ -267,8 +267,7 @@ fn names(path: &Path) -> Vec<OsString> {
 }
 
 fn is_remote(dir: BorrowedFd<'_>) -> rustix::io::Result<bool> {
-    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
-    let id = statx(dir, "", flags, StatxFlags::MNT_ID)?.stx_mnt_id;
+    let id = mount_id(dir, "")?;
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     Ok(file_system(&mounts, id)
         .is_some_and(|kind| REMOTE.contains(&kind) || kind.starts_with("fuse.")))

@@ -264,9 +264,12 @@ impl Holds {
             return Outcome::Nothing;
         };
         let handed = tracked.handed.take();
-        let stamp = tracked.hold.open().and_then(|file| lease::stamp(&file));
-        let changed = handed.is_some_and(|handed| stamp.is_ok_and(|stamp| stamp != handed));
-        if keep || changed {
+        let hold = &tracked.hold;
+        let changed = || {
+            let stamp = hold.open().and_then(|file| lease::stamp(&file));
+            handed.is_some_and(|handed| stamp.is_ok_and(|stamp| stamp != handed))
+        };
+        if keep || changed() {
             return self.look(id, now);
         }
         self.remove(id).map_or(Outcome::Nothing, Outcome::Released)

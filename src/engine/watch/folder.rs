@@ -155,7 +155,7 @@ impl Folder {
     }
 
     /// The globs of all rules that concern this folder.
-    pub(crate) fn matchers(&self) -> Vec<Matcher> {
+    pub(crate) fn matchers(&self) -> Vec<Arc<Matcher>> {
         let leaves = self.roles.iter().filter(|role| role.holds_candidates());
         leaves.map(|role| role.watched().names.clone()).collect()
     }

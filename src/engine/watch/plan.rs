@@ -36,7 +36,7 @@ pub(crate) enum Target {
 #[derive(Debug)]
 pub(super) struct Watched {
     pub(super) target: Target,
-    pub(super) names: Matcher,
+    pub(super) names: Arc<Matcher>,
     pub(super) folders: Vec<Vec<Component>>,
     pub(super) recursive: bool,
     /// Its globs match the names that O_TMPFILE files go by (`#INODE`).
@@ -82,7 +82,7 @@ impl Plan {
         for rule in &rules {
             watched.push(Arc::new(Watched {
                 target: Target::Rule(rule.clone()),
-                names: Matcher::new(&rule.files)?,
+                names: Arc::new(Matcher::new(&rule.files)?),
                 folders: rule
                     .folders
                     .iter()
@@ -102,7 +102,7 @@ impl Plan {
             };
             watched.push(Arc::new(Watched {
                 target: Target::Change(change),
-                names: Matcher::new(&[globset::escape(name)])?,
+                names: Arc::new(Matcher::new(&[globset::escape(name)])?),
                 folders: vec![parent.components().filter_map(literal).collect()],
                 recursive: false,
                 nameless: false,
@@ -121,7 +121,7 @@ impl Plan {
             };
             watched.push(Arc::new(Watched {
                 target: Target::Change(Change::Sandbox),
-                names: Matcher::new(&["*".into()])?,
+                names: Arc::new(Matcher::new(&["*".into()])?),
                 folders: LAUNCHERS.into_iter().map(launcher).collect(),
                 recursive: false,
                 nameless: false,

@@ -699,9 +699,15 @@ impl<T: Fn(News)> Walker<T> {
             let stat = statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
             Some(Inode::from(&stat))
         };
-        let same = |folder: &&&Arc<Folder>| there(folder) == Some(left.inode);
-        let named = || folders.iter().find(|folder| there(folder).is_some());
-        match (folders.iter().find(same).or_else(named), &folders[..]) {
+        let mut named = None;
+        for folder in &folders {
+            match there(folder) {
+                Some(inode) if inode == left.inode => return folder.path.clone(),
+                Some(_) => named = named.or(Some(folder)),
+                None => {}
+            }
+        }
+        match (named, &folders[..]) {
             (Some(folder), _) | (None, [folder]) => folder.path.clone(),
             _ => {
                 let first = rule.folders.first().filter(|folder| !folder.contains('*'));
