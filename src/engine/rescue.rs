@@ -79,7 +79,18 @@ pub(crate) struct HiddenFile {
 
 /// The folders that hold candidates, by their paths as links read, and the globs of their files.
 #[derive(Debug)]
-pub(crate) struct Concerns(pub(crate) HashMap<PathBuf, Vec<Arc<Matcher>>>);
+pub(crate) struct Concerns(HashMap<PathBuf, Vec<Arc<Matcher>>>);
+
+/// Two folders may have one path: a sandbox's `/tmp` reads as the one outside.
+impl FromIterator<(PathBuf, Vec<Arc<Matcher>>)> for Concerns {
+    fn from_iter<I: IntoIterator<Item = (PathBuf, Vec<Arc<Matcher>>)>>(folders: I) -> Self {
+        let mut globs: HashMap<_, Vec<_>> = HashMap::new();
+        for (folder, matchers) in folders {
+            globs.entry(folder).or_default().extend(matchers);
+        }
+        Self(globs)
+    }
+}
 
 impl Concerns {
     fn include(&self, folder: &Path, name: &OsStr) -> bool {
@@ -631,5 +642,33 @@ fn identify(pid: u32) -> Producer {
         pid,
         name,
         family: Family::of(pid),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_with_one_path_concern_us_with_all_their_globs() {
+        let folder = |path: &str, glob: &str| {
+            let matcher = Matcher::new(&[glob.to_owned()]).unwrap();
+            (PathBuf::from(path), vec![Arc::new(matcher)])
+        };
+        let outside = folder("/tmp", "mozilla-temp-*");
+        let sandbox = folder("/tmp", "WebKit-Media-*");
+        let other = folder("/var/tmp", "Flash*");
+        let concerns = Concerns::from_iter([outside, sandbox, other]);
+        let cases = [
+            ("/tmp", "mozilla-temp-1", true),
+            ("/tmp", "WebKit-Media-1", true),
+            ("/tmp", "Flash1", false),
+            ("/var/tmp", "Flash1", true),
+            ("/home", "Flash1", false),
+        ];
+        for (folder, name, expected) in cases {
+            let includes = concerns.include(Path::new(folder), OsStr::new(name));
+            assert_eq!(includes, expected, "{folder}/{name}");
+        }
     }
 }

@@ -458,9 +458,7 @@ fn attempt_link(folder: &Arc<Folder>, name: &OsStr, rule: &Arc<Rule>, count: u64
 /// The folders that hold candidates, and their globs, as they are now.
 fn concerns(folders: &Folders) -> rescue::Concerns {
     let leaves = folders.iter().filter(|folder| folder.holds_candidates());
-    rescue::Concerns(
-        leaves
-            .map(|folder| (folder.path().to_owned(), folder.matchers()))
-            .collect(),
-    )
+    leaves
+        .map(|folder| (folder.path().to_owned(), folder.matchers()))
+        .collect()
 }
