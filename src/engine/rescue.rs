@@ -13,6 +13,7 @@
 //! in another mount namespace; device, owner, and folder or age are compared before it is taken.
 
 use std::{
+    cell::LazyCell,
     collections::{BTreeMap, HashMap, HashSet},
     ffi::{OsStr, OsString},
     os::fd::{BorrowedFd, OwnedFd},
@@ -194,8 +195,10 @@ pub(crate) fn run(
     answer: impl Fn(Answer),
 ) {
     let mut scanner = Scanner {
-        descriptors,
-        starved: Arc::default(),
+        opening: Opening {
+            descriptors,
+            starved: Arc::default(),
+        },
         answer,
         own,
         known: Vec::new(),
@@ -214,7 +217,7 @@ pub(crate) fn run(
                     asked = true;
                 }
                 RescueMessage::Freed => {
-                    scanner.starved.store(false, Ordering::Relaxed);
+                    scanner.opening.starved.store(false, Ordering::Relaxed);
                     asked = true;
                 }
                 RescueMessage::Seen(seen) => scanner.seen(seen),
@@ -259,9 +262,7 @@ struct Round {
 struct Scanner<A: Fn(Answer)> {
     answer: A,
     own: Requests,
-    descriptors: Descriptors,
-    /// A file was seen for which there was no descriptor: nothing is called gone until there is.
-    starved: Arc<AtomicBool>,
+    opening: Opening,
     /// Processes that were caught, the latest last.
     known: Vec<u32>,
     hidden: HashMap<OsString, Vec<Waiting>>,
@@ -305,20 +306,13 @@ impl<A: Fn(Answer)> Scanner<A> {
         }
     }
 
-    fn opening(&self) -> Opening {
-        Opening {
-            descriptors: self.descriptors.clone(),
-            starved: self.starved.clone(),
-        }
-    }
-
     fn known_processes(&mut self) {
         let names = self.names();
         if names.is_empty() {
             return;
         }
         for pid in self.known.clone().into_iter().rev() {
-            if let Ok(seen) = look_into(pid, &names, &self.opening()) {
+            if let Ok(seen) = look_into(pid, &names, &self.opening) {
                 self.seen(seen);
             }
         }
@@ -327,7 +321,7 @@ impl<A: Fn(Answer)> Scanner<A> {
     /// Begins a full scan if somebody waits and none is under way. What waits now is answered when
     /// it ends.
     fn next_round(&mut self) {
-        if self.round.is_some() || self.starved.load(Ordering::Relaxed) {
+        if self.round.is_some() || self.opening.is_starved() {
             return;
         }
         let names = self.names();
@@ -342,7 +336,7 @@ impl<A: Fn(Answer)> Scanner<A> {
         let (names, processes) = (Arc::new(names), Arc::new(Processes::new()));
         let spawn = |_| {
             let (names, processes, own) = (names.clone(), processes.clone(), self.own.clone());
-            let opening = self.opening();
+            let opening = self.opening.clone();
             let body = move || {
                 priority::stand_back();
                 scan(&names, &processes, &opening, &own);
@@ -355,7 +349,7 @@ impl<A: Fn(Answer)> Scanner<A> {
         let running = threads.len();
         if running == 0 {
             // No thread to be had: then here.
-            scan(&names, &processes, &self.opening(), &self.own);
+            scan(&names, &processes, &self.opening, &self.own);
         }
         self.round = Some(Round {
             threads,
@@ -374,7 +368,7 @@ impl<A: Fn(Answer)> Scanner<A> {
         }
         let unreadable = round.unreadable;
         self.end_round();
-        if self.starved.load(Ordering::Relaxed) {
+        if self.opening.is_starved() {
             let waiting = self.hidden.values_mut().flatten();
             waiting.for_each(|w| w.in_round = false);
         }
@@ -435,13 +429,15 @@ impl<A: Fn(Answer)> Scanner<A> {
                 self.remember(seen.process.pid);
             }
         }
+        if !found.is_empty() {
+            self.hidden.retain(|_, all| {
+                all.retain(|w| !found.contains_key(&w.file.ticket));
+                !all.is_empty()
+            });
+        }
         for (ticket, caught) in found {
             (self.answer)(Answer::Found { ticket, caught });
-            for all in self.hidden.values_mut() {
-                all.retain(|w| w.file.ticket != ticket);
-            }
         }
-        self.hidden.retain(|_, all| !all.is_empty());
         if let Some(round) = &self.round
             && !self.hidden.values().flatten().any(|w| w.in_round)
             && !self.who.iter().any(|w| w.in_round)
@@ -481,6 +477,7 @@ impl<A: Fn(Answer)> Scanner<A> {
     fn open_files(&self, concerns: &Concerns) {
         let mut seen = HashSet::new();
         for pid in processes::all() {
+            let process = LazyCell::new(|| identify(pid));
             let _ = each_descriptor(pid, |fds, fd, link| {
                 let Some((folder, name, _)) = split(link) else {
                     return;
@@ -490,9 +487,9 @@ impl<A: Fn(Answer)> Scanner<A> {
                 }
                 if let Ok((path, inode)) = own_regular(fds, fd)
                     && seen.insert(inode)
-                    && let Some(file) = self.opening().open(path)
+                    && let Some(file) = self.opening.open(path)
                 {
-                    let caught = CaughtFile::from(&identify(pid), file, inode);
+                    let caught = CaughtFile::from(&process, file, inode);
                     (self.answer)(Answer::Open {
                         folder: folder.into(),
                         name: name.into(),
@@ -551,12 +548,18 @@ impl Names {
 }
 
 /// Opens files while there are descriptors for them.
+#[derive(Clone)]
 struct Opening {
     descriptors: Descriptors,
+    /// A file was seen for which there was no descriptor: nothing is called gone until there is.
     starved: Arc<AtomicBool>,
 }
 
 impl Opening {
+    fn is_starved(&self) -> bool {
+        self.starved.load(Ordering::Relaxed)
+    }
+
     fn open(&self, path: OwnedFd) -> Option<OpenFile> {
         let Some(permit) = self.descriptors.take() else {
             self.starved.store(true, Ordering::Relaxed);
@@ -590,6 +593,7 @@ fn scan(names: &Names, processes: &Processes, opening: &Opening, own: &Requests)
 /// What a process has open under one of these names.
 fn look_into(pid: u32, names: &Names, opening: &Opening) -> rustix::io::Result<Vec<SeenFile>> {
     let mut all: Vec<SeenFile> = Vec::new();
+    let process = LazyCell::new(|| identify(pid));
     each_descriptor(pid, |fds, fd, link| {
         let Some((folder, name, deleted)) = split(link) else {
             return;
@@ -612,7 +616,7 @@ fn look_into(pid: u32, names: &Names, opening: &Opening) -> rustix::io::Result<V
         let born = born(&path, OsStr::new("")).ok();
         let file = hidden.then(|| opening.open(path)).flatten();
         all.push(SeenFile {
-            process: identify(pid),
+            process: process.clone(),
             folder: folder.to_owned(),
             name: name.to_owned(),
             deleted,

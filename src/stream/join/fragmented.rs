@@ -60,7 +60,7 @@ impl Planner<'_> {
     /// files from the start of their file.
     fn must_change(&self, inits: &Inits, track: &ChosenTrack) -> Result<bool, JoinError> {
         let pick = &track.slots[0];
-        let Some((index, _)) = inits.of(pick) else {
+        let Some(index) = inits.of(pick) else {
             return Ok(false);
         };
         let open = self.open(pick.of.body)?;
@@ -85,7 +85,7 @@ impl Planner<'_> {
     fn jumps(&self, inits: &Inits, track: &ChosenTrack) -> Result<bool, JoinError> {
         let mut before: Option<(i128, &FilledSlot)> = None;
         for slot in &track.slots {
-            let Some((index, _)) = inits.of(slot) else {
+            let Some(index) = inits.of(slot) else {
                 continue;
             };
             let open = self.open(slot.of.body)?;
@@ -116,17 +116,12 @@ impl Planner<'_> {
             let mut known: HashMap<(usize, i128), u32> = HashMap::new();
             let mixed = track.slots.iter().any(|p| p.init != track.slots[0].init);
             for pick in &track.slots {
-                let Some((init, own)) = inits.of(pick) else {
+                let Some(init) = inits.of(pick) else {
                     return Err(JoinError::Unknown(NO_INIT));
                 };
                 let open = self.open(pick.of.body)?;
-                let from = if own {
-                    inits.end_of(init).max(pick.of.range.start)
-                } else {
-                    pick.of.range.start
-                };
                 let found =
-                    fmp4::fragments(&open, from..pick.of.range.end).map_err(JoinError::Read)?;
+                    fmp4::fragments(&open, pick.of.range.clone()).map_err(JoinError::Read)?;
                 let stamp = first_time(&found, inits.get(init));
                 let shift = stamp.map_or(0, |stamp| clock.shift(pick, stamp as i128));
                 let recipe = match known.get(&(init, shift)) {
@@ -192,7 +187,7 @@ fn nanos(time: u64, timescale: u32) -> u128 {
 /// Initialisation segments, each read once.
 #[derive(Default)]
 struct Inits {
-    all: Vec<(Init, u64)>,
+    all: Vec<Init>,
     by_place: HashMap<BodyRange, usize>,
 }
 
@@ -209,23 +204,18 @@ impl Inits {
         if init.protected() {
             return Err(JoinError::Protected);
         }
-        self.all.push((init, place.range.start));
+        self.all.push(init);
         self.by_place.insert(place.clone(), self.all.len() - 1);
         Ok(())
     }
 
-    /// A pick's init, and whether it is in the segment itself.
-    fn of(&self, pick: &FilledSlot) -> Option<(usize, bool)> {
-        let place = pick.head();
-        self.by_place.get(place).map(|i| (*i, pick.init.is_none()))
+    /// The index of a segment's initialisation segment.
+    fn of(&self, pick: &FilledSlot) -> Option<usize> {
+        self.by_place.get(pick.head()).copied()
     }
 
     fn get(&self, index: usize) -> &Init {
-        &self.all[index].0
-    }
-
-    fn end_of(&self, index: usize) -> u64 {
-        self.all[index].1
+        &self.all[index]
     }
 }
 
@@ -254,11 +244,7 @@ fn track_keys(lane: usize, init: &Init) -> impl Iterator<Item = TrackKey> {
 fn scales(inits: &Inits, media: &[&ChosenTrack]) -> Result<HashMap<TrackKey, u32>, JoinError> {
     let mut scales: HashMap<TrackKey, u32> = HashMap::new();
     for (lane, track) in media.iter().enumerate() {
-        let used: HashSet<usize> = track
-            .slots
-            .iter()
-            .filter_map(|s| Some(inits.of(s)?.0))
-            .collect();
+        let used: HashSet<usize> = track.slots.iter().filter_map(|s| inits.of(s)).collect();
         for init in used.into_iter().map(|i| inits.get(i)) {
             for (key, track) in track_keys(lane, init).zip(&init.tracks) {
                 let scale = scales.entry(key).or_insert(track.timescale);

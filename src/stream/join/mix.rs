@@ -74,7 +74,7 @@ pub(crate) fn mix(lanes: &[Vec<Part>], out: &mut dyn Write) -> io::Result<u64> {
     for lane in &mut lanes {
         lane.advance(&mut origin)?;
     }
-    while let Some(first) = earliest(&lanes, usize::MAX) {
+    while let Some(first) = earliest(&lanes, None) {
         // Tables every half second of the first lane's time, and at the very start.
         let now = lanes[first].course.time.max(0);
         if announced.is_none_or(|t| now >= t + CLOCK as i64 / 2) {
@@ -85,16 +85,18 @@ pub(crate) fn mix(lanes: &[Vec<Part>], out: &mut dyn Write) -> io::Result<u64> {
             }
             number = number.wrapping_add(1);
         }
-        let other = earliest(&lanes, first).map_or(i64::MAX, |i| lanes[i].course.time);
-        let until = other.min(announced.unwrap_or(now) + CLOCK as i64 / 2 - 1);
+        // Up to the next tables, or to where another lane's turn comes.
+        let tables_due = announced.unwrap_or(now) + CLOCK as i64 / 2 - 1;
+        let until = earliest(&lanes, Some(first))
+            .map_or(tables_due, |other| lanes[other].course.time.min(tables_due));
         written += lanes[first].write(until, &mut counters, &mut origin, out)?;
     }
     Ok(written)
 }
 
 /// The lane, other than `but`, whose front is decoded first.
-fn earliest(lanes: &[Lane<'_>], but: usize) -> Option<usize> {
-    let there = (0..lanes.len()).filter(|&i| i != but && lanes[i].ready);
+fn earliest(lanes: &[Lane<'_>], but: Option<usize>) -> Option<usize> {
+    let there = (0..lanes.len()).filter(|&i| Some(i) != but && lanes[i].ready);
     there.min_by_key(|&i| lanes[i].course.time)
 }
 

@@ -210,32 +210,22 @@ impl Media {
             }
             _ => true,
         };
-        let ours = |number: &u64, by: i64| {
-            let number = number.checked_add_signed(by)?;
-            self.segments.get(&number)
+        // Our segments and the later ones with the same number, if `by` is added to theirs.
+        let common = |by: i64| {
+            later.segments.iter().filter_map(move |(number, theirs)| {
+                let ours = self.segments.get(&number.checked_add_signed(by)?)?;
+                Some((ours, theirs))
+            })
         };
-        // How many segments both have under one number, if none contradicts.
-        let agreeing = |by: i64| {
-            let both = || {
-                later
-                    .segments
-                    .iter()
-                    .filter_map(|(n, s)| Some((ours(n, by)?, s)))
-            };
-            both().all(|(a, b)| same(a, b)).then(|| both().count())
-        };
+        let agree = |by: i64| common(by).all(|(ours, theirs)| same(ours, theirs));
         let discontinuity = |by: i64| {
-            let mut both = later
-                .segments
-                .iter()
-                .filter_map(|(n, s)| Some((ours(n, by)?, s)));
-            both.next()
-                .map(|(a, b)| a.discontinuity as i32 - b.discontinuity as i32)
+            let (ours, theirs) = common(by).next()?;
+            Some(ours.discontinuity as i32 - theirs.discontinuity as i32)
         };
-        let as_counted = agreeing(0);
-        if as_counted.is_some_and(|n| n > 0) {
+        let as_counted = agree(0);
+        if as_counted && let Some(discontinuity) = discontinuity(0) {
             return Some(Renumbering {
-                discontinuity: discontinuity(0)?,
+                discontinuity,
                 ..Renumbering::default()
             });
         }
@@ -250,7 +240,7 @@ impl Media {
             let by = (*number as i64)
                 .checked_sub(*first.0 as i64)
                 .filter(|_| known)?;
-            agreeing(by).map(|_| by)
+            agree(by).then_some(by)
         });
         if let Some(by) = found {
             let discontinuity = discontinuity(by)?;
@@ -263,7 +253,7 @@ impl Media {
         // Nothing in common: further on, or a sender that began anew with segments of the same
         // kind. What lies in between is unknown, so the clocks may differ.
         let next = last.1.discontinuity.saturating_add(1) as i32 - first.1.discontinuity as i32;
-        if as_counted.is_some() && *first.0 > *last.0 {
+        if as_counted && *first.0 > *last.0 {
             // A delta update doesn't say what it leaves out.
             let told = self.counts_discontinuities && later.counts_discontinuities && !later.delta;
             let discontinuity = if told { 0 } else { next.max(0) };

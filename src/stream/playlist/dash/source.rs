@@ -236,9 +236,11 @@ impl Source<'_> {
         let numbered = last
             .and_then(|last| last.checked_sub(first))
             .map(|n| n as u128 + 1);
-        let count = match (count, self.scope.length) {
-            (Some(count), _) => count as u128,
-            (None, _) if numbered.is_some() => numbered.unwrap_or_default(),
+        let count = match (
+            count.map(|count| count as u128).or(numbered),
+            self.scope.length,
+        ) {
+            (Some(count), _) => count,
             (None, Some(_)) if self.live => return Err(DashError::Clock),
             // Rounding in the manifest must not make another segment.
             (None, Some(all)) => (all.as_nanos() * u128::from(scale(nodes)))
