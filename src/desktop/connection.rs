@@ -113,12 +113,12 @@ impl Shared {
             .connection
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if let State::Stopped = *current {
-            return false;
+        match &*current {
+            State::Stopped => return false,
+            State::Up(old) => drop(old.clone().close()),
+            State::Down => {}
         }
-        if let State::Up(old) = std::mem::replace(&mut *current, state) {
-            let _ = old.close();
-        }
+        *current = state;
         true
     }
 }

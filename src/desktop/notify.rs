@@ -155,7 +155,7 @@ impl Server {
         None
     }
 
-    fn show(&mut self, popup: &Popup, replaces: u32) -> Option<u32> {
+    fn show(&mut self, popup: &Popup, replaces: Option<u32>) -> Option<u32> {
         let abilities = match self.abilities {
             Some(abilities) => abilities,
             None => {
@@ -170,6 +170,8 @@ impl Server {
         let n = build(popup, abilities);
         let hints: HashMap<&str, Value<'_>> = n.hints.iter().map(Into::into).collect();
         let timeout = i32::from(n.timeout);
+        // An id of 0 is no popup's (Desktop Notifications Specification, "Notify").
+        let replaces = replaces.unwrap_or(0);
         self.call(
             "Notify",
             &(

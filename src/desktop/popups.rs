@@ -91,9 +91,9 @@ pub enum PopupInput {
 /// What to do now.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PopupEffect {
-    /// Show it, in place of the popup with this id if it is not 0. The result comes back as
+    /// Show it, in place of the popup with this id if there is one. The result comes back as
     /// [`PopupInput::Shown`].
-    Show(Popup, u32),
+    Show(Popup, Option<u32>),
     /// Close it.
     Close(u32),
     /// The user asks for it.
@@ -128,7 +128,8 @@ struct Burst {
     count: usize,
     bytes: u64,
     titles: Vec<String>,
-    id: u32,
+    /// Its popup, while the server shows it.
+    popup: Option<u32>,
     last: Instant,
     due: bool,
 }
@@ -191,16 +192,15 @@ impl Popups {
             PopupInput::Clicked { id, key } => self.clicked(id, &key),
             PopupInput::Closed(id) => {
                 self.live.retain(|(live, _)| *live != id);
-                self.burst
-                    .iter_mut()
-                    .filter(|b| b.id == id)
-                    .for_each(|b| b.id = 0);
+                if let Some(burst) = &mut self.burst {
+                    burst.popup.take_if(|popup| *popup == id);
+                }
                 vec![]
             }
             PopupInput::Server(is) => {
                 self.server = is;
                 self.live.clear();
-                self.burst.iter_mut().for_each(|b| b.id = 0);
+                self.burst.iter_mut().for_each(|b| b.popup = None);
                 self.next_of_backlog()
             }
             PopupInput::Enabled(enabled) => {
@@ -223,7 +223,7 @@ impl Popups {
     fn next_of_backlog(&mut self) -> Vec<PopupEffect> {
         let free = self.server && self.shown.is_none();
         match self.backlog.pop_front_if(|_| free) {
-            Some(popup) => self.show(popup, ClickTarget::Folder, 0),
+            Some(popup) => self.show(popup, ClickTarget::Folder, None),
             None => vec![],
         }
     }
@@ -242,13 +242,13 @@ impl Popups {
             count: 0,
             bytes: 0,
             titles: vec![],
-            id: 0,
+            popup: None,
             last: now,
             due: false,
         };
         burst.add(&file);
         self.burst = Some(burst);
-        self.show(one(&file), ClickTarget::One(file.path), 0)
+        self.show(one(&file), ClickTarget::One(file.path), None)
     }
 
     fn tick(&mut self, now: Instant) -> Vec<PopupEffect> {
@@ -256,24 +256,29 @@ impl Popups {
             return vec![];
         };
         (burst.last, burst.due) = (now, false);
-        let (popup, id) = (burst.summary(), burst.id);
-        self.show(popup, ClickTarget::Burst, id)
+        let (summary, replaces) = (burst.summary(), burst.popup);
+        self.show(summary, ClickTarget::Burst, replaces)
     }
 
-    fn show(&mut self, popup: Popup, offer: ClickTarget, replaces: u32) -> Vec<PopupEffect> {
-        self.shown = Some(offer);
+    fn show(
+        &mut self,
+        popup: Popup,
+        target: ClickTarget,
+        replaces: Option<u32>,
+    ) -> Vec<PopupEffect> {
+        self.shown = Some(target);
         vec![PopupEffect::Show(popup, replaces)]
     }
 
     fn shown(&mut self, id: Option<u32>) -> Vec<PopupEffect> {
-        let (Some(offer), Some(id)) = (self.shown.take(), id) else {
+        let (Some(target), Some(id)) = (self.shown.take(), id) else {
             return vec![];
         };
-        if offer != ClickTarget::Folder {
-            self.burst.iter_mut().for_each(|b| b.id = id);
+        if target != ClickTarget::Folder {
+            self.burst.iter_mut().for_each(|b| b.popup = Some(id));
         }
         self.live.retain(|(live, _)| *live != id);
-        self.live.push_back((id, offer));
+        self.live.push_back((id, target));
         let excess = self.live.len().saturating_sub(LIVE);
         self.live
             .drain(..excess)
@@ -282,10 +287,10 @@ impl Popups {
     }
 
     fn clicked(&mut self, id: u32, key: &str) -> Vec<PopupEffect> {
-        let Some((_, offer)) = self.live.iter().find(|(live, _)| *live == id) else {
+        let Some((_, target)) = self.live.iter().find(|(live, _)| *live == id) else {
             return vec![];
         };
-        let action = match (offer, key) {
+        let action = match (target, key) {
             (ClickTarget::One(path), "play") => Action::Play(path.clone()),
             (ClickTarget::One(path), "discard") => Action::Discard(path.clone()),
             (ClickTarget::One(path), "default" | "open") => Action::Show(path.clone()),
@@ -440,11 +445,11 @@ mod tests {
                 || now,
                 |effect| {
                     let answer = match effect {
-                        PopupEffect::Show(_, 0) => {
+                        PopupEffect::Show(_, None) => {
                             *next += 1;
                             Some(*next - 1)
                         }
-                        PopupEffect::Show(_, replaces) => Some(replaces),
+                        PopupEffect::Show(_, replaces) => replaces,
                         _ => None,
                     };
                     effects.push(effect);
@@ -455,7 +460,7 @@ mod tests {
         }
     }
 
-    fn summaries(effects: &[PopupEffect]) -> Vec<(&str, u32)> {
+    fn summaries(effects: &[PopupEffect]) -> Vec<(&str, Option<u32>)> {
         let shown = |e| {
             if let &PopupEffect::Show(ref p, r) = e {
                 Some((p.summary.as_str(), r))
@@ -477,7 +482,7 @@ mod tests {
     fn one_file_and_its_clicks() {
         let mut scene = Scene::new();
         let effects = scene.on(0, PopupInput::Saved(file(1)));
-        let [PopupEffect::Show(popup, 0)] = &effects[..] else {
+        let [PopupEffect::Show(popup, None)] = &effects[..] else {
             panic!("{effects:?}")
         };
         assert_eq!(
@@ -510,7 +515,7 @@ mod tests {
         ] {
             assert_eq!(
                 summaries(&Scene::new().on(0, PopupInput::Grabbed(count))),
-                [(summary, 0)]
+                [(summary, None)]
             );
         }
     }
@@ -520,7 +525,7 @@ mod tests {
         let mut scene = Scene::new();
         assert_eq!(
             summaries(&scene.on(0, PopupInput::Saved(file(0)))),
-            [("Video saved", 0)]
+            [("Video saved", None)]
         );
         for n in 1..100 {
             assert_eq!(scene.on(1, PopupInput::Saved(file(n))), []);
@@ -529,7 +534,7 @@ mod tests {
         let due = scene.popups.deadline().unwrap();
         let wait = (due - scene.now).as_millis() as u64 + 1;
         let effects = scene.on(wait, PopupInput::Tick);
-        let [PopupEffect::Show(popup, 1)] = &effects[..] else {
+        let [PopupEffect::Show(popup, Some(1))] = &effects[..] else {
             panic!("{effects:?}")
         };
         assert_eq!(popup.summary, "100 videos saved");
@@ -542,7 +547,7 @@ mod tests {
         // Later, each file has its own popup again.
         assert_eq!(
             summaries(&scene.on(4000, PopupInput::Saved(file(200)))),
-            [("Video saved", 0)]
+            [("Video saved", None)]
         );
     }
 
@@ -555,7 +560,7 @@ mod tests {
             scene.on(1, gone);
             assert_eq!(
                 summaries(&scene.on(4000, PopupInput::Tick)),
-                [("2 videos saved", 0)]
+                [("2 videos saved", None)]
             );
         }
     }
@@ -587,12 +592,12 @@ mod tests {
     fn a_server_that_never_answers_costs_one_popup() {
         let mut scene = Scene::new();
         let effects = scene.popups.on(PopupInput::Saved(file(1)), scene.now);
-        assert_eq!(summaries(&effects), [("Video saved", 0)]);
+        assert_eq!(summaries(&effects), [("Video saved", None)]);
         scene.popups.on(PopupInput::Shown(None), scene.now);
         assert_eq!(scene.popups.live(), 0);
         assert_eq!(
             summaries(&scene.on(9000, PopupInput::Saved(file(2)))),
-            [("Video saved", 0)]
+            [("Video saved", None)]
         );
         assert_eq!(
             scene.on(1, click(1, "play")),
@@ -606,19 +611,19 @@ mod tests {
         let failed = || PopupInput::Failed("The disk is full".into());
         assert_eq!(
             summaries(&scene.on(0, failed())),
-            [("Videos can't be saved", 0)]
+            [("Videos can't be saved", None)]
         );
         assert_eq!(scene.on(1, failed()), []);
         scene.on(1, PopupInput::Saved(file(1)));
         assert_eq!(
             summaries(&scene.on(1, failed())),
-            [("Videos can't be saved", 0)]
+            [("Videos can't be saved", None)]
         );
         // The failure in between is no part of the burst.
         scene.on(1, PopupInput::Saved(file(2)));
         assert_eq!(
             summaries(&scene.on(4000, PopupInput::Tick)),
-            [("2 videos saved", 2)]
+            [("2 videos saved", Some(2))]
         );
     }
 
@@ -640,8 +645,8 @@ mod tests {
         assert_eq!(
             summaries(&effects),
             [
-                ("fisga keeps the videos that you watch", 0),
-                ("Videos can't be saved", 0)
+                ("fisga keeps the videos that you watch", None),
+                ("Videos can't be saved", None)
             ]
         );
     }

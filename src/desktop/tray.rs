@@ -183,18 +183,21 @@ impl Shown {
     }
 
     fn show(&mut self, view: TrayView) {
-        let old = std::mem::replace(&mut self.view, view);
-        let Some(tray) = &self.tray else { return };
-        if old.activity != self.view.activity {
-            match icon(self.view.activity) {
-                Ok(icon) => drop(tray.set_icon(Some(icon))),
-                Err(error) => tracing::warn!(%error, "the tray icon stays"),
+        if let Some(tray) = &self.tray {
+            if view.activity != self.view.activity {
+                match icon(view.activity) {
+                    Ok(icon) => drop(tray.set_icon(Some(icon))),
+                    Err(error) => tracing::warn!(%error, "the tray icon stays"),
+                }
+            }
+            if view.tooltip != self.view.tooltip {
+                let _ = tray.set_tooltip(Some(&view.tooltip));
             }
         }
-        if old.tooltip != self.view.tooltip {
-            let _ = tray.set_tooltip(Some(&self.view.tooltip));
+        self.view = view;
+        if self.tray.is_some() {
+            self.menu_now();
         }
-        self.menu_now();
     }
 
     /// Only with a tray, or just before: each change is announced on a channel that nobody else

@@ -16,8 +16,9 @@ use rustix::io::Errno;
 use super::{descriptors::OpenFile, staging::Staged};
 use crate::{event::How, inode::Inode, rule::Rule, title::Family};
 
-/// Tells holds of one run apart.
-pub type HoldId = u64;
+/// A hold's number within one run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HoldId(pub u64);
 
 /// The process that wrote a file.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -126,7 +126,7 @@ impl Keeper {
         if self.child.is_none() {
             self.child = Some(spawn(program, places)?);
         }
-        let mut message = id.to_ne_bytes().to_vec();
+        let mut message = id.0.to_ne_bytes().to_vec();
         message.extend_from_slice(staged.as_bytes());
         let fds = [file.as_fd()];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -140,7 +140,7 @@ impl Keeper {
     /// It is in the library, or nobody wants it.
     pub(crate) fn drop(&mut self, id: HoldId) {
         if self
-            .send(&id.to_ne_bytes(), &mut SendAncillaryBuffer::default())
+            .send(&id.0.to_ne_bytes(), &mut SendAncillaryBuffer::default())
             .is_ok()
         {
             self.kept = self.kept.saturating_sub(1);
@@ -258,7 +258,7 @@ fn receive(socket: impl AsFd) -> rustix::io::Result<Received> {
         return Ok(None);
     };
     let name = OsString::from_vec(name.to_vec());
-    Ok(Some((HoldId::from_ne_bytes(*id), name, file)))
+    Ok(Some((HoldId(u64::from_ne_bytes(*id)), name, file)))
 }
 
 /// SIGTERM and SIGUSR1, caught from the start on.

@@ -392,9 +392,8 @@ fn extension(container: &str) -> String {
     harmless.take(16).collect()
 }
 
-/// A share as a name and the history's reader see it: "45 %", and never "100 %" of something that
-/// is not whole.
-pub fn percent(share: f64) -> String {
+/// A share as in a name: "45 %", and never "100 %" of something that is not whole.
+fn percent(share: f64) -> String {
     format!("{} %", (share.clamp(0.0, 0.99) * 100.0).floor())
 }
 

@@ -112,7 +112,7 @@ fn walk(reader: &mut Reader, gaps: &Gaps, from: u64) -> Step<Segment> {
         }
     };
     (found.stop, found.end) = (segment.body, segment.end);
-    let end = segment.end.unwrap_or(u64::MAX).min(len);
+    let end = segment.end.map_or(len, |end| end.min(len));
     while found.stop < end {
         let Some(element) = elements::element(reader, found.stop)?.filter(|element| {
             // What no segment has and what is longer than the file is something else.

@@ -55,11 +55,7 @@ pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps, container: Container) ->
             break;
         }
         let open = is_size_open(size, at + 8 + u64::from(size), len);
-        let end = if open {
-            u64::MAX
-        } else {
-            at + 8 + u64::from(size)
-        };
+        let end = if open { len } else { at + 8 + u64::from(size) };
         found.chunks(reader, at + 12..end, 0)?;
         if open {
             found.open = true;

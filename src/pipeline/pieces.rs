@@ -39,7 +39,7 @@ impl Pipeline {
             }
         };
         let held = HeldEntry {
-            id: hold.id,
+            id: hold.id.0,
             source: &hold.source,
             format: hold.rule.source,
             storage,
@@ -55,7 +55,7 @@ impl Pipeline {
                     staged
                         .staging
                         .path()
-                        .join(origin.encode(Mark::Copy(hold.id)))
+                        .join(origin.encode(Mark::Copy(hold.id.0)))
                 }),
         };
         let keep = self.collector.entry(&held, at);
@@ -81,7 +81,7 @@ impl Pipeline {
         for outcome in self.collector.due(now) {
             match outcome {
                 Outcome::Video(video) => self.stream(video),
-                Outcome::Release(id) => self.let_go(id),
+                Outcome::Release(id) => self.let_go(HoldId(id)),
                 Outcome::Dropped {
                     folder,
                     url,
@@ -124,13 +124,16 @@ impl Pipeline {
             Err(e) => self.saver.drop_source(&video.folder, &came.rule, chain(&e)),
         }
         for id in self.collector.finished(video.id) {
-            self.let_go(id);
+            self.let_go(HoldId(id));
         }
     }
 
     /// When the browser created the first of its entries, which may be long before it was closed.
     fn begin(&self, video: &CachedVideo) -> SystemTime {
-        let holds = video.entries.iter().filter_map(|id| self.pieces.get(id));
+        let holds = video
+            .entries
+            .iter()
+            .filter_map(|&id| self.pieces.get(&HoldId(id)));
         let first = holds.map(|hold| hold.at).min();
         let arrived = joined::moment(video.since);
         first.map_or(arrived, |first| first.min(arrived))

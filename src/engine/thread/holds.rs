@@ -67,7 +67,8 @@ pub(super) struct Added {
 /// All held files.
 pub(super) struct Holds {
     watches: Watches,
-    count: HoldId,
+    /// How many there were: numbers them.
+    count: u64,
     by_id: HashMap<HoldId, Tracked>,
     by_inode: HashMap<Inode, HoldId>,
     by_watch: HashMap<i32, HoldId>,
@@ -123,7 +124,7 @@ impl Holds {
         }
         let vanished = held.and_then(|id| self.remove(id));
         self.count += 1;
-        let id = self.count;
+        let id = HoldId(self.count);
         let hold = Arc::new(Hold::new(id, candidate));
         // Watched before it is looked at: what changes in between raises an event.
         let (watch, unwatched) = match watch_file(&mut self.watches, &hold, false) {
@@ -290,9 +291,10 @@ impl Holds {
         let Some(tracked) = self.by_id.get_mut(&id) else {
             return;
         };
-        if let Some(old) = std::mem::replace(&mut tracked.deadline, due) {
+        if let Some(old) = tracked.deadline {
             self.deadlines.remove(&(old, id));
         }
+        tracked.deadline = due;
         self.deadlines.extend(due.map(|due| (due, id)));
     }
 }

@@ -344,7 +344,7 @@ impl<N: Fn(Notice)> Core<N> {
         self.chores.send(Chore::Keep {
             id: hold.id,
             file,
-            staged: staged_name(hold.at, Mark::Kept(hold.id), &hold.rule.name, name),
+            staged: staged_name(hold.at, Mark::Kept(hold.id.0), &hold.rule.name, name),
             source: hold.source.clone(),
             places: vec![self.library.clone()],
         });
@@ -357,7 +357,8 @@ impl<N: Fn(Notice)> Core<N> {
             cause: Cause::System(source),
         };
         tracing::debug!("{}", unwatched.advice());
-        if !std::mem::replace(&mut self.complained, true) {
+        if !self.complained {
+            self.complained = true;
             (self.notice)(Notice::Unwatched(unwatched));
         }
     }

@@ -225,9 +225,10 @@ impl<T: Fn(News)> Walker<T> {
     /// At the start, files that are there already are nothing new, and what an earlier run left is
     /// taken over.
     fn plan(&mut self, since: SystemTime) -> Walk {
-        if std::mem::replace(&mut self.started, true) {
+        if self.started {
             self.all(Existing::NewSince(since));
         } else {
+            self.started = true;
             self.all(Existing::None);
             self.complain();
             (self.tell)(News::Ready);
@@ -460,12 +461,12 @@ impl<T: Fn(News)> Walker<T> {
 
     fn too_many(&self, roles: &[Role]) -> Option<Problem> {
         let count = owner(roles).and_then(|owner| self.counts.get(&owner))?;
-        let full = *count >= MOST_FOLDERS;
-        let name = roles.first().map(|role| match &role.watched().target {
-            Target::Rule(rule) => rule.name.clone(),
-            Target::Change(_) => String::new(),
-        });
-        full.then(|| Problem::TooMany(name.unwrap_or_default()))
+        match &roles.first()?.watched().target {
+            Target::Rule(rule) if *count >= MOST_FOLDERS => {
+                Some(Problem::TooMany(rule.name.clone()))
+            }
+            Target::Rule(_) | Target::Change(_) => None,
+        }
     }
 
     /// The folder as the engine's thread needs it.

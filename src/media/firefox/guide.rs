@@ -11,10 +11,22 @@ pub(super) struct Cursor {
     pub(super) at: u64,
     /// Which one it is (MP4: the sample).
     pub(super) index: usize,
-    /// Where what surrounds it ends (WebM: the cluster), in bytes of the video.
-    pub(super) end: u64,
+    /// What it lies in (MP4: a sample, WebM: a cluster).
+    pub(super) inside: Enclosure,
     /// The time it belongs to (WebM: in the segment's units).
     pub(super) time: i64,
+}
+
+/// What a mark lies in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Enclosure {
+    /// In nothing but the video.
+    #[default]
+    None,
+    /// In what ends there, in bytes of the video.
+    Until(u64),
+    /// In what ends where the next of its kind begins: its size is not known.
+    Open,
 }
 
 /// How well a cell fits: bits that chance would have to guess, or `None` for a contradiction.

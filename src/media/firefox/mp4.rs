@@ -9,7 +9,7 @@ use std::{io, ops::Range};
 
 use super::{
     blocks::{BLOCK, Board, View},
-    guide::{Cursor, Fit, Guide},
+    guide::{Cursor, Enclosure, Fit, Guide},
 };
 use crate::{
     container::mp4,
@@ -55,7 +55,9 @@ impl Mp4 {
         // Until the index says more, a run goes on from free cell to free cell.
         let mut slots: Vec<_> = board.free_from(head).map(Some).collect();
         let mut at = 0;
-        let (mut media_end, mut index, mut known) = (0, None, Vec::new());
+        // Of the media, whether its length is given.
+        let mut media = None;
+        let (mut index, mut known) = (None, Vec::new());
         while let Some((kind, len)) = box_at(&board.view(&slots), at)? {
             match &kind {
                 b"moov" => {
@@ -71,7 +73,7 @@ impl Mp4 {
                     let within = (at / BLOCK) as usize..(at + len).div_ceil(BLOCK) as usize;
                     known.extend(within.filter_map(|slot| Some((slot, (*slots.get(slot)?)?))));
                 }
-                b"mdat" => media_end = len.map_or(u64::MAX, |len| at.saturating_add(len)),
+                b"mdat" => media = Some(len.is_some()),
                 b"moof" => return Ok(None),
                 _ => {}
             }
@@ -79,10 +81,10 @@ impl Mp4 {
                 break;
             };
             at = next;
-            if index.is_some() && media_end > 0 {
+            if index.is_some() && media.is_some() {
                 break;
             }
-            if index.is_none() && media_end > 0 && !has_index(&board.view(&slots), at)? {
+            if index.is_none() && media.is_some() && !has_index(&board.view(&slots), at)? {
                 // The index lies behind the media, and arrived before the most of it.
                 let Some(run) = find_index(board, head, at)? else {
                     return Ok(None);
@@ -98,7 +100,10 @@ impl Mp4 {
             return Ok(None);
         };
         let end = last.at + u64::from(last.size);
-        let len = if media_end == u64::MAX { end } else { at };
+        let len = match media {
+            Some(false) => end,
+            _ => at,
+        };
         Ok((end <= len).then_some(Self {
             samples,
             known,
@@ -120,13 +125,13 @@ impl Guide for Mp4 {
         let mut bits = 0;
         while let Some(sample) = self.samples.get(cursor.index) {
             let end = sample.at + u64::from(sample.size);
-            // `cursor.end` is the sample that `cursor.at` lies in.
-            let at = if cursor.end == end {
+            // The cursor goes on in the middle of this sample, or begins with it.
+            let at = if cursor.inside == Enclosure::Until(end) {
                 cursor.at
             } else {
                 sample.at
             };
-            (cursor.at, cursor.end) = (at, end);
+            (cursor.at, cursor.inside) = (at, Enclosure::Until(end));
             if at >= fresh.end {
                 break;
             }
@@ -156,8 +161,9 @@ impl Guide for Mp4 {
                 }
             }
         }
+        // Nothing behind the last sample can be checked.
         if cursor.index == self.samples.len() {
-            cursor.at = u64::MAX;
+            cursor.at = self.len;
         }
         Ok(Some(bits))
     }
@@ -168,7 +174,7 @@ impl Guide for Mp4 {
         Some(Cursor {
             at: sample.at,
             index,
-            end: sample.at + u64::from(sample.size),
+            inside: Enclosure::Until(sample.at + u64::from(sample.size)),
             time: 0,
         })
     }

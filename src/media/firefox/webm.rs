@@ -6,7 +6,7 @@ use std::{io, ops::Range};
 
 use super::{
     blocks::{Board, View},
-    guide::{Cursor, Fit, Guide},
+    guide::{Cursor, Enclosure, Fit, Guide},
 };
 use crate::container::ebml::{self, id};
 
@@ -32,15 +32,12 @@ impl Webm {
     pub(super) fn read(board: &Board, head: usize) -> io::Result<Option<Self>> {
         let slots: Vec<_> = board.free_from(head).take(64).map(Some).collect();
         let view = board.view(&slots);
-        let Some(ebml) = Element::read(&view, 0)? else {
+        let Some(Element { end: Some(end), .. }) = Element::read(&view, 0)? else {
             return Ok(None);
         };
-        let Some(segment) = Element::read(&view, ebml.end.unwrap_or(0))? else {
+        let Some(segment) = Element::read(&view, end)?.filter(|e| e.id == id::SEGMENT) else {
             return Ok(None);
         };
-        if segment.id != id::SEGMENT {
-            return Ok(None);
-        }
         let mut this = Self {
             start: segment.body,
             end: segment.end,
@@ -80,7 +77,7 @@ impl Webm {
         Ok(())
     }
 
-    /// What an element in the segment says about the place that it was found at: evidence in bits.
+    /// Whether an element fits at the cursor.
     fn judge(
         &self,
         view: &View,
@@ -88,19 +85,20 @@ impl Webm {
         element: &Element,
         until: u64,
     ) -> io::Result<Judged> {
-        let in_cluster = cursor.at < cursor.end;
-        let limit = if in_cluster {
-            cursor.end
-        } else {
-            self.end.unwrap_or(u64::MAX)
+        let (in_cluster, limit) = match cursor.inside {
+            Enclosure::Until(end) if cursor.at < end => (true, Some(end)),
+            Enclosure::Open => (true, None),
+            Enclosure::Until(_) | Enclosure::None => (false, self.end),
         };
-        if element.end.is_some_and(|end| end > limit) {
+        if let (Some(end), Some(limit)) = (element.end, limit)
+            && end > limit
+        {
             return Ok(Judged::Bad);
         }
-        let next = element.end.unwrap_or(element.body);
+        // An open cluster ends where the next element of the segment begins.
+        let may_leave = !in_cluster || cursor.inside == Enclosure::Open;
         match element.id {
-            // An open cluster ends where the next element of the segment begins.
-            id::CLUSTER if !in_cluster || cursor.end == u64::MAX => {
+            id::CLUSTER if may_leave => {
                 if element.body + 10 > until {
                     return Ok(Judged::Beyond);
                 }
@@ -111,23 +109,21 @@ impl Webm {
                     return Ok(Judged::Bad);
                 }
                 cursor.time = time;
-                cursor.end = element.end.unwrap_or(u64::MAX);
-                Ok(Judged::Good(element.body, 40))
+                cursor.inside = element.end.map_or(Enclosure::Open, Enclosure::Until);
+                Ok(Judged::Good(40))
             }
-            id if id::BESIDE_CLUSTERS.contains(&id) && (!in_cluster || cursor.end == u64::MAX) => {
-                cursor.end = 0;
-                Ok(Judged::Good(next, 24))
+            id if id::BESIDE_CLUSTERS.contains(&id) && may_leave => {
+                cursor.inside = Enclosure::None;
+                Ok(Judged::Good(24))
             }
-            id::VOID | id::CRC if element.end.is_some() => Ok(Judged::Good(next, 4)),
-            id::TIMESTAMP if in_cluster => Ok(Judged::Good(next, 8)),
-            id if in_cluster && IN_CLUSTER.contains(&id) => Ok(Judged::Good(next, 8)),
-            // Goes into a group, past what is in it.
-            id::BLOCK_GROUP if in_cluster && element.end.is_some() => self
-                .block(view, cursor, element.body, until)
-                .map(|judged| judged.then(next)),
+            id::VOID | id::CRC if element.end.is_some() => Ok(Judged::Good(4)),
+            id::TIMESTAMP if in_cluster => Ok(Judged::Good(8)),
+            id if in_cluster && IN_CLUSTER.contains(&id) => Ok(Judged::Good(8)),
+            id::BLOCK_GROUP if in_cluster && element.end.is_some() => {
+                self.block(view, cursor, element.body, until)
+            }
             id::SIMPLE_BLOCK if in_cluster && element.end.is_some() => {
-                let judged = self.block_body(view, cursor, element.body, until)?;
-                Ok(judged.then(next))
+                self.block_body(view, cursor, element.body, until)
             }
             _ => Ok(Judged::Bad),
         }
@@ -144,7 +140,7 @@ impl Webm {
                 end: Some(_),
             }) => self.block_body(view, cursor, body, until),
             // Other children may come first; they prove nothing.
-            Some(_) => Ok(Judged::Good(0, 0)),
+            Some(_) => Ok(Judged::Good(0)),
             None => Ok(Judged::Bad),
         }
     }
@@ -167,31 +163,21 @@ impl Webm {
         };
         let time = i64::from(time);
         let good = known && (-STEP..=STEP * 6).contains(&time) && cursor.time >= -time;
-        Ok(if good {
-            Judged::Good(0, 16)
-        } else {
-            Judged::Bad
-        })
+        Ok(if good { Judged::Good(16) } else { Judged::Bad })
     }
 }
 
 /// The longest header of an element.
 const HEADER: u64 = ebml::HEADER as u64;
 
+/// What an element says about the place that it was found at.
 enum Judged {
-    /// Where the next element begins, and evidence in bits.
-    Good(u64, u32),
+    /// It fits: evidence in bits.
+    Good(u32),
+    /// It needs bytes that lie beyond what is looked at.
     Beyond,
+    /// It contradicts what came before.
     Bad,
-}
-
-impl Judged {
-    fn then(self, next: u64) -> Self {
-        match self {
-            Self::Good(_, bits) => Self::Good(next, bits),
-            other => other,
-        }
-    }
 }
 
 impl Guide for Webm {
@@ -201,12 +187,12 @@ impl Guide for Webm {
 
     fn check(&self, view: &View, cursor: &mut Cursor, fresh: Range<u64>) -> io::Result<Fit> {
         cursor.at = cursor.at.max(self.start);
-        let end = self.end.unwrap_or(u64::MAX);
         let mut bits = 0;
-        while cursor.at < end {
+        while self.end.is_none_or(|end| cursor.at < end) {
             let at = cursor.at;
             // The header of the last element may be shorter than the longest.
-            if (at + HEADER).min(end) > fresh.end {
+            let longest = at + HEADER;
+            if self.end.map_or(longest, |end| end.min(longest)) > fresh.end {
                 break;
             }
             let Some(element) = Element::read(view, at)? else {
@@ -218,8 +204,8 @@ impl Guide for Webm {
                 });
             };
             match self.judge(view, cursor, &element, fresh.end)? {
-                Judged::Good(next, found) => {
-                    cursor.at = next;
+                Judged::Good(found) => {
+                    cursor.at = element.next();
                     if element.body > fresh.start {
                         bits += found;
                     }
@@ -240,6 +226,14 @@ struct Element {
 }
 
 impl Element {
+    /// Where the next one is looked for: a cluster's children are, and no other element's.
+    fn next(&self) -> u64 {
+        match self.end {
+            Some(end) if self.id != id::CLUSTER => end,
+            _ => self.body,
+        }
+    }
+
     fn read(view: &View, at: u64) -> io::Result<Option<Self>> {
         // Near the end fewer bytes than the longest header are there.
         let mut bytes = [0; HEADER as usize];
