@@ -26,7 +26,7 @@ pub struct File {
     /// {length} {number}; {date:%d.%m.%Y} and {time:%H-%M} in a form of your own (strftime).
     pub name: String,
     /// Rules beside the shipped ones. A rule of the same name replaces a shipped one.
-    pub rules: Vec<Entry>,
+    pub rules: Vec<RuleEntry>,
     /// Smaller files are not kept.
     pub min_size: Size,
     /// Shorter videos are not kept.
@@ -81,7 +81,7 @@ impl Default for File {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Rule")]
-pub struct Entry {
+pub struct RuleEntry {
     /// Unique name. That of a shipped rule replaces it, or only switches it when "enabled" alone
     /// stands beside it.
     pub name: String,

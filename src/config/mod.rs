@@ -30,7 +30,7 @@ mod rules;
 
 pub use edit::{set, write_default};
 pub use error::{ConfigError, Problem};
-pub use file::{Entry, File};
+pub use file::{File, RuleEntry};
 
 /// Most bytes that a configuration file may have.
 pub const LIMIT: u64 = 1 << 20;
@@ -153,7 +153,7 @@ pub fn effective(
     file.rules = rules
         .into_iter()
         .filter(|listed| !listed.rule.folders.is_empty())
-        .map(|source::Listed { rule, enabled }| Entry {
+        .map(|source::Listed { rule, enabled }| RuleEntry {
             name: rule.name,
             enabled: Some(enabled),
             folders: Some(rule.folders),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Problem, file::Entry};
+use super::{Problem, file::RuleEntry};
 use crate::{
     environment::Environment,
     rule::{Matcher, Rule, Source},
@@ -13,7 +13,7 @@ use crate::{
 /// an entry that has nothing but a name and `enabled` switches.
 pub(super) fn merge(
     shipped: Vec<Listed>,
-    entries: &[Entry],
+    entries: &[RuleEntry],
     env: &Environment,
 ) -> Result<Vec<Listed>, Problem> {
     let mut rules = shipped;
@@ -32,7 +32,7 @@ pub(super) fn merge(
             .position(|listed| listed.rule.name == entry.name);
         match (entry, known) {
             (
-                Entry {
+                RuleEntry {
                     enabled: Some(enabled),
                     folders: None,
                     files: None,
@@ -70,7 +70,7 @@ fn check_name(name: &str) -> Result<(), &'static str> {
 }
 
 fn rule(
-    entry: &Entry,
+    entry: &RuleEntry,
     source: Source,
     env: &Environment,
     key: impl Fn(&str) -> String,

@@ -33,7 +33,7 @@ pub struct Producer {
 
 /// By what a file is held.
 #[derive(Debug)]
-pub(crate) enum Grip {
+pub(crate) enum HeldBy {
     /// A hard link: it needs no descriptor while it waits.
     Link(Staged),
     /// An open file, which has no name that is ours.
@@ -43,7 +43,7 @@ pub(crate) enum Grip {
 /// A file that is to be held.
 #[derive(Debug)]
 pub(crate) struct Candidate {
-    pub(crate) grip: Grip,
+    pub(crate) held_by: HeldBy,
     pub(crate) inode: Inode,
     pub(crate) source: PathBuf,
     pub(crate) rule: Arc<Rule>,
@@ -59,7 +59,7 @@ pub struct Hold {
     pub id: HoldId,
     /// Which file it is.
     pub inode: Inode,
-    grip: Grip,
+    held_by: HeldBy,
     /// Where the producer created it.
     pub source: PathBuf,
     /// The rule that matched.
@@ -78,7 +78,7 @@ impl Hold {
         Self {
             id,
             inode: candidate.inode,
-            grip: candidate.grip,
+            held_by: candidate.held_by,
             source: candidate.source,
             rule: candidate.rule,
             how: candidate.how,
@@ -93,17 +93,17 @@ impl Hold {
     /// # Errors
     /// What openat(2) returns for our link, if there is one.
     pub fn open(&self) -> io::Result<Arc<File>> {
-        match &self.grip {
-            Grip::Link(staged) => Ok(Arc::new(staged.read()?)),
-            Grip::Open(open) => Ok(open.file.clone()),
+        match &self.held_by {
+            HeldBy::Link(staged) => Ok(Arc::new(staged.read()?)),
+            HeldBy::Open(open) => Ok(open.file.clone()),
         }
     }
 
     /// Our hard link to it, if there is one.
     pub fn staged(&self) -> Option<&Staged> {
-        match &self.grip {
-            Grip::Link(staged) => Some(staged),
-            Grip::Open(_) => None,
+        match &self.held_by {
+            HeldBy::Link(staged) => Some(staged),
+            HeldBy::Open(_) => None,
         }
     }
 

@@ -46,7 +46,7 @@ use self::{
     keeper::Keeper,
     staging::Stagings,
     thread::{EngineMessage, Parts},
-    watch::{News, Plan, WalkRequest, Walker},
+    watch::{News, WalkRequest, Walker, WatchPlan},
 };
 use crate::rule::Rule;
 
@@ -227,7 +227,7 @@ impl Engine {
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
         let wake = eventfd(0, flags).map_err(|e| system("eventfd")(e.into()))?;
         let inotify = Inotify::init().map_err(EngineError::Inotify)?;
-        let plan = Plan::new(
+        let plan = WatchPlan::new(
             &options.rules,
             &options.library,
             options.configuration.as_deref(),

@@ -81,11 +81,11 @@ const FIELDS: &str = "{title}, {program}, {date}, {time}, {rule}, {container}, {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
     source: String,
-    parts: Vec<Part>,
+    parts: Vec<TemplatePart>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Part {
+enum TemplatePart {
     Text(String),
     Title,
     Program,
@@ -182,9 +182,9 @@ impl Template {
                         }
                     }
                     if !text.is_empty() {
-                        parts.push(Part::Text(std::mem::take(&mut text)));
+                        parts.push(TemplatePart::Text(std::mem::take(&mut text)));
                     }
-                    parts.push(Part::parse(&field)?);
+                    parts.push(TemplatePart::parse(&field)?);
                 }
                 '}' => return Err(TemplateError::Brace),
                 c if is_refused(c) && c != ':' => return Err(TemplateError::Character(c)),
@@ -192,7 +192,7 @@ impl Template {
             }
         }
         if !text.is_empty() {
-            parts.push(Part::Text(text));
+            parts.push(TemplatePart::Text(text));
         }
         if parts.is_empty() {
             return Err(TemplateError::Empty);
@@ -227,12 +227,12 @@ impl Template {
         let mut out = String::new();
         for part in &self.parts {
             match part {
-                Part::Text(text) => out.push_str(text),
-                Part::Title => out.push(TITLE),
-                Part::Program => {
+                TemplatePart::Text(text) => out.push_str(text),
+                TemplatePart::Title => out.push(TITLE),
+                TemplatePart::Program => {
                     out.push_str(&clean(fields.program.as_deref().unwrap_or_default()))
                 }
-                Part::At(format) => out.extend(
+                TemplatePart::At(format) => out.extend(
                     fields
                         .at
                         .format(format)
@@ -240,10 +240,12 @@ impl Template {
                         .chars()
                         .map(|c| if c == ':' { c } else { replace(c) }),
                 ),
-                Part::Rule => out.push_str(&clean(&fields.rule)),
-                Part::Container => out.push_str(&clean(&fields.container)),
-                Part::Length => out.push_str(&fields.length.map(length).unwrap_or_default()),
-                Part::Number => out.push(NUMBER),
+                TemplatePart::Rule => out.push_str(&clean(&fields.rule)),
+                TemplatePart::Container => out.push_str(&clean(&fields.container)),
+                TemplatePart::Length => {
+                    out.push_str(&fields.length.map(length).unwrap_or_default())
+                }
+                TemplatePart::Number => out.push(NUMBER),
             }
         }
         out
@@ -252,12 +254,13 @@ impl Template {
 
 impl Default for Template {
     fn default() -> Self {
-        let date_and_time = ["%Y-%m-%d", "%H.%M.%S"].map(|format| Part::At(format.to_owned()));
+        let date_and_time =
+            ["%Y-%m-%d", "%H.%M.%S"].map(|format| TemplatePart::At(format.to_owned()));
         let [date, time] = date_and_time;
-        let space = || Part::Text(" ".to_owned());
+        let space = || TemplatePart::Text(" ".to_owned());
         Self {
             source: "{title} {date} {time}".to_owned(),
-            parts: vec![Part::Title, space(), date, space(), time],
+            parts: vec![TemplatePart::Title, space(), date, space(), time],
         }
     }
 }
@@ -276,7 +279,7 @@ impl fmt::Display for Template {
     }
 }
 
-impl Part {
+impl TemplatePart {
     fn parse(field: &str) -> Result<Self, TemplateError> {
         let (field, format) = match field.split_once(':') {
             Some((field, format)) => (field, Some(format)),

@@ -21,7 +21,7 @@ pub(crate) fn begins(head: &[u8]) -> Option<Container> {
 
 /// What the chunks say.
 #[derive(Default)]
-struct Found {
+struct Chunks {
     /// End of what the sizes promise.
     end: u64,
     /// A size was left open by a writer that couldn't go back.
@@ -46,7 +46,7 @@ struct Found {
 pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps, container: Container) -> Step<Report> {
     let len = reader.len();
     let mut report = Report::of(container);
-    let mut found = Found::default();
+    let mut found = Chunks::default();
     let mut at = 0;
     // OpenDML: further RIFF chunks follow.
     while let Some([f0, f1, f2, f3, s0, s1, s2, s3]) = reader.array::<8>(at)? {
@@ -115,7 +115,7 @@ fn is_size_open(n: u32, end: u64, len: u64) -> bool {
     matches!(n, 0 | u32::MAX) || is_open(n) && end > len
 }
 
-impl Found {
+impl Chunks {
     /// Walks the chunks in `range`, and into the lists among them.
     fn chunks(&mut self, reader: &mut Reader, range: Range<u64>, depth: u8) -> Step<()> {
         /// `RIFF`, `hdrl`, `strl`.

@@ -133,7 +133,7 @@ struct Stream {
 }
 
 #[derive(Default)]
-struct Found {
+struct Streams {
     /// PIDs of all packets.
     seen: BTreeSet<u16>,
     /// PIDs of program maps.
@@ -153,7 +153,7 @@ pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps, start: Start) -> Step<Re
     report.open_ended = true;
     let count = start.count(reader)?;
     let end = start.packet(count);
-    let mut found = Found::default();
+    let mut found = Streams::default();
     let head = count.min(ENDS / size);
     found.packets(reader, start, 0..head)?;
     let tail = head.max(count.saturating_sub(ENDS / size));
@@ -220,7 +220,7 @@ impl Stream {
     }
 }
 
-impl Found {
+impl Streams {
     fn packets(&mut self, reader: &mut Reader, start: Start, range: Range<u64>) -> Step<()> {
         for n in range {
             let at = start.packet(n) + start.layout.lead as u64;

@@ -15,7 +15,7 @@ use crate::{
     media::{Container, Kind, Report, Verdict},
     rule::{Rule, Source},
     source::cache,
-    stream::collect::video::{Making, VideoId},
+    stream::collect::video::{PlannedVideo, VideoId},
     title::{Browser, Family, Whose},
 };
 
@@ -45,7 +45,7 @@ impl Key {
 
 /// A video that is in the library, and may yet change.
 #[derive(Clone)]
-pub(super) struct Copy {
+pub(super) struct SavedCopy {
     pub(super) placed: Placed,
     /// It is among those that are not whole.
     pub(super) apart: bool,
@@ -55,13 +55,13 @@ pub(super) struct Copy {
 
 /// Where the bytes are.
 #[derive(Clone, Copy)]
-pub(super) enum Substance<'a> {
+pub(super) enum ItemContent<'a> {
     /// A held file as it is, or its first bytes alone.
     Held(&'a Hold, Option<u64>),
     /// Something that can be read.
     Read(&'a dyn Content),
     /// Pieces, to be joined.
-    Made(&'a Making),
+    Made(&'a PlannedVideo),
 }
 
 /// A video that can be saved.
@@ -82,7 +82,7 @@ pub(super) struct Item<'a> {
     pub(super) deadline: SystemTime,
     pub(super) report: &'a Report,
     pub(super) bytes: u64,
-    pub(super) substance: Substance<'a>,
+    pub(super) content: ItemContent<'a>,
     pub(super) stamp: Option<Stamp>,
     pub(super) finished: bool,
     /// The playlist's title.
@@ -130,7 +130,7 @@ impl Item<'_> {
 }
 
 /// What became of it.
-pub(super) enum Became {
+pub(super) enum SaveOutcome {
     /// It is in the library, or will never be.
     Ended,
     /// It may become more.

@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     chain,
-    item::{Became, GRACE, Item, Key, Substance},
+    item::{GRACE, Item, ItemContent, Key, SaveOutcome},
     saver::Saver,
 };
 use crate::{
@@ -20,11 +20,11 @@ use crate::{
         place,
     },
     rule::{Rule, Source},
-    stream::collect::video::{CachedVideo, Making},
+    stream::collect::video::{CachedVideo, PlannedVideo},
 };
 
 /// How the pieces of a video came.
-pub(super) struct Came {
+pub(super) struct Arrival {
     /// The rule by which their cache is watched.
     pub(super) rule: Arc<Rule>,
     /// When the browser created the first of them.
@@ -33,7 +33,7 @@ pub(super) struct Came {
     pub(super) deadline: SystemTime,
 }
 
-impl Came {
+impl Arrival {
     /// Those of a cache that isn't watched.
     pub(super) fn unwatched(video: &CachedVideo) -> Self {
         Self {
@@ -49,37 +49,37 @@ impl Saver {
     pub(super) fn stream(
         &mut self,
         video: &CachedVideo,
-        came: &Came,
-    ) -> Result<Became, PlaceError> {
+        arrival: &Arrival,
+    ) -> Result<SaveOutcome, PlaceError> {
         let settled = Instant::now();
-        let making = video
-            .making()
+        let planned = video
+            .plan()
             .map_err(|e| PlaceError::Read(io::Error::other(e)))?;
         let item = Item {
             key: Key::Stream(video.id),
             replaces: video.replaces.map(Key::Stream),
             source: &video.folder,
-            rule: &came.rule,
+            rule: &arrival.rule,
             how: How::Link,
             producer: None,
-            at: came.since,
+            at: arrival.since,
             until: moment(video.until),
-            deadline: came.deadline,
-            report: &making.report,
-            bytes: making.bytes,
-            substance: Substance::Made(&making),
+            deadline: arrival.deadline,
+            report: &planned.report,
+            bytes: planned.bytes,
+            content: ItemContent::Made(&planned),
             stamp: None,
             finished: true,
             title: video.title.as_deref(),
             file_title: video.file_title.as_deref(),
             address_title: video.address_title.as_deref(),
             address: video.site.clone(),
-            remarks: Some(making.remarks(video)).filter(|remarks| !remarks.is_empty()),
+            remarks: Some(planned.remarks(video)).filter(|remarks| !remarks.is_empty()),
             settled,
         };
         let became = self.keep(&item)?;
         if let Some(copy) = self.copy(item.key) {
-            self.subtitles(&making, &copy.placed);
+            self.subtitles(&planned, &copy.placed);
         }
         if video.whole() {
             self.settle(item.key);
@@ -88,8 +88,8 @@ impl Saver {
     }
 
     /// Subtitles that were played, beside the video and under its name.
-    fn subtitles(&self, making: &Making, placed: &Placed) {
-        let Some((language, text)) = making.subtitles() else {
+    fn subtitles(&self, planned: &PlannedVideo, placed: &Placed) {
+        let Some((language, text)) = planned.subtitles() else {
             return;
         };
         let (Some(folder), Some(stem)) = (placed.path.parent(), placed.path.file_stem()) else {

@@ -9,8 +9,8 @@ use std::{
 use super::{
     agenda::Waiting,
     chain,
-    item::Became,
-    joined::{self, Came},
+    item::SaveOutcome,
+    joined::{self, Arrival},
     worker::Pipeline,
 };
 use crate::{
@@ -109,19 +109,21 @@ impl Pipeline {
 
     /// As [`Pipeline::stream`]; `deadline` is until when a player may show the title.
     fn stream_until(&mut self, video: Box<CachedVideo>, deadline: SystemTime) {
-        let came = Came {
+        let arrival = Arrival {
             rule: self.rule_of(&video.folder),
             since: self.begin(&video),
             deadline,
         };
-        match self.saver.stream(&video, &came) {
-            Ok(Became::Untitled(until)) => {
+        match self.saver.stream(&video, &arrival) {
+            Ok(SaveOutcome::Untitled(until)) => {
                 return self.agenda.wait_for_title(until, Waiting::Stream(video));
             }
-            Ok(Became::Ended | Became::Waits) => {}
+            Ok(SaveOutcome::Ended | SaveOutcome::Waits) => {}
             Err(PlaceError::Stopped) => return,
             Err(e) if e.retry() => return self.wait(Waiting::Stream(video), &e),
-            Err(e) => self.saver.drop_source(&video.folder, &came.rule, chain(&e)),
+            Err(e) => self
+                .saver
+                .drop_source(&video.folder, &arrival.rule, chain(&e)),
         }
         for id in self.collector.finished(video.id) {
             self.let_go(HoldId(id));

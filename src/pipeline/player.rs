@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     agenda::Waiting,
-    item::{Became, GRACE, Item, Key, Substance},
+    item::{GRACE, Item, ItemContent, Key, SaveOutcome},
     worker::Pipeline,
 };
 use crate::{
@@ -40,7 +40,7 @@ impl Pipeline {
         let until = SystemTime::now() - settled.elapsed();
         // Once it is closed, nobody plays it any more.
         let deadline = if finished { until } else { hold.at + GRACE };
-        let became = media::inspect(&*file)
+        let outcome = media::inspect(&*file)
             .map_err(PlaceError::Read)
             .and_then(|report| {
                 let item = Item {
@@ -54,7 +54,7 @@ impl Pipeline {
                     until,
                     deadline,
                     bytes: stamp.map_or(0, |stamp| stamp.size),
-                    substance: Substance::Held(&hold, report.content_len),
+                    content: ItemContent::Held(&hold, report.content_len),
                     report: &report,
                     stamp,
                     finished,
@@ -71,13 +71,13 @@ impl Pipeline {
                     self.saver.keep(&item)
                 }
             });
-        if matches!(became, Ok(Became::Waits | Became::Untitled(_))) {
+        if matches!(outcome, Ok(SaveOutcome::Waits | SaveOutcome::Untitled(_))) {
             // Of several videos in it, one is saved and one is not: it is looked at again, though
             // nothing changes.
             self.saver.expect_change(hold.id);
         }
-        match became {
-            Ok(Became::Untitled(until)) => {
+        match outcome {
+            Ok(SaveOutcome::Untitled(until)) => {
                 let waiting = Waiting::Player {
                     hold,
                     finished,
@@ -85,8 +85,8 @@ impl Pipeline {
                 };
                 self.agenda.wait_for_title(until, waiting);
             }
-            Ok(Became::Ended) => self.done(hold.id, !finished),
-            Ok(Became::Waits) => self.done(hold.id, true),
+            Ok(SaveOutcome::Ended) => self.done(hold.id, !finished),
+            Ok(SaveOutcome::Waits) => self.done(hold.id, true),
             // Stopped by our own end: it is still held for the next start.
             Err(PlaceError::Stopped) => {}
             Err(e) if e.retry() => self.wait(
@@ -110,7 +110,12 @@ impl Pipeline {
 
     /// Blocks in the order of their arrival: the video as it is, or each that can be put back into
     /// order; else the browser's cache may have it exactly.
-    fn firefox(&mut self, hold: &Hold, file: &File, item: &Item<'_>) -> Result<Became, PlaceError> {
+    fn firefox(
+        &mut self,
+        hold: &Hold,
+        file: &File,
+        item: &Item<'_>,
+    ) -> Result<SaveOutcome, PlaceError> {
         // While it is open, only what is not whole as it lies is worth the search; at its end a
         // second video may be behind the first.
         let whole = item.report.verdict == Verdict::Complete;
@@ -135,31 +140,31 @@ impl Pipeline {
         }
         if videos.is_empty() {
             return match self.exactly_from_cache(item)? {
-                Some(became) => Ok(became),
+                Some(outcome) => Ok(outcome),
                 None => self.saver.keep(&Item {
                     report: &doubtful(item.report, unproven),
                     ..item.clone()
                 }),
             };
         }
-        let mut became = Became::Ended;
+        let mut outcome = SaveOutcome::Ended;
         for (plan, report) in &videos {
             let first = plan.parts.first().map_or(0, |part| part.from);
             let view = plan.view(file);
             let part = Item {
                 key: Key::Part(hold.id, first),
                 bytes: plan.len,
-                substance: if plan.is_linear() {
-                    Substance::Held(hold, Some(plan.len))
+                content: if plan.is_linear() {
+                    ItemContent::Held(hold, Some(plan.len))
                 } else {
-                    Substance::Read(&view)
+                    ItemContent::Read(&view)
                 },
                 report,
                 ..item.clone()
             };
             match self.saver.keep(&part)? {
-                Became::Ended => {}
-                waits => became = waits,
+                SaveOutcome::Ended => {}
+                waits => outcome = waits,
             }
         }
         if let Some(why) = unproven {
@@ -177,16 +182,16 @@ impl Pipeline {
                 ..item.clone()
             };
             match self.saver.keep(&rest)? {
-                Became::Ended => {}
-                waits => became = waits,
+                SaveOutcome::Ended => {}
+                waits => outcome = waits,
             }
         }
-        Ok(became)
+        Ok(outcome)
     }
 
     /// The same video, whole, from the browser's disk cache.
-    fn exactly_from_cache(&mut self, item: &Item<'_>) -> Result<Option<Became>, PlaceError> {
-        let Substance::Held(hold, _) = item.substance else {
+    fn exactly_from_cache(&mut self, item: &Item<'_>) -> Result<Option<SaveOutcome>, PlaceError> {
+        let ItemContent::Held(hold, _) = item.content else {
             return Ok(None);
         };
         let mut head = vec![0; HEAD];
@@ -197,11 +202,11 @@ impl Pipeline {
         };
         let body: OpenBody = body.open().map_err(PlaceError::Read)?;
         let report = media::inspect(&body).map_err(PlaceError::Read)?;
-        let (bytes, substance) = (Content::len(&body), Substance::Read(&body));
+        let (bytes, content) = (Content::len(&body), ItemContent::Read(&body));
         self.saver
             .keep(&Item {
                 bytes,
-                substance,
+                content,
                 report: &report,
                 ..item.clone()
             })

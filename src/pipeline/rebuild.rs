@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, atomic::AtomicBool, mpsc},
 };
 
-use super::{Store, chain, joined::Came, limits, saver::Saver};
+use super::{Store, chain, joined::Arrival, limits, saver::Saver};
 use crate::{
     config::Settings,
     event::Event,
@@ -86,12 +86,12 @@ pub fn save(
     let mut saver = Saver::new(Arc::new(settings), store, stop, sink);
     let mut videos = videos.into_iter();
     while let Some(video) = videos.next() {
-        let came = Came::unwatched(&video);
-        let saved = saver.stream(&video, &came);
+        let arrival = Arrival::unwatched(&video);
+        let saved = saver.stream(&video, &arrival);
         if let Err(e) = &saved {
             match e.retry() {
                 true => saver.fail(chain(e)),
-                false => saver.drop_source(&video.folder, &came.rule, chain(e)),
+                false => saver.drop_source(&video.folder, &arrival.rule, chain(e)),
             }
         }
         events.try_iter().for_each(&mut tell);

@@ -20,7 +20,7 @@ use chrono::Local;
 use super::{
     Sink, Store, chain,
     fate::{self, Case, Fate},
-    item::{Became, Copy, Item, Key, Substance, fields, saved},
+    item::{Item, ItemContent, Key, SaveOutcome, SavedCopy, fields, saved},
 };
 use crate::{
     config::Settings,
@@ -85,7 +85,7 @@ pub(super) struct Saver {
     stop: Arc<AtomicBool>,
     started: SystemTime,
     /// What was saved and may yet change: its producer still has it open, or it may get more pieces.
-    copies: HashMap<Key, Copy>,
+    copies: HashMap<Key, SavedCopy>,
 }
 
 impl Saver {
@@ -146,7 +146,7 @@ impl Saver {
     }
 
     /// What was saved of a video that may yet change.
-    pub(super) fn copy(&self, key: Key) -> Option<&Copy> {
+    pub(super) fn copy(&self, key: Key) -> Option<&SavedCopy> {
         self.copies.get(&key)
     }
 
@@ -179,7 +179,7 @@ impl Saver {
     }
 
     /// Decides on a video, and saves it if it is to be.
-    pub(super) fn keep(&mut self, item: &Item<'_>) -> Result<Became, PlaceError> {
+    pub(super) fn keep(&mut self, item: &Item<'_>) -> Result<SaveOutcome, PlaceError> {
         let Item {
             report,
             bytes,
@@ -194,7 +194,7 @@ impl Saver {
             && !copy.apart
             && copy.placed.bytes == len
         {
-            return Ok(Became::Ended);
+            return Ok(SaveOutcome::Ended);
         }
         let choice = self.title(item);
         let hope = match &choice {
@@ -212,15 +212,15 @@ impl Saver {
             untitled: hope.is_some(),
         };
         let apart = match fate::decide(case, &self.settings) {
-            Fate::Wait => return Ok(Became::Waits),
-            Fate::WaitForTitle => return Ok(hope.map_or(Became::Waits, Became::Untitled)),
+            Fate::Wait => return Ok(SaveOutcome::Waits),
+            Fate::WaitForTitle => return Ok(hope.map_or(SaveOutcome::Waits, SaveOutcome::Untitled)),
             // What was saved while it was open stays as it was then.
             Fate::Drop(_) | Fate::SaveApart if self.copies.contains_key(&item.key) => {
-                return Ok(Became::Ended);
+                return Ok(SaveOutcome::Ended);
             }
             Fate::Drop(reason) => {
                 self.drop_item(item, reason);
-                return Ok(Became::Ended);
+                return Ok(SaveOutcome::Ended);
             }
             Fate::Save => false,
             Fate::SaveApart => true,
@@ -232,14 +232,14 @@ impl Saver {
                 self.copies.insert(item.key, copy);
             }
             // It may yet become another one, and is judged again when it is closed: said once.
-            Err(NotSaved::Duplicate(_)) if !finished => return Ok(Became::Waits),
+            Err(NotSaved::Duplicate(_)) if !finished => return Ok(SaveOutcome::Waits),
             Err(NotSaved::Duplicate(of)) => self.drop_item(item, format!("duplicate of {of}")),
             Err(NotSaved::Failed(e)) => {
                 self.copies.extend(before.map(|before| (key, before)));
                 return Err(e);
             }
         }
-        Ok(Became::Ended)
+        Ok(SaveOutcome::Ended)
     }
 
     fn title(&self, item: &Item<'_>) -> Choice {
@@ -274,8 +274,8 @@ impl Saver {
         item: &Item<'_>,
         title: Option<String>,
         apart: bool,
-        before: Option<&Copy>,
-    ) -> Result<Copy, NotSaved> {
+        before: Option<&SavedCopy>,
+    ) -> Result<SavedCopy, NotSaved> {
         let library = self.settings.library.clone();
         let folder = if apart {
             incomplete::folder(&library)?
@@ -287,12 +287,12 @@ impl Saver {
             .filter(|before| before.apart == apart)
             .map(|before| &before.placed);
         let mut replaced = Vec::new();
-        if let (Substance::Held(hold, len), None) = (item.substance, before) {
+        if let (ItemContent::Held(hold, len), None) = (item.content, before) {
             let file = hold.open().map_err(PlaceError::Read)?;
             replaced = self.judge(&file, len.unwrap_or(item.bytes), !apart)?;
         }
         let linked =
-            matches!(item.substance, Substance::Held(hold, None) if hold.staged().is_some());
+            matches!(item.content, ItemContent::Held(hold, None) if hold.staged().is_some());
         let need = if linked { 0 } else { item.bytes };
         if let Some(max) = self.settings.max_library {
             let mut tell = |message| (self.sink)(Event::Error { message });
@@ -303,11 +303,11 @@ impl Saver {
         }
         room::check(&library, need, self.settings.min_free)?;
         let name = self.settings.name.name(&fields(item, title.clone()));
-        let placed = match item.substance {
-            Substance::Held(hold, len) => {
+        let placed = match item.content {
+            ItemContent::Held(hold, len) => {
                 self.place_held(hold, len, &folder, &name, over, title.clone())?
             }
-            Substance::Read(content) => {
+            ItemContent::Read(content) => {
                 self.place_new(&folder, &name, over, !apart, before.is_some(), |out| {
                     let len = content.len();
                     let mut observer = Observer {
@@ -317,9 +317,9 @@ impl Saver {
                     Ok(copy::copy(content, out, len, &mut observer).map_err(io::Error::from)?)
                 })?
             }
-            Substance::Made(making) => {
+            ItemContent::Made(planned) => {
                 self.place_new(&folder, &name, over, !apart, before.is_some(), |out| {
-                    making.write(out)
+                    planned.write(out)
                 })?
             }
         };
@@ -336,7 +336,7 @@ impl Saver {
         if apart {
             self.expire();
         }
-        Ok(Copy {
+        Ok(SavedCopy {
             placed,
             apart,
             stamp: item.stamp,

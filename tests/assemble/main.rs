@@ -11,7 +11,7 @@ use std::{fs, path::Path, time::Duration};
 use fisga::stream::{
     Assembly, Document, Init, Ref, Slot, Track, TrackKind, Variant,
     join::{
-        self, Plan,
+        self, JoinPlan,
         choose::{Choice, choose},
     },
     playlist::{assemble::assemble, dash, hls, order},
@@ -44,7 +44,7 @@ fn assembly(site: &Site, playlist: &str) -> Assembly {
 }
 
 /// Chooses and writes; returns what was chosen, the plan, and the file.
-fn put_together(site: &Site, assembly: &Assembly) -> (Choice, Plan, tempfile::NamedTempFile) {
+fn put_together(site: &Site, assembly: &Assembly) -> (Choice, JoinPlan, tempfile::NamedTempFile) {
     let choice = choose(assembly, site);
     let plan = join::plan(&choice).unwrap();
     let suffix = format!(".{}", plan.container.extension());

@@ -91,18 +91,18 @@ fn play(site: &Site, file: &mut File, name: &str) -> u64 {
         let Outcome::Video(video) = outcome else {
             continue;
         };
-        let making = video
-            .making()
+        let planned = video
+            .plan()
             .unwrap_or_else(|e| panic!("{name}: {}: {e:?}\n{site}", video.url));
         file.set_len(0).unwrap();
         file.rewind().unwrap();
-        making.write(file).unwrap();
+        planned.write(file).unwrap();
         file.rewind().unwrap();
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).unwrap();
         let complete = video.whole()
-            && making.report.verdict == Verdict::Complete
-            && !making.report.open_ended;
+            && planned.report.verdict == Verdict::Complete
+            && !planned.report.open_ended;
         let marks = marks(&bytes);
         if let Err(why) = judge(site, &marks, complete) {
             panic!("{name}: {}: {why}\n{marks:?}\n{site}", video.url);

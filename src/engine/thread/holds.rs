@@ -12,7 +12,7 @@ use std::{
 use inotify::{EventMask, WatchDescriptor, WatchMask, Watches};
 
 use super::super::{
-    hold::{Candidate, Grip, Hold, HoldId},
+    hold::{Candidate, HeldBy, Hold, HoldId},
     lease,
     open::fd_path,
     rescue::Request,
@@ -65,7 +65,7 @@ pub(super) struct Added {
 }
 
 /// All held files.
-pub(super) struct Holds {
+pub(super) struct HeldFiles {
     watches: Watches,
     /// How many there were: numbers them.
     count: u64,
@@ -75,7 +75,7 @@ pub(super) struct Holds {
     deadlines: BTreeSet<(Instant, HoldId)>,
 }
 
-impl Holds {
+impl HeldFiles {
     pub(super) fn new(watches: Watches) -> Self {
         Self {
             watches,
@@ -116,11 +116,11 @@ impl Holds {
         &mut self,
         candidate: Candidate,
         now: Instant,
-    ) -> Result<Added, Option<Grip>> {
+    ) -> Result<Added, Option<HeldBy>> {
         let held = self.by_inode.get(&candidate.inode).copied();
         if let Some(held) = held.and_then(|id| self.get(id)).filter(|h| h.is_pinned()) {
-            let same = matches!(&candidate.grip, Grip::Link(link) if held.is_held_by(link));
-            return Err((!same).then_some(candidate.grip));
+            let same = matches!(&candidate.held_by, HeldBy::Link(link) if held.is_held_by(link));
+            return Err((!same).then_some(candidate.held_by));
         }
         let vanished = held.and_then(|id| self.remove(id));
         self.count += 1;

@@ -31,7 +31,7 @@ use std::{
 };
 
 use folders::Folders;
-use holds::Holds;
+use holds::HeldFiles;
 use inotify::{EventMask, Inotify};
 use pending::Pending;
 use rustix::{
@@ -45,7 +45,7 @@ use super::{
     descriptors::Descriptors,
     rescue::{self, Answer, Requests, RescueMessage},
     staging::{Mark, staged_name},
-    watch::{Folder, News, Plan, Target, WalkRequest},
+    watch::{Folder, News, Target, WalkRequest, WatchPlan},
 };
 use crate::rule::Rule;
 
@@ -118,7 +118,7 @@ enum Deferred {
 /// What the thread is given at its start.
 pub(super) struct Parts {
     pub(super) inotify: Inotify,
-    pub(super) plan: Plan,
+    pub(super) plan: WatchPlan,
     pub(super) walker: std::sync::mpsc::Sender<WalkRequest>,
     pub(super) requests: Requests,
     pub(super) chores: Chores,
@@ -143,7 +143,7 @@ struct Grab {
 pub(super) struct Core<N> {
     inotify: Inotify,
     folders: Folders,
-    holds: Holds,
+    holds: HeldFiles,
     pending: Pending,
     requests: Requests,
     chores: Chores,
@@ -187,7 +187,7 @@ impl<N: Fn(Notice)> Core<N> {
         });
         Self {
             folders,
-            holds: Holds::new(parts.inotify.watches()),
+            holds: HeldFiles::new(parts.inotify.watches()),
             inotify: parts.inotify,
             pending: Pending::default(),
             requests: parts.requests,

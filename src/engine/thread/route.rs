@@ -16,10 +16,10 @@ use rustix::{
 
 use super::{
     super::{
-        Change, Command, Notice, Plan, Unwatched,
+        Change, Command, Notice, Unwatched, WatchPlan,
         chores::Chore,
         descriptors::OpenFile,
-        hold::{Candidate, Grip, Hold},
+        hold::{Candidate, HeldBy, Hold},
         keeper,
         open::open_regular,
         rescue::{Answer, CaughtFile, HiddenFile, Request, RescueMessage},
@@ -80,7 +80,7 @@ impl<N: Fn(Notice)> Core<N> {
 
     fn configure(&mut self, rules: &[Rule], library: PathBuf) {
         let (configuration, runtime) = (self.configuration.as_deref(), self.runtime.as_deref());
-        match Plan::new(rules, &library, configuration, runtime) {
+        match WatchPlan::new(rules, &library, configuration, runtime) {
             Ok(plan) => {
                 self.library = library;
                 let since = self.dealt_with;
@@ -160,7 +160,7 @@ impl<N: Fn(Notice)> Core<N> {
 
     fn leftover(&mut self, left: Leftover, rule: Arc<Rule>, source: PathBuf) {
         self.hold(Candidate {
-            grip: Grip::Link(left.staged),
+            held_by: HeldBy::Link(left.staged),
             inode: left.inode,
             source,
             rule,
@@ -232,7 +232,7 @@ impl<N: Fn(Notice)> Core<N> {
         let source = folder.path().join(&name);
         match staged.staging.inode(&staged.name) {
             Ok(inode) => self.hold(Candidate {
-                grip: Grip::Link(staged),
+                held_by: HeldBy::Link(staged),
                 inode,
                 source,
                 rule,
@@ -259,7 +259,7 @@ impl<N: Fn(Notice)> Core<N> {
             .and_then(|dir| open_regular(dir.as_fd(), &name));
         match opened.and_then(|file| Ok((rustix::fs::fstat(&file)?, file))) {
             Ok((stat, file)) => self.hold(Candidate {
-                grip: Grip::Open(OpenFile::new(file, permit)),
+                held_by: HeldBy::Open(OpenFile::new(file, permit)),
                 inode: Inode::from(&stat),
                 source,
                 rule,
@@ -311,8 +311,8 @@ impl<N: Fn(Notice)> Core<N> {
         let now = Instant::now();
         let added = match self.holds.add(candidate, now) {
             Ok(added) => added,
-            Err(Some(Grip::Link(staged))) => return self.chores.send(Chore::Remove(staged)),
-            Err(Some(Grip::Open(file))) => return self.chores.send(Chore::Close(file)),
+            Err(Some(HeldBy::Link(staged))) => return self.chores.send(Chore::Remove(staged)),
+            Err(Some(HeldBy::Open(file))) => return self.chores.send(Chore::Close(file)),
             Err(None) => return,
         };
         if let Some(vanished) = added.vanished {
@@ -504,15 +504,15 @@ impl<N: Fn(Notice)> Core<N> {
         let name = source.file_name().unwrap_or_default();
         let name = staged_name(at, Mark::Link(self.count), &rule.name, name);
         let linked = staging.filter(|staging| staging.link_open(&caught.file.file, &name).is_ok());
-        let grip = match linked {
+        let held_by = match linked {
             Some(staging) => {
                 self.chores.send(Chore::Close(caught.file));
-                Grip::Link(Staged { staging, name })
+                HeldBy::Link(Staged { staging, name })
             }
-            None => Grip::Open(caught.file),
+            None => HeldBy::Open(caught.file),
         };
         self.hold(Candidate {
-            grip,
+            held_by,
             inode: caught.inode,
             source,
             rule,

@@ -19,7 +19,7 @@ use std::{ffi::OsString, io, path::PathBuf};
 
 pub(crate) use folder::{Folder, FolderId};
 pub use plan::Change;
-pub(crate) use plan::{Plan, Target};
+pub(crate) use plan::{Target, WatchPlan};
 pub(crate) use walk::{News, Walk, WalkRequest, Walker};
 
 /// Folders that can't be watched, for one reason.

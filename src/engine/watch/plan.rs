@@ -63,13 +63,13 @@ pub(super) enum Component {
 
 /// Everything to watch for, compiled.
 #[derive(Debug, Default)]
-pub(crate) struct Plan {
+pub(crate) struct WatchPlan {
     pub(super) watched: Vec<Arc<Watched>>,
     pub(crate) library: PathBuf,
     pub(crate) rules: Vec<Arc<Rule>>,
 }
 
-impl Plan {
+impl WatchPlan {
     /// Compiles rules, the configuration's path and the library.
     pub(crate) fn new(
         rules: &[Rule],

@@ -25,7 +25,7 @@ use super::{
         staging::{self, Leftover, Stagings},
         trust::{Access, Dir, Refusal},
     },
-    Cause, Change, Folder, FolderId, FoundFile, Plan, Target, Unwatched,
+    Cause, Change, Folder, FolderId, FoundFile, Target, Unwatched, WatchPlan,
     folder::Role,
     plan::{Component, literal, private, same_literal},
 };
@@ -42,7 +42,7 @@ const MOST_OPEN: usize = 256;
 #[derive(Debug)]
 pub(crate) enum WalkRequest {
     /// Walks all patterns of a new plan. The first time, what an earlier run left is told too.
-    Plan { plan: Plan, since: SystemTime },
+    Plan { plan: WatchPlan, since: SystemTime },
     /// Walks all patterns again: something was mounted.
     Again { since: SystemTime },
     /// Events were lost: everything made since then is looked for.
@@ -145,7 +145,7 @@ pub(crate) struct Walker<T> {
     /// Report removals too (`watch --events`).
     trace: bool,
     tell: T,
-    plan: Plan,
+    plan: WatchPlan,
     nodes: HashMap<FolderId, Node>,
     stagings: Stagings,
     walk: u64,
@@ -172,7 +172,7 @@ impl<T: Fn(News)> Walker<T> {
             watches,
             trace,
             tell,
-            plan: Plan::default(),
+            plan: WatchPlan::default(),
             nodes: HashMap::new(),
             stagings,
             walk: 0,

@@ -10,7 +10,7 @@ pub(super) const BLOCK: u64 = 32 << 10;
 
 /// A stretch of the video, and where it lies in Firefox's file. All in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Part {
+pub struct BlockRun {
     /// Where it belongs in the video.
     pub at: u64,
     /// Where it lies in Firefox's file.
@@ -21,19 +21,19 @@ pub struct Part {
 
 /// How a video is made out of Firefox's file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plan {
+pub struct RepairPlan {
     /// Length of the video in bytes.
     pub len: u64,
     /// What is there of it, in the video's order. What lies between two parts never arrived.
-    pub parts: Vec<Part>,
+    pub parts: Vec<BlockRun>,
     /// Blocks of 32 KiB that could be in another order too; the order is proven if there are none.
     pub doubtful: usize,
 }
 
-impl Plan {
+impl RepairPlan {
     /// The first `len` bytes of slots that lie in these cells.
     pub(super) fn new(slots: &[Option<usize>], len: u64, doubtful: usize) -> Self {
-        let mut parts: Vec<Part> = Vec::new();
+        let mut parts: Vec<BlockRun> = Vec::new();
         for (slot, cell) in slots.iter().enumerate() {
             let (at, Some(cell)) = (slot as u64 * BLOCK, *cell) else {
                 continue;
@@ -44,7 +44,7 @@ impl Plan {
                 Some(last) if last.at + last.len == at && last.from + last.len == from => {
                     last.len += n
                 }
-                _ => parts.push(Part { at, from, len: n }),
+                _ => parts.push(BlockRun { at, from, len: n }),
             }
         }
         Self {
@@ -63,7 +63,7 @@ impl Plan {
 
     /// Whether it changes nothing but what is cut off at the end.
     pub fn is_linear(&self) -> bool {
-        matches!(self.parts[..], [Part { at: 0, from: 0, .. }])
+        matches!(self.parts[..], [BlockRun { at: 0, from: 0, .. }])
     }
 
     /// Whether every byte of the video is there.
@@ -80,17 +80,17 @@ impl Plan {
     }
 
     /// The first part that ends behind `at`.
-    fn part(&self, at: u64) -> Option<&Part> {
+    fn part(&self, at: u64) -> Option<&BlockRun> {
         self.parts
             .get(self.parts.partition_point(|part| part.at + part.len <= at))
     }
 }
 
-/// Firefox's file in the order of a [`Plan`]; what never arrived is a hole.
+/// Firefox's file in the order of a [`RepairPlan`]; what never arrived is a hole.
 #[derive(Debug)]
 pub struct Ordered<'a, C: ?Sized> {
     content: &'a C,
-    plan: &'a Plan,
+    plan: &'a RepairPlan,
 }
 
 impl<C: Content + ?Sized> Content for Ordered<'_, C> {

@@ -33,7 +33,7 @@ use std::io;
 
 use super::Content;
 use blocks::Board;
-pub use blocks::{Ordered, Part, Plan};
+pub use blocks::{BlockRun, Ordered, RepairPlan};
 
 /// Why the order of a file could not be found.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -64,7 +64,7 @@ pub enum NotProven {
 ///
 /// # Errors
 /// Only what reading itself returns.
-pub fn repair<C: Content + ?Sized>(content: &C) -> io::Result<Vec<Result<Plan, NotProven>>> {
+pub fn repair<C: Content + ?Sized>(content: &C) -> io::Result<Vec<Result<RepairPlan, NotProven>>> {
     solve::all(Board::new(&content))
 }
 
@@ -72,7 +72,7 @@ pub fn repair<C: Content + ?Sized>(content: &C) -> io::Result<Vec<Result<Plan, N
 ///
 /// # Errors
 /// Inside, why there is none; outside, only what reading itself returns.
-pub fn unshuffle<C: Content + ?Sized>(content: &C) -> io::Result<Result<Plan, NotProven>> {
+pub fn unshuffle<C: Content + ?Sized>(content: &C) -> io::Result<Result<RepairPlan, NotProven>> {
     Ok(repair(content)?
         .into_iter()
         .next()

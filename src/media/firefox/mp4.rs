@@ -26,7 +26,7 @@ const SAMPLES: usize = 24 * 3600 * 60;
 
 /// How samples are made up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Parts {
+enum SampleFormat {
     /// H.264, H.265: each part stands behind its length, a number of this many bytes.
     Nal(u8),
     /// AV1.
@@ -37,7 +37,7 @@ enum Parts {
 struct Sample {
     at: u64,
     size: u32,
-    parts: Parts,
+    format: SampleFormat,
 }
 
 /// An index, read.
@@ -135,11 +135,11 @@ impl Guide for Mp4 {
             if at >= fresh.end {
                 break;
             }
-            match sample.parts.next(view, at, end, fresh.end)? {
-                Part::Beyond => break,
-                Part::Unknown => cursor.index += 1,
-                Part::Bad => return Ok(None),
-                Part::Ok {
+            match sample.format.next(view, at, end, fresh.end)? {
+                SamplePart::Beyond => break,
+                SamplePart::Unknown => cursor.index += 1,
+                SamplePart::Bad => return Ok(None),
+                SamplePart::Ok {
                     next,
                     header,
                     length,
@@ -181,7 +181,7 @@ impl Guide for Mp4 {
 }
 
 /// What a part of a sample says.
-enum Part {
+enum SamplePart {
     Ok {
         /// Where the next one begins.
         next: u64,
@@ -197,19 +197,19 @@ enum Part {
     Bad,
 }
 
-impl Parts {
-    fn next(self, view: &View, at: u64, end: u64, until: u64) -> io::Result<Part> {
+impl SampleFormat {
+    fn next(self, view: &View, at: u64, end: u64, until: u64) -> io::Result<SamplePart> {
         match self {
             Self::Nal(prefix) => {
                 let header = at + u64::from(prefix) + 1;
                 if header > end {
-                    return Ok(Part::Bad);
+                    return Ok(SamplePart::Bad);
                 }
                 if header > until {
-                    return Ok(Part::Beyond);
+                    return Ok(SamplePart::Beyond);
                 }
                 let Some(bytes) = view.vec(at, usize::from(prefix) + 1)? else {
-                    return Ok(Part::Unknown);
+                    return Ok(SamplePart::Unknown);
                 };
                 let (length, kind) = bytes.split_at(usize::from(prefix));
                 let length = length
@@ -219,13 +219,13 @@ impl Parts {
                 // The first bit of a part is always 0.
                 let good = length > 0 && next <= end && kind[0] & 0x80 == 0;
                 Ok(if good {
-                    Part::Ok {
+                    SamplePart::Ok {
                         next,
                         header,
                         length: 8 * u32::from(prefix),
                     }
                 } else {
-                    Part::Bad
+                    SamplePart::Bad
                 })
             }
             Self::Obu => obu(view, at, end, until),
@@ -235,21 +235,21 @@ impl Parts {
 
 /// An AV1 unit: header, perhaps an extension, size (LEB128). The last one of a sample may leave its
 /// size out.
-fn obu(view: &View, at: u64, end: u64, until: u64) -> io::Result<Part> {
+fn obu(view: &View, at: u64, end: u64, until: u64) -> io::Result<SamplePart> {
     let longest = (end - at).min(10);
     if at + longest > until {
-        return Ok(Part::Beyond);
+        return Ok(SamplePart::Beyond);
     }
     let Some(bytes) = view.vec(at, longest as usize)? else {
-        return Ok(Part::Unknown);
+        return Ok(SamplePart::Unknown);
     };
     let flags = bytes[0];
     if flags & 0x81 != 0 {
-        return Ok(Part::Bad);
+        return Ok(SamplePart::Bad);
     }
     let mut used = 1 + usize::from(flags >> 2 & 1);
     if flags & 2 == 0 {
-        return Ok(Part::Ok {
+        return Ok(SamplePart::Ok {
             next: end,
             header: at + used as u64,
             length: 0,
@@ -258,7 +258,7 @@ fn obu(view: &View, at: u64, end: u64, until: u64) -> io::Result<Part> {
     let (mut size, mut shift) = (0, 0);
     loop {
         let Some(byte) = bytes.get(used).filter(|_| shift < 35) else {
-            return Ok(Part::Bad);
+            return Ok(SamplePart::Bad);
         };
         size |= u64::from(byte & 0x7f) << shift;
         (used, shift) = (used + 1, shift + 7);
@@ -269,13 +269,13 @@ fn obu(view: &View, at: u64, end: u64, until: u64) -> io::Result<Part> {
     let header = at + used as u64;
     let next = header + size;
     Ok(if next <= end {
-        Part::Ok {
+        SamplePart::Ok {
             next,
             header,
             length: shift,
         }
     } else {
-        Part::Bad
+        SamplePart::Bad
     })
 }
 
@@ -345,9 +345,9 @@ fn samples(reader: &mut Reader, len: u64) -> Step<Option<Vec<Sample>>> {
     };
     let mut samples = Vec::new();
     for track in moov::read(reader, &head)?.tracks {
-        let parts = match (&track.codec, track.nal_length) {
-            (b"av01", _) => Parts::Obu,
-            (_, Some(length)) => Parts::Nal(length),
+        let format = match (&track.codec, track.nal_length) {
+            (b"av01", _) => SampleFormat::Obu,
+            (_, Some(length)) => SampleFormat::Nal(length),
             _ => continue,
         };
         let count = track.sizes.table.count;
@@ -358,7 +358,7 @@ fn samples(reader: &mut Reader, len: u64) -> Step<Option<Vec<Sample>>> {
         track.samples(reader, |at, size| {
             seen += 1;
             if size > 0 {
-                samples.push(Sample { at, size, parts });
+                samples.push(Sample { at, size, format });
             }
         })?;
         if seen != count {

@@ -11,7 +11,7 @@ use std::{io, ops::Range};
 use super::{
     NotProven,
     arrangement::{Arrangement, span},
-    blocks::{BLOCK, Board, Plan, View},
+    blocks::{BLOCK, Board, RepairPlan, View},
     count,
     guide::{Cursor, Guide},
     mp4::Mp4,
@@ -33,7 +33,7 @@ const SPLITS: usize = 8;
 const SLOTS: u64 = 1 << 22;
 
 /// All videos that begin on the board, in the order of their beginnings.
-pub(super) fn all(mut board: Board) -> io::Result<Vec<Result<Plan, NotProven>>> {
+pub(super) fn all(mut board: Board) -> io::Result<Vec<Result<RepairPlan, NotProven>>> {
     let mut videos: Vec<(usize, Result<Arrangement, NotProven>)> = Vec::new();
     // A second round, since the blocks of an index are found among what the others left.
     for _ in 0..2 {
@@ -131,7 +131,7 @@ fn walk(board: &mut Board, guide: Box<dyn Guide>, head: usize) -> io::Result<Arr
             last = slot;
         } else if !silent {
             match find(board, &*guide, &mut slots, cursor, last, slot)? {
-                Found::Cell { before, cell, next } => {
+                FoundCell::Cell { before, cell, next } => {
                     for (slot, cell) in before {
                         slots[slot] = Some(cell);
                         board.take(cell);
@@ -140,8 +140,8 @@ fn walk(board: &mut Board, guide: Box<dyn Guide>, head: usize) -> io::Result<Arr
                     board.mark(cell);
                     (cursor, last, misses) = (next, slot, 0);
                 }
-                Found::Open => {}
-                Found::Nothing => misses += 1,
+                FoundCell::Open => {}
+                FoundCell::Nothing => misses += 1,
             }
         }
         slot += 1;
@@ -174,7 +174,7 @@ fn padding(guide: &dyn Guide) -> Option<Range<u64>> {
         .map(|len| len..len.next_multiple_of(BLOCK))
 }
 
-enum Found {
+enum FoundCell {
     Cell {
         /// Open slots before it that are certain now too.
         before: Vec<(usize, usize)>,
@@ -195,7 +195,7 @@ fn find(
     cursor: Cursor,
     last: usize,
     slot: usize,
-) -> io::Result<Found> {
+) -> io::Result<FoundCell> {
     let from = slots[last].unwrap_or_default();
     let next = from + (slot - last);
     let mut weak = false;
@@ -205,7 +205,7 @@ fn find(
         match fit(board, guide, slots, cursor, last, slot, next)? {
             Some((bits, found)) if bits >= NEAR => return Ok(found),
             // Nothing in it can be checked.
-            Some((0, _)) => return Ok(Found::Open),
+            Some((0, _)) => return Ok(FoundCell::Open),
             // It may be the one: then no other near cell is certain.
             Some(_) => weak = true,
             None => {}
@@ -249,8 +249,8 @@ fn find(
     // A near cell with less evidence is taken only if it is the only one.
     Ok(match near.pop() {
         Some(found) if near.is_empty() => found,
-        None if !weak => Found::Nothing,
-        _ => Found::Open,
+        None if !weak => FoundCell::Nothing,
+        _ => FoundCell::Open,
     })
 }
 
@@ -259,11 +259,11 @@ fn beyond(
     board: &Board,
     guide: &dyn Guide,
     slots: &mut [Option<usize>],
-    found: &Found,
+    found: &FoundCell,
     slot: usize,
     most: usize,
 ) -> io::Result<(usize, u32)> {
-    let Found::Cell {
+    let FoundCell::Cell {
         cell,
         next: mut cursor,
         ..
@@ -298,7 +298,7 @@ fn fit(
     last: usize,
     slot: usize,
     cell: usize,
-) -> io::Result<Option<(u32, Found)>> {
+) -> io::Result<Option<(u32, FoundCell)>> {
     let (from, open) = (slots[last].unwrap_or_default(), slot - last - 1);
     slots[slot] = Some(cell);
     // A mark that began before this slot reads the open ones too. They go on behind the last
@@ -334,7 +334,7 @@ fn fit(
                 .filter_map(|n| Some((n, slots[n]?)))
                 .filter(|_| certain)
                 .collect();
-            best = Some((bits, Found::Cell { before, cell, next }));
+            best = Some((bits, FoundCell::Cell { before, cell, next }));
         }
     }
     slots[last + 1..=slot].fill(None);
@@ -385,7 +385,7 @@ fn resume(
 }
 
 /// Checks the finished order once more from the beginning, and makes the plan.
-fn prove(board: &Board, video: &Arrangement) -> io::Result<Result<Plan, NotProven>> {
+fn prove(board: &Board, video: &Arrangement) -> io::Result<Result<RepairPlan, NotProven>> {
     if !video.fits(board)? {
         return Ok(Err(NotProven::Broken));
     }
@@ -400,7 +400,11 @@ fn prove(board: &Board, video: &Arrangement) -> io::Result<Result<Plan, NotProve
         // The rest never arrived: ends with the last byte that did.
         len = last_byte(&view, span(known - 1))?;
     }
-    Ok(Ok(Plan::new(&video.slots[..known], len, video.doubtful)))
+    Ok(Ok(RepairPlan::new(
+        &video.slots[..known],
+        len,
+        video.doubtful,
+    )))
 }
 
 /// The end of what is not zero in a slot.

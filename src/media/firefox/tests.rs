@@ -217,7 +217,7 @@ fn arranged<'a>(blocks: impl IntoIterator<Item = (&'a [u8], usize)>) -> Vec<u8> 
     file
 }
 
-fn made(plan: &Plan, file: &[u8]) -> Vec<u8> {
+fn made(plan: &RepairPlan, file: &[u8]) -> Vec<u8> {
     let mut bytes = vec![1; plan.len as usize];
     assert_eq!(plan.view(file).read_at(0, &mut bytes).unwrap(), bytes.len());
     bytes
@@ -352,7 +352,7 @@ fn a_plain_play_is_cut() {
     assert!(plan.is_linear() && plan.is_whole() && plan.doubt().is_none());
     assert_eq!(
         plan.parts,
-        [Part {
+        [BlockRun {
             at: 0,
             from: 0,
             len: video.bytes.len() as u64

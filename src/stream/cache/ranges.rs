@@ -75,7 +75,7 @@ impl Spool {
         let mut file: &File = &self.file;
         file.seek(io::SeekFrom::Start(self.len))?;
         let copied = io::copy(
-            &mut Reader {
+            &mut PartsReader {
                 content,
                 at,
                 end: at + len,
@@ -221,13 +221,13 @@ fn intact(sparse: &Sparse, content: &impl Content) -> bool {
     chromium::stretch(content, last.head()).ok().flatten() == Some(*last)
 }
 
-struct Reader<'a, C> {
+struct PartsReader<'a, C> {
     content: &'a C,
     at: u64,
     end: u64,
 }
 
-impl<C: Content> Read for Reader<'_, C> {
+impl<C: Content> Read for PartsReader<'_, C> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let want = usize::try_from(self.end - self.at)
             .unwrap_or(usize::MAX)

@@ -20,7 +20,7 @@ use std::{
 
 use self::{
     partition::{Decision, FORGET, Partition},
-    pieces::{HeldPiece, Id},
+    pieces::{EntryId, HeldPiece},
     video::{CachedVideo, Contents, VideoId, file_title, site, title},
 };
 use crate::{
@@ -54,7 +54,7 @@ const DECODED_HEAD: usize = 4096;
 #[derive(Debug)]
 pub struct HeldEntry<'a> {
     /// The caller's number for it.
-    pub id: Id,
+    pub id: EntryId,
     /// Where the browser keeps it: the name tells its part, the folder the profile.
     pub source: &'a Path,
     /// The cache's format.
@@ -81,7 +81,7 @@ pub enum Outcome {
     /// A video can be written. What it is made of stays held until [`Collector::finished`].
     Video(Box<CachedVideo>),
     /// A held entry is no longer needed.
-    Release(Id),
+    Release(EntryId),
     /// A video was seen and is not kept.
     Dropped {
         /// Folder of the cache.
@@ -104,11 +104,11 @@ pub struct Collector {
     /// Files of ranges, by folder and key.
     ranges: HashMap<(PathBuf, String), RangedEntry>,
     /// What each held entry is.
-    holds: HashMap<Id, EntryState>,
+    holds: HashMap<EntryId, EntryState>,
     /// What videos that were given out are made of.
     delivered: HashMap<VideoId, Delivered>,
     /// Playlists of which a later version is held.
-    outdated: Vec<Id>,
+    outdated: Vec<EntryId>,
     /// Incomplete ones that were given out, by what tells one video of a partition from another.
     earlier: HashMap<(Place, String), VideoId>,
     /// Sites of which was said that the browser doesn't store their ranges.
@@ -120,7 +120,7 @@ pub struct Collector {
 #[derive(Debug)]
 struct RangedEntry {
     ranges: Ranges,
-    ids: Vec<Id>,
+    ids: Vec<EntryId>,
     place: Place,
     kept: Option<Arc<HeldPiece>>,
     /// Its start shows that it is media.
@@ -217,7 +217,7 @@ impl Collector {
     }
 
     /// Held entries that are no piece yet, and since when.
-    fn loose(&self) -> impl Iterator<Item = (Id, Instant)> {
+    fn loose(&self) -> impl Iterator<Item = (EntryId, Instant)> {
         self.holds.iter().filter_map(|(id, state)| match state {
             EntryState::Growing(at) => Some((*id, *at)),
             EntryState::Ranges(key) => self
@@ -238,7 +238,7 @@ impl Collector {
 
     /// A video was written or won't be. Returns what may be let go: nothing of an incomplete one,
     /// which may yet grow.
-    pub fn finished(&mut self, video: VideoId) -> Vec<Id> {
+    pub fn finished(&mut self, video: VideoId) -> Vec<EntryId> {
         let Some(given) = self.delivered.remove(&video) else {
             return Vec::new();
         };
@@ -424,7 +424,7 @@ impl Collector {
 
     fn keep(
         &mut self,
-        id: Id,
+        id: EntryId,
         place: Place,
         piece: Piece,
         class: Class,
@@ -542,7 +542,7 @@ impl Collector {
     }
 
     /// An entry is looked at again: what it was before no longer counts.
-    fn forget(&mut self, id: Id) {
+    fn forget(&mut self, id: EntryId) {
         match self.holds.remove(&id) {
             Some(EntryState::Piece(place, kept)) => {
                 if let Some(partition) = self.partitions.get_mut(&place) {
@@ -578,7 +578,7 @@ impl Collector {
                 self.found(&place, decision, &mut out);
             }
         }
-        let mut stale: Vec<Id> = self
+        let mut stale: Vec<EntryId> = self
             .loose()
             .filter(|(_, at)| end || *at + FORGET <= now)
             .map(|(id, _)| id)
@@ -593,7 +593,7 @@ impl Collector {
 
     /// Chromium stores no ranges of an answer without `ETag` and `Last-Modified`: of such a video it
     /// has the headers alone. Said once a site.
-    fn unstored(&mut self, stale: &[Id]) -> Vec<Outcome> {
+    fn unstored(&mut self, stale: &[EntryId]) -> Vec<Outcome> {
         let mut out = Vec::new();
         for id in stale {
             let Some(EntryState::Ranges(key)) = self.holds.get(id) else {
@@ -681,7 +681,7 @@ impl Collector {
         }
     }
 
-    fn drop_ids(&mut self, ids: &[Id]) {
+    fn drop_ids(&mut self, ids: &[EntryId]) {
         for id in ids {
             if let Some(EntryState::Ranges(key)) = self.holds.remove(id) {
                 self.discard(&key);

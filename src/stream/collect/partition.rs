@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     Limits,
-    pieces::{HeldPiece, Id, PieceIndex},
+    pieces::{EntryId, HeldPiece, PieceIndex},
     stand_in,
     video::Contents,
 };
@@ -62,10 +62,10 @@ pub(crate) enum Decision {
     Dropped {
         url: String,
         reason: String,
-        ids: Vec<Id>,
+        ids: Vec<EntryId>,
     },
     /// Nothing, and nobody needs to know.
-    Release(Vec<Id>),
+    Release(Vec<EntryId>),
 }
 
 /// What was said of a video last.

@@ -14,7 +14,7 @@ use crate::stream::{
 };
 
 /// Tells the held files of one run apart; the caller's numbers.
-pub type Id = u64;
+pub type EntryId = u64;
 
 /// A piece, and which held files it is made of.
 #[derive(Debug)]
@@ -26,14 +26,14 @@ pub struct HeldPiece {
     /// When it arrived.
     pub at: Instant,
     /// The files to let go when it is no longer needed.
-    pub ids: Vec<Id>,
+    pub ids: Vec<EntryId>,
     /// The times in it, once they were asked for.
     probe: OnceLock<Option<Probe>>,
 }
 
 impl HeldPiece {
     /// A piece that arrived at `at`.
-    pub fn new(piece: Piece, class: Class, at: Instant, ids: Vec<Id>) -> Self {
+    pub fn new(piece: Piece, class: Class, at: Instant, ids: Vec<EntryId>) -> Self {
         Self {
             piece,
             class,

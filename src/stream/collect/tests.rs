@@ -14,9 +14,9 @@ struct Browser {
     collector: Collector,
     start: Instant,
     seconds: u64,
-    count: Id,
+    count: EntryId,
     /// Entries that are held.
-    held: Vec<Id>,
+    held: Vec<EntryId>,
     /// Videos that were given out: id, whole, fraction in percent, what it replaces.
     videos: Vec<(VideoId, bool, u32, Option<VideoId>)>,
     /// When the first piece of the last one came.
@@ -47,7 +47,7 @@ impl Browser {
     }
 
     /// An entry is closed. Returns whether it stays held.
-    fn entry(&mut self, id: Id, source: &str, file: Vec<u8>) -> bool {
+    fn entry(&mut self, id: EntryId, source: &str, file: Vec<u8>) -> bool {
         let format = if firefox::is_entry(Path::new(source)) {
             Source::Firefox
         } else {

@@ -9,7 +9,7 @@ use std::{
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-use super::pieces::Id;
+use super::pieces::EntryId;
 use crate::{
     content::Content,
     media::{self, Kind, Report, Verdict},
@@ -43,7 +43,7 @@ pub struct CachedVideo {
     /// When the last of its pieces arrived.
     pub until: Instant,
     /// The held entries that it is made of.
-    pub entries: Vec<Id>,
+    pub entries: Vec<EntryId>,
     /// Title by the playlist.
     pub title: Option<String>,
     /// The name that the server gave the file, if it says something.
@@ -118,7 +118,7 @@ impl CachedVideo {
     ///
     /// # Errors
     /// When a piece can't be read, when the segments don't make one file.
-    pub fn making(&self) -> Result<Making, WriteError> {
+    pub fn plan(&self) -> Result<PlannedVideo, WriteError> {
         match &self.contents {
             Contents::File(body) => {
                 let mut report = media::inspect(&body.open()?.with_holes())?;
@@ -127,10 +127,10 @@ impl CachedVideo {
                         fraction: self.fraction(),
                     };
                 }
-                Ok(Making {
+                Ok(PlannedVideo {
                     report,
                     bytes: body.len(),
-                    how: How::Copy(body.clone()),
+                    made_by: MadeBy::Copy(body.clone()),
                 })
             }
             Contents::Stream(choice) => {
@@ -157,10 +157,10 @@ impl CachedVideo {
                     detail: None,
                     missing: Vec::new(),
                 };
-                Ok(Making {
+                Ok(PlannedVideo {
                     report,
                     bytes: plan.len,
-                    how: How::Join(Box::new(plan)),
+                    made_by: MadeBy::Join(Box::new(plan)),
                 })
             }
         }
@@ -197,39 +197,39 @@ impl CachedVideo {
 
 /// A video that is about to be written.
 #[derive(Debug)]
-pub struct Making {
+pub struct PlannedVideo {
     /// What it will be.
     pub report: Report,
     /// Its size, to within a few headers.
     pub bytes: u64,
-    how: How,
+    made_by: MadeBy,
 }
 
 #[derive(Debug)]
-enum How {
+enum MadeBy {
     Copy(Body),
-    Join(Box<join::Plan>),
+    Join(Box<join::JoinPlan>),
 }
 
-impl Making {
+impl PlannedVideo {
     /// Writes it into an empty file. Gaps of a file stay holes of the same size; those of a stream
     /// are left out.
     ///
     /// # Errors
     /// When a piece is gone or changed, when writing fails.
     pub fn write(&self, out: &std::fs::File) -> Result<(), WriteError> {
-        match &self.how {
-            How::Copy(body) => copy(body, out)?,
-            How::Join(plan) => plan.write(out).map(drop)?,
+        match &self.made_by {
+            MadeBy::Copy(body) => copy(body, out)?,
+            MadeBy::Join(plan) => plan.write(out).map(drop)?,
         }
         Ok(())
     }
 
     /// Subtitles that were played: their language, and a WebVTT file.
     pub fn subtitles(&self) -> Option<(Option<&str>, &str)> {
-        match &self.how {
-            How::Copy(_) => None,
-            How::Join(plan) => plan
+        match &self.made_by {
+            MadeBy::Copy(_) => None,
+            MadeBy::Join(plan) => plan
                 .subtitles
                 .as_ref()
                 .map(|(language, text)| (language.as_deref(), &**text)),
@@ -240,7 +240,7 @@ impl Making {
     /// nothing to say.
     pub fn remarks(&self, video: &CachedVideo) -> String {
         let mut parts = vec![video.remarks()];
-        if let How::Join(plan) = &self.how {
+        if let MadeBy::Join(plan) = &self.made_by {
             parts.extend(plan.notes.iter().cloned());
         }
         parts.retain(|p| !p.is_empty());

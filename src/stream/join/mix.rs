@@ -26,7 +26,7 @@ const FIRST_PID: u16 = 0x100;
 
 /// A segment to be mixed.
 #[derive(Clone, Debug)]
-pub(crate) struct Part {
+pub(crate) struct TsSegment {
     pub(crate) body: Body,
     pub(crate) range: Range<u64>,
     pub(crate) content: Payload,
@@ -50,7 +50,7 @@ pub(crate) enum Payload {
 /// # Errors
 /// What reading or writing returns; `InvalidData` when there is nothing that can be announced in
 /// one table.
-pub(crate) fn mix(lanes: &[Vec<Part>], out: &mut dyn Write) -> io::Result<u64> {
+pub(crate) fn mix(lanes: &[Vec<TsSegment>], out: &mut dyn Write) -> io::Result<u64> {
     let mut program = Program {
         pcr: NULL_PID,
         ..Program::default()
@@ -76,7 +76,7 @@ pub(crate) fn mix(lanes: &[Vec<Part>], out: &mut dyn Write) -> io::Result<u64> {
     }
     while let Some(first) = earliest(&lanes, None) {
         // Tables every half second of the first lane's time, and at the very start.
-        let now = lanes[first].course.time.max(0);
+        let now = lanes[first].remapping.time.unwrap_or(0).max(0);
         if announced.is_none_or(|t| now >= t + CLOCK as i64 / 2) {
             announced = Some(now);
             for table in tables(&program, number).ok_or_else(invalid)? {
@@ -87,8 +87,9 @@ pub(crate) fn mix(lanes: &[Vec<Part>], out: &mut dyn Write) -> io::Result<u64> {
         }
         // Up to the next tables, or to where another lane's turn comes.
         let tables_due = announced.unwrap_or(now) + CLOCK as i64 / 2 - 1;
-        let until = earliest(&lanes, Some(first))
-            .map_or(tables_due, |other| lanes[other].course.time.min(tables_due));
+        let until = earliest(&lanes, Some(first)).map_or(Some(tables_due), |other| {
+            lanes[other].remapping.time.min(Some(tables_due))
+        });
         written += lanes[first].write(until, &mut counters, &mut origin, out)?;
     }
     Ok(written)
@@ -97,7 +98,7 @@ pub(crate) fn mix(lanes: &[Vec<Part>], out: &mut dyn Write) -> io::Result<u64> {
 /// The lane, other than `but`, whose front is decoded first.
 fn earliest(lanes: &[Lane<'_>], but: Option<usize>) -> Option<usize> {
     let there = (0..lanes.len()).filter(|&i| Some(i) != but && lanes[i].ready);
-    there.min_by_key(|&i| lanes[i].course.time)
+    there.min_by_key(|&i| lanes[i].remapping.time)
 }
 
 /// The continuity counter of each PID (2.4.3.3): only packets with a payload count.
@@ -121,32 +122,32 @@ impl Counters {
 
 /// Segments that follow each other.
 struct Lane<'a> {
-    parts: std::slice::Iter<'a, Part>,
-    reader: Option<Reader>,
+    parts: std::slice::Iter<'a, TsSegment>,
+    reader: Option<SegmentReader>,
     /// New PIDs, by kind of stream and how many of that kind came before.
     pids: HashMap<(u8, usize), u16>,
     /// Where packets with only a PCR go.
     pcr: u16,
-    course: Course,
+    remapping: Remapping,
     /// A packet is at the front, and changed already.
     ready: bool,
 }
 
-enum Reader {
+enum SegmentReader {
     Packets(Packets<OpenBody>),
     Adts(Packer, Packet),
 }
 
 /// What becomes of a part's packets.
-struct Course {
+struct Remapping {
     /// The part's PIDs → new ones: a handful, which is faster looked through than hashed.
     map: Vec<(u16, u16)>,
     shift: i64,
-    /// Decode time of what is at the front, without wrapping.
-    time: i64,
+    /// Decode time of what is at the front, without wrapping; none before the first time stamp.
+    time: Option<i64>,
 }
 
-impl Course {
+impl Remapping {
     /// Changes a packet; false, and nothing is changed, if it doesn't belong to what is mixed.
     fn take(&mut self, packet: &mut Packet, origin: &mut Option<u64>) -> bool {
         let old = pid(packet);
@@ -163,12 +164,8 @@ impl Course {
             let at = dts.unwrap_or(pts);
             let time = stamp_at(packet, at);
             let origin = *origin.get_or_insert(time) as i64;
-            let before = if self.time == i64::MIN {
-                origin
-            } else {
-                self.time
-            };
-            self.time = before + difference(before.rem_euclid(WRAP) as u64, time);
+            let before = self.time.unwrap_or(origin);
+            self.time = Some(before + difference(before.rem_euclid(WRAP) as u64, time));
         }
         true
     }
@@ -176,7 +173,7 @@ impl Course {
 
 impl<'a> Lane<'a> {
     /// Takes PIDs in `program` for every stream of its parts.
-    fn new(parts: &'a [Part], program: &mut Program) -> Self {
+    fn new(parts: &'a [TsSegment], program: &mut Program) -> Self {
         let mut pids = HashMap::new();
         let mut pcr = NULL_PID;
         for part in parts {
@@ -208,17 +205,17 @@ impl<'a> Lane<'a> {
         if program.pcr == NULL_PID {
             program.pcr = pcr;
         }
-        let course = Course {
+        let remapping = Remapping {
             map: Vec::new(),
             shift: 0,
-            time: i64::MIN,
+            time: None,
         };
         Self {
             parts: parts.iter(),
             reader: None,
             pids,
             pcr,
-            course,
+            remapping,
             ready: false,
         }
     }
@@ -235,8 +232,8 @@ impl<'a> Lane<'a> {
                 continue;
             };
             let front = match reader {
-                Reader::Packets(packets) => packets.front()?,
-                Reader::Adts(packer, packet) => match packer.next()? {
+                SegmentReader::Packets(packets) => packets.front()?,
+                SegmentReader::Adts(packer, packet) => match packer.next()? {
                     Some(next) => {
                         *packet = next;
                         Some(packet)
@@ -248,8 +245,8 @@ impl<'a> Lane<'a> {
                 self.reader = None;
                 continue;
             };
-            self.ready = self.course.take(packet, origin);
-            if let (false, Reader::Packets(packets)) = (self.ready, reader) {
+            self.ready = self.remapping.take(packet, origin);
+            if let (false, SegmentReader::Packets(packets)) = (self.ready, reader) {
                 packets.pass();
             }
         }
@@ -260,7 +257,7 @@ impl<'a> Lane<'a> {
     /// than `until`.
     fn write(
         &mut self,
-        until: i64,
+        until: Option<i64>,
         counters: &mut Counters,
         origin: &mut Option<u64>,
         out: &mut dyn Write,
@@ -268,20 +265,20 @@ impl<'a> Lane<'a> {
         let mut taken = false;
         let written = match &mut self.reader {
             None => 0,
-            Some(Reader::Adts(_, packet)) => {
+            Some(SegmentReader::Adts(_, packet)) => {
                 counters.number(packet);
                 out.write_all(packet)?;
                 PACKET
             }
-            Some(Reader::Packets(packets)) => {
+            Some(SegmentReader::Packets(packets)) => {
                 let start = packets.mark();
                 while let Some(packet) = packets.buffered() {
                     counters.number(packet);
                     packets.pass();
                     taken = packets
                         .buffered()
-                        .is_some_and(|next| self.course.take(next, origin));
-                    if !taken || self.course.time > until {
+                        .is_some_and(|next| self.remapping.take(next, origin));
+                    if !taken || self.remapping.time > until {
                         break;
                     }
                 }
@@ -303,21 +300,22 @@ impl<'a> Lane<'a> {
         let adts = packed::program();
         let range = part.range.clone();
         let (program, reader) = match &part.content {
-            Payload::Packets(program) => {
-                (program, Reader::Packets(Packets::new(open, range, MANY)))
-            }
+            Payload::Packets(program) => (
+                program,
+                SegmentReader::Packets(Packets::new(open, range, MANY)),
+            ),
             Payload::Adts(time) => (
                 &adts,
-                Reader::Adts(Packer::new(open, range, *time), [0; PACKET]),
+                SegmentReader::Adts(Packer::new(open, range, *time), [0; PACKET]),
             ),
         };
         let known = |(key, stream): (_, &Stream)| Some((stream.pid, *self.pids.get(&key)?));
-        self.course.map = numbered(program).filter_map(known).collect();
+        self.remapping.map = numbered(program).filter_map(known).collect();
         if program.pcr != NULL_PID {
             // Behind the streams: one that carries the clock is found first.
-            self.course.map.push((program.pcr, self.pcr));
+            self.remapping.map.push((program.pcr, self.pcr));
         }
-        self.course.shift = part.shift;
+        self.remapping.shift = part.shift;
         self.reader = Some(reader);
         Ok(true)
     }

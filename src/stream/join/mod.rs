@@ -1,4 +1,4 @@
-//! Writes a chosen video as one file: how is decided first (a [`Plan`]), then bytes are copied,
+//! Writes a chosen video as one file: how is decided first (a [`JoinPlan`]), then bytes are copied,
 //! most of them from file to file inside the kernel.
 //!
 //! | pieces | file |
@@ -59,7 +59,7 @@ pub enum JoinError {
 
 /// How a file is written.
 #[derive(Debug)]
-pub struct Plan {
+pub struct JoinPlan {
     /// What it will be.
     pub container: Container,
     /// There are pictures in it.
@@ -89,8 +89,8 @@ enum Step {
         moof: Range<u64>,
         end: u64,
     },
-    Mix(Vec<Vec<mix::Part>>),
-    Blocks(Vec<Vec<webm::Part>>),
+    Mix(Vec<Vec<mix::TsSegment>>),
+    Blocks(Vec<Vec<webm::WebmSegment>>),
 }
 
 /// What a segment is.
@@ -108,7 +108,7 @@ enum Format {
 ///
 /// # Errors
 /// [`JoinError`]: everything but writing can go wrong here already.
-pub fn plan(choice: &Choice) -> Result<Plan, JoinError> {
+pub fn plan(choice: &Choice) -> Result<JoinPlan, JoinError> {
     let media: Vec<&ChosenTrack> = choice
         .tracks
         .iter()
@@ -142,7 +142,7 @@ pub fn plan(choice: &Choice) -> Result<Plan, JoinError> {
     let (steps, recipes, notes) = (planner.steps, planner.recipes, planner.notes);
     let len = steps.iter().map(Step::len).fold(0, u64::saturating_add);
     let subtitles = subtitles(choice).map_err(JoinError::Read)?;
-    Ok(Plan {
+    Ok(JoinPlan {
         container,
         pictures,
         len,
@@ -351,7 +351,7 @@ impl Planner<'_> {
         let mut inits: HashMap<BodyRange, Option<webm::Init>> = HashMap::new();
         for track in media {
             let first = declared.iter().map(|i| i.tracks.len() as u8).sum::<u8>() + 1;
-            let mut lane: Vec<webm::Part> = Vec::with_capacity(track.slots.len());
+            let mut lane: Vec<webm::WebmSegment> = Vec::with_capacity(track.slots.len());
             for pick in &track.slots {
                 let place = pick.head();
                 if !inits.contains_key(place) {
@@ -372,7 +372,7 @@ impl Planner<'_> {
                 }
                 let known = &declared[declared.len() - 1];
                 let body = self.choice.bodies[pick.of.body].clone();
-                lane.push(webm::Part::new(
+                lane.push(webm::WebmSegment::new(
                     body,
                     pick.of.range.clone(),
                     init,
@@ -408,7 +408,7 @@ impl Planner<'_> {
         let mut clock = Clock::wrapping((1 << 33) * TICK.0 / TICK.1);
         for track in media {
             clock.rewind();
-            let mut lane: Vec<mix::Part> = Vec::with_capacity(track.slots.len());
+            let mut lane: Vec<mix::TsSegment> = Vec::with_capacity(track.slots.len());
             for pick in &track.slots {
                 let Some((content, time, start)) = self.segment(pick, lane.last())? else {
                     self.notes.push(format!(
@@ -417,7 +417,7 @@ impl Planner<'_> {
                     ));
                     continue;
                 };
-                let mut part = mix::Part {
+                let mut part = mix::TsSegment {
                     body: self.choice.bodies[pick.of.body].clone(),
                     range: start..pick.of.range.end,
                     content,
@@ -459,7 +459,7 @@ impl Planner<'_> {
     fn segment(
         &self,
         pick: &FilledSlot,
-        before: Option<&mix::Part>,
+        before: Option<&mix::TsSegment>,
     ) -> Result<Option<(mix::Payload, Option<u64>, u64)>, JoinError> {
         let open = self.open(pick.of.body)?;
         let start = pick.of.range.start;
@@ -489,12 +489,12 @@ impl Planner<'_> {
 
 /// What is added to the time stamps of a segment so that each of its streams begins where the same
 /// one ends in the segment `before`, or later: sound is cut at other times than pictures.
-fn seam(before: &mix::Part, next: &mix::Part) -> Result<Option<i64>, JoinError> {
+fn seam(before: &mix::TsSegment, next: &mix::TsSegment) -> Result<Option<i64>, JoinError> {
     let (mix::Payload::Packets(old), mix::Payload::Packets(new)) = (&before.content, &next.content)
     else {
         return Ok(None);
     };
-    let of = |part: &mix::Part| part.body.open().map(|open| (open, part.range.clone()));
+    let of = |part: &mix::TsSegment| part.body.open().map(|open| (open, part.range.clone()));
     let aac: Vec<u16> = streams(old)
         .filter(|s| s.1.kind == AAC)
         .map(|s| s.1.pid)

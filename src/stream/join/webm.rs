@@ -25,12 +25,12 @@ pub(crate) struct Init {
     scale: u64,
     /// It says how long the video is.
     pub(crate) has_duration: bool,
-    pub(crate) tracks: Vec<Entry>,
+    pub(crate) tracks: Vec<TrackEntry>,
 }
 
 /// A track.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
+pub(crate) struct TrackEntry {
     number: u64,
     /// 1 pictures, 2 sound.
     kind: u64,
@@ -43,7 +43,7 @@ pub(crate) struct Entry {
 
 /// A segment to be joined, and the new numbers of its tracks.
 #[derive(Clone, Debug)]
-pub(crate) struct Part {
+pub(crate) struct WebmSegment {
     pub(crate) body: Body,
     pub(crate) range: Range<u64>,
     /// Nanoseconds of a time stamp's unit.
@@ -108,7 +108,7 @@ pub(crate) fn init<C: Content + ?Sized>(
                 let entries = children(&payload).filter(|(id, _)| *id == id::TRACK_ENTRY);
                 init.tracks = entries
                     .take(64)
-                    .filter_map(|(_, entry)| Entry::parse(entry))
+                    .filter_map(|(_, entry)| TrackEntry::parse(entry))
                     .collect();
             }
         }
@@ -120,7 +120,7 @@ pub(crate) fn init<C: Content + ?Sized>(
     Ok((!init.tracks.is_empty()).then_some(init))
 }
 
-impl Entry {
+impl TrackEntry {
     fn parse(payload: &[u8]) -> Option<Self> {
         let field = |wanted| {
             children(payload)
@@ -180,7 +180,7 @@ pub(crate) fn head(inits: &[&Init], duration: u64) -> Vec<u8> {
     out
 }
 
-impl Part {
+impl WebmSegment {
     /// A segment whose tracks are those of `own`, in a lane that is declared as `declared` with
     /// numbers from `first`.
     pub(crate) fn new(
@@ -190,7 +190,7 @@ impl Part {
         declared: &Init,
         first: u8,
     ) -> Self {
-        let nth = |tracks: &[Entry], i: usize| {
+        let nth = |tracks: &[TrackEntry], i: usize| {
             tracks[..i]
                 .iter()
                 .filter(|t| t.kind == tracks[i].kind)
@@ -227,15 +227,15 @@ struct Block {
 
 /// Blocks of one lane's segments, in order.
 struct Lane<'a> {
-    parts: std::slice::Iter<'a, Part>,
-    open: Option<(OpenBody, &'a Part, u64)>,
+    parts: std::slice::Iter<'a, WebmSegment>,
+    open: Option<(OpenBody, &'a WebmSegment, u64)>,
     cluster: i64,
     opens: bool,
     next: VecDeque<Block>,
 }
 
 impl<'a> Lane<'a> {
-    fn new(parts: &'a [Part]) -> Self {
+    fn new(parts: &'a [WebmSegment]) -> Self {
         Self {
             parts: parts.iter(),
             open: None,
@@ -298,7 +298,13 @@ impl<'a> Lane<'a> {
 
 impl Block {
     /// `None` for blocks of tracks that are not wanted, and what is no block.
-    fn new(id: u32, payload: Vec<u8>, cluster: i64, part: &Part, opens: bool) -> Option<Self> {
+    fn new(
+        id: u32,
+        payload: Vec<u8>,
+        cluster: i64,
+        part: &WebmSegment,
+        opens: bool,
+    ) -> Option<Self> {
         let at = if id == id::BLOCK_GROUP {
             let (_, block) = children(&payload).find(|(id, _)| *id == id::BLOCK)?;
             block.as_ptr() as usize - payload.as_ptr() as usize
@@ -339,7 +345,7 @@ impl Block {
 ///
 /// # Errors
 /// What reading or writing returns.
-pub(crate) fn join(lanes: &[Vec<Part>], out: &mut dyn Write) -> io::Result<u64> {
+pub(crate) fn join(lanes: &[Vec<WebmSegment>], out: &mut dyn Write) -> io::Result<u64> {
     let mut lanes: Vec<Lane<'_>> = lanes.iter().map(|parts| Lane::new(parts)).collect();
     let mut cluster: Option<i64> = None;
     let mut written = 0;

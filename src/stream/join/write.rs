@@ -6,7 +6,7 @@ use std::{
     ops::Range,
 };
 
-use super::{JoinError, Plan, Recipe, Step, fmp4, mix, webm};
+use super::{JoinError, JoinPlan, Recipe, Step, fmp4, mix, webm};
 use crate::{
     content::Content,
     stream::{Body, OpenBody},
@@ -17,7 +17,7 @@ const BLOCK: usize = 256 << 10;
 /// What is smaller than this is written together.
 const SMALL: usize = 16 << 10;
 
-impl Plan {
+impl JoinPlan {
     /// Writes the file, from the start of `out`, which is empty. Returns its length.
     ///
     /// # Errors

@@ -82,7 +82,7 @@ pub(crate) fn collect(data: &[u8]) {
     }
     for outcome in collector.finish(now) {
         if let Outcome::Video(video) = outcome {
-            let _ = video.making().map(|making| making.remarks(&video));
+            let _ = video.plan().map(|planned| planned.remarks(&video));
         }
     }
 }

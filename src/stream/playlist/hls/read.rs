@@ -37,7 +37,7 @@ pub fn parse(text: &[u8], url: &str) -> Result<Playlist, HlsError> {
         return Err(HlsError::NotHls);
     }
     let base = address::base(url).ok_or(HlsError::Address)?;
-    let mut reader = Reader::new(&base);
+    let mut reader = PlaylistReader::new(&base);
     for line in text.split(|&b| b == b'\n') {
         let line = String::from_utf8_lossy(line.trim_ascii());
         reader.line(&line)?;
@@ -46,7 +46,7 @@ pub fn parse(text: &[u8], url: &str) -> Result<Playlist, HlsError> {
 }
 
 /// What is known between two lines.
-struct Reader<'a> {
+struct PlaylistReader<'a> {
     base: &'a Url,
     resolver: Resolver,
     master: Master,
@@ -75,7 +75,7 @@ struct Reader<'a> {
     variables: HashMap<String, String>,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> PlaylistReader<'a> {
     fn new(base: &'a Url) -> Self {
         Self {
             base,
