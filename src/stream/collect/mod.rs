@@ -436,7 +436,7 @@ impl Collector {
         }
         let kept = Arc::new(HeldPiece::new(piece, class, now, vec![id]));
         partition.pieces.put(kept.clone());
-        partition.stir(now);
+        partition.look_soon(now);
         Some(EntryState::Piece(place, kept))
     }
 
@@ -537,7 +537,7 @@ impl Collector {
             .map_or(Class::Nothing, |body| classify(&body));
         let kept = Arc::new(HeldPiece::new(piece, class, now, spread.ids.clone()));
         partition.pieces.put(kept.clone());
-        partition.stir(now);
+        partition.look_soon(now);
         spread.kept = Some(kept);
     }
 

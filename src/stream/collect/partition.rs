@@ -107,8 +107,8 @@ struct Stored {
 }
 
 impl Partition {
-    /// Something arrived: look when it has settled.
-    pub(crate) fn stir(&mut self, now: Instant) {
+    /// Something arrived: its videos are looked at a moment later.
+    pub(crate) fn look_soon(&mut self, now: Instant) {
         let due = now + SETTLE;
         self.look = Some(self.look.map_or(due, |look| look.min(due)));
     }
@@ -136,7 +136,7 @@ impl Partition {
             return false;
         }
         versions.push(text.into());
-        self.stir(now);
+        self.look_soon(now);
         true
     }
 
@@ -152,7 +152,7 @@ impl Partition {
     /// A video that was seen and can't be held.
     pub(crate) fn notice(&mut self, url: &str, reason: String, now: Instant) {
         self.notices.push((url.into(), reason));
-        self.stir(now);
+        self.look_soon(now);
     }
 
     /// Whether the piece went into a video that was given out whole.
