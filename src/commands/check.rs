@@ -46,7 +46,7 @@ pub fn run(args: &cli::Check, out: &mut impl Write) -> anyhow::Result<Outcome> {
                 let line = Err(e).with_context(|| text::one_line(&path.to_string_lossy()));
                 match failed {
                     None => failed = Some(line),
-                    // Only the first ends the command; the others are not worth less.
+                    // The first error is the command's own; the others are shown, too.
                     Some(_) => line.unwrap_or_else(|e: anyhow::Error| tracing::error!("{e:#}")),
                 }
             }
@@ -56,7 +56,7 @@ pub fn run(args: &cli::Check, out: &mut impl Write) -> anyhow::Result<Outcome> {
 }
 
 fn inspect(path: &Path) -> io::Result<(Report, u64)> {
-    // Nothing that bears the name, a FIFO for one, may make us wait.
+    // The name may be a FIFO's or a device's, which must not make us wait.
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
     let file: File = OpenOptions::new()
         .read(true)

@@ -1,4 +1,4 @@
-//! `fisga status`, `pause`, `resume`, `grab`, `open`, `quit`: said to the running one over the
+//! `fisga status`, `pause`, `resume`, `grab`, `open`, `quit`: sent to the running fisga over the
 //! session bus.
 
 use std::io::Write;
@@ -6,10 +6,10 @@ use std::io::Write;
 use super::Outcome;
 use crate::cli::Pause;
 
-/// What to say.
+/// What to ask of it.
 #[derive(Clone, Copy, Debug)]
 pub enum Request {
-    /// How does it stand?
+    /// How it is doing.
     Status {
         /// Print it as JSON.
         json: bool,
@@ -40,7 +40,7 @@ mod bus {
         text,
     };
 
-    /// Says it, and prints what comes back.
+    /// Sends it, and prints the answer.
     ///
     /// # Errors
     /// [`ControlError`]; an `out` that can't be written.
@@ -115,7 +115,7 @@ mod bus {
     }
 }
 
-/// Without the desktop's part there is nothing to say it through.
+/// Without the desktop's part there is no session bus to send it over.
 ///
 /// # Errors
 /// Always.

@@ -33,7 +33,7 @@ pub fn run(args: cli::History, env: &Environment, out: &mut impl Write) -> anyho
     Ok(Outcome::Good)
 }
 
-/// Columns; what may have any width stands last.
+/// A table; the column whose width has no limit stands last.
 fn table(entries: &[Entry]) -> String {
     let head = [
         "WHEN", "VERDICT", "SIZE", "LENGTH", "HELD", "PROGRAM", "TITLE",
@@ -51,7 +51,7 @@ fn table(entries: &[Entry]) -> String {
     let mut table = String::new();
     for row in &rows {
         for ((i, cell), width) in row.iter().enumerate().zip(widths) {
-            // Figures stand flush right.
+            // Numbers are aligned to the right.
             let padded = if matches!(i, 2 | 3) {
                 format!("{cell:>width$}")
             } else {

@@ -1,5 +1,4 @@
-//! The commands that print and end. Each writes its results to `out`; what goes wrong is the
-//! caller's to show.
+//! The commands that print and end. Each writes its results to `out`; the caller shows errors.
 
 pub mod autostart;
 pub mod check;

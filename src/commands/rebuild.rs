@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Lists what could be put together, or saves what was chosen of it: a line for each video, saved
-/// or not, and a last one with the count. How far reading is shows on stderr, if that is a
+/// or not, and a last one with the count. The progress of reading is shown on stderr, if that is a
 /// terminal.
 ///
 /// # Errors
@@ -112,7 +112,7 @@ fn described(video: &CachedVideo) -> String {
     format!("{title} ({much}, {share}{site})")
 }
 
-/// A line on a terminal that is written over, once for each hundredth.
+/// A line on a terminal, written over at each further hundredth.
 struct Progress {
     shown: Option<usize>,
     wanted: bool,
@@ -124,7 +124,7 @@ impl Progress {
         if self.wanted && self.shown != Some(percent) {
             self.shown = Some(percent);
             let end = if done == all { "\n" } else { "" };
-            // A terminal that is gone loses nothing.
+            // If the terminal is gone, nothing is lost.
             let _ = write!(io::stderr(), "\r{done} of {all} cache entries read{end}");
         }
     }

@@ -1,8 +1,8 @@
 //! The session bus: one connection for all that the program asks and answers there, made again when
 //! the bus comes later or comes back.
 //!
-//! A thread listens for who comes and goes and for clicks on popups. First it subscribes, then it
-//! asks how things stand, so that nothing falls between.
+//! A thread listens for services that come and go and for clicks on popups. It subscribes first and
+//! then asks what is there, so that no change is missed.
 
 use std::io;
 
@@ -22,9 +22,9 @@ use super::{
     wake::{BusEvent, Waker},
 };
 
-/// Who shows tray icons.
+/// The service that shows tray icons.
 pub const TRAY_HOST: &str = "org.kde.StatusNotifierWatcher";
-/// Who shows notifications.
+/// The service that shows notifications.
 pub const NOTIFICATIONS: &str = "org.freedesktop.Notifications";
 
 /// The thread that listens. Dropping it closes the connection and joins.

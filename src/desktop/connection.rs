@@ -106,8 +106,8 @@ impl Drop for BusConnection {
 }
 
 impl Shared {
-    /// Puts `state` in force; a connection that was is closed, which ends its listener. `false`: it
-    /// is over.
+    /// Sets the state, and closes the connection that there was, which ends its listener. False if
+    /// the thread is to end.
     fn set(&self, state: State) -> bool {
         let mut current = self
             .connection
@@ -161,13 +161,13 @@ fn run(
     }
 }
 
-/// A bus that comes back has another id, and is no worse for it (D-Bus Specification, "Server
-/// Addresses").
+/// A bus that comes back has another id, so the id in the address is dropped (D-Bus Specification,
+/// "Server Addresses").
 fn forget_guid(address: &Address) -> Address {
     Address::new(address.transport().clone())
 }
 
-/// Waits for `work`, unless it is over before.
+/// Waits for `work`; `None` if the thread is to end before that.
 fn unless<T>(stopped: &Receiver<()>, work: impl Future<Output = T>) -> Option<T> {
     future::block_on(future::or(async { Some(work.await) }, async {
         let _ = stopped.recv().await;
@@ -175,7 +175,7 @@ fn unless<T>(stopped: &Receiver<()>, work: impl Future<Output = T>) -> Option<T>
     }))
 }
 
-/// Where the bus listens, and how far the attempts on it are.
+/// The socket on which the bus listens, and how many attempts to connect were made.
 #[derive(Debug)]
 struct Socket {
     path: Option<PathBuf>,
@@ -199,7 +199,7 @@ impl Socket {
         }
     }
 
-    /// Watches for it while there is no bus; users may not have many inotify instances.
+    /// Watches for the socket, only while there is no bus: each user has few inotify instances.
     fn watch(&self) -> Option<Inotify> {
         let inotify = Inotify::init().ok()?;
         let arrival = WatchMask::CREATE | WatchMask::MOVED_TO | WatchMask::ONLYDIR;
@@ -215,7 +215,7 @@ impl Socket {
         (self.inotify, self.attempt) = (None, 0);
     }
 
-    /// Waits until it makes sense to connect (again). `false`: it is time to stop.
+    /// Waits until it makes sense to connect (again). False if the thread is to end.
     ///
     /// A socket that exists and refuses is about to listen, or dead. After a few attempts it counts
     /// as dead, and only a new socket is tried.
@@ -248,7 +248,7 @@ impl Socket {
         }
         self.attempt = 0;
         let mut buffer = [0; 4096];
-        // Whatever appeared: the next attempt shows whether it was the socket.
+        // Whatever has appeared, the next attempt shows whether it is the socket.
         let _ = self
             .inotify
             .as_mut()
@@ -260,8 +260,8 @@ impl Socket {
 /// A bus that stays silent for this long hangs.
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// Whether the session bus takes connections and then says nothing. Whoever connects to such a one
-/// by zbus or GIO waits without end.
+/// Whether the session bus takes connections and then says nothing. zbus and GIO would wait for
+/// such a bus without end.
 pub(super) fn bus_hangs() -> bool {
     let Ok(address) = Address::session() else {
         return false;

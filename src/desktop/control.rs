@@ -1,4 +1,4 @@
-//! Control over the session bus: what the running one offers, and how another process asks.
+//! Control over the session bus: what the running fisga offers, and how another process asks it.
 //!
 //! Object [`PATH`], interface `io.github.fisga.Fisga`; beside it `org.freedesktop.Application`, by
 //! which a desktop entry's actions reach the running one (Desktop Entry Specification, "D-Bus
@@ -55,7 +55,7 @@ impl Control {
 
 #[interface(name = "io.github.fisga.Fisga")]
 impl Control {
-    /// How it stands, as JSON.
+    /// Its status, as JSON.
     async fn status(&self) -> fdo::Result<String> {
         self.ask(Wake::Status).await
     }
@@ -153,7 +153,7 @@ pub enum ControlError {
     /// The bus takes connections and then says nothing.
     #[error("the session bus doesn't answer")]
     Silent,
-    /// It runs, and says why not.
+    /// It runs, and gives a reason why it didn't do it.
     #[error("{0}")]
     Refused(String),
     /// It runs, and the question failed.
@@ -190,7 +190,7 @@ impl Client {
             .map_err(ControlError::NoBus)
     }
 
-    /// How it stands, as JSON (see [`crate::desktop::ui::Status`]).
+    /// Its status, as JSON (see [`crate::desktop::ui::Status`]).
     ///
     /// # Errors
     /// [`ControlError`]

@@ -29,7 +29,7 @@ pub enum Flow {
     End,
 }
 
-/// Runs until `on` says [`Flow::End`]. `start` is called once, when wakes can be delivered; its
+/// Runs until `on` returns [`Flow::End`]. `start` is called once, when wakes can be delivered; its
 /// second argument says whether there is a display. Its result is returned.
 ///
 /// # Errors
@@ -90,7 +90,7 @@ fn outlive_the_bus() -> Option<gio::DBusConnection> {
     Some(shared)
 }
 
-/// Asks GDK 3 for no GL, unless the user has a wish: on a display that no GTK program was on before
+/// Asks GDK 3 for no GL, unless the user has set it: on a display that no GTK program was on before
 /// it would load the driver to look for visuals, 60 MB that a tray has no use for. Programs that we
 /// start are not to inherit it.
 fn without_gl() {

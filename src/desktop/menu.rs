@@ -14,7 +14,7 @@ use crate::text;
 pub struct TrayView {
     /// Which icon.
     pub activity: Activity,
-    /// The line under the pointer.
+    /// The text that the panel shows under the pointer.
     pub tooltip: String,
     /// The menu.
     pub menu: Vec<MenuEntry>,

@@ -110,8 +110,8 @@ fn player_name(name: &str) -> Option<&str> {
     name.strip_prefix(PREFIX)?.strip_prefix('.')
 }
 
-/// What was asked. Answers come among the other messages: waiting for one would hold up those that
-/// fill the queue.
+/// A question that was sent. Its answer comes among the other messages: waiting for it would hold
+/// those up until their queue is full.
 #[derive(Debug)]
 enum Question {
     /// For signals of a kind.
@@ -129,7 +129,7 @@ enum Question {
 struct Listener<'a> {
     bus: &'a Connection,
     titles: &'a Titles,
-    /// By serial.
+    /// By the serial number of the question.
     questions: HashMap<u32, Question>,
 }
 
@@ -176,7 +176,7 @@ impl Listener<'_> {
         }
     }
 
-    /// A player of this name is there: whose is it?
+    /// A player of this name is there: asks whose process it is.
     fn came(&mut self, owner: &str, name: &str) {
         self.ask_bus(
             "GetConnectionUnixProcessID",

@@ -114,7 +114,7 @@ fn run(from: &Receiver<OpenerMessage>) {
     }
 }
 
-/// Shows it now. A child may go on; it is the caller's to reap.
+/// Shows it now. Returns the child process, which the caller has to wait for.
 fn show(bus: Option<&Connection>, request: &OpenRequest) -> io::Result<Option<Child>> {
     let (path, folder) = match request {
         OpenRequest::Open(path) => return xdg_open(path).map(Some),
@@ -148,7 +148,7 @@ fn by_file_manager(bus: &Connection, path: &Path, folder: bool) -> bool {
         &body,
     ) {
         Ok(_) => true,
-        // It is just slow: another way would open a second window.
+        // The file manager is only slow: trying another way would open a second window.
         Err(zbus::Error::InputOutput(e)) if e.kind() == io::ErrorKind::TimedOut => true,
         Err(error) => {
             tracing::debug!(%error, "no file manager on the bus");
@@ -158,7 +158,8 @@ fn by_file_manager(bus: &Connection, path: &Path, folder: bool) -> bool {
 }
 
 fn by_portal(bus: &Connection, path: &Path, folder: bool) -> bool {
-    // It shows the folder that the descriptor's file is in; of a folder it needs one thing inside.
+    // The portal shows the folder in which the descriptor's file lies, so a folder is shown by a
+    // file inside it.
     let inside = path
         .read_dir()
         .ok()

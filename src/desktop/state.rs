@@ -1,5 +1,5 @@
-//! What the interface knows: fed with events, read by the menu, the icon and `fisga status`. No
-//! clock, no bus.
+//! What the interface knows. Events change it; the menu, the icon and `fisga status` read it. Pure:
+//! it has no clock and no bus.
 
 use std::{
     collections::VecDeque,
@@ -206,8 +206,8 @@ impl State {
         }
     }
 
-    /// When the state, or what is shown of it, changes though nothing happens: the end of a pause,
-    /// or of the day whose count is shown.
+    /// When the state, or what is shown of it, changes by itself: at the end of a pause, or of the
+    /// day whose count is shown.
     pub fn next_change(&self, now: DateTime<Local>) -> Option<DateTime<Local>> {
         let pause = self.paused.and_then(|p| p.until);
         let day = (self.saved_today(now) > 0 || pause.is_some()).then(|| next_midnight(now));
@@ -226,7 +226,7 @@ impl State {
     }
 }
 
-/// A moment as people say it on the day of `now`.
+/// A time for people, with its day unless it is on the day of `now`.
 fn clock(at: DateTime<Local>, now: DateTime<Local>) -> String {
     let days = (at.date_naive() - now.date_naive()).num_days();
     match days {

@@ -1,4 +1,4 @@
-//! The tray icon: a thread that shows a [`TrayView`] and changes no more than differs.
+//! The tray icon: a thread that shows a [`TrayView`] and changes only what differs.
 //!
 //! A thread of its own, since a panel that hangs (a session that is just starting, say) blocks each
 //! call to it, and neither the loop nor the program's end may wait for that. `tray-icon`'s ksni
@@ -146,8 +146,8 @@ impl Shown {
         }
     }
 
-    /// Shows what comes until the sender is dropped. Of views that are waiting, only the last one
-    /// is shown: a panel that is slow needs none of those before it.
+    /// Shows the views that come, until the sender is dropped. Of views that are waiting, only the
+    /// last one is shown: a slow panel need not show those before it.
     fn run(mut self, from: &Receiver<TrayMessage>) {
         while let Ok(first) = from.recv() {
             let mut waiting = iter::once(first).chain(from.try_iter()).peekable();
@@ -200,8 +200,8 @@ impl Shown {
         }
     }
 
-    /// Only with a tray, or just before: each change is announced on a channel that nobody else
-    /// empties.
+    /// Makes the menu match the view. Call it only while there is an icon, or just before: each
+    /// change is announced on a channel that nobody else empties.
     fn menu_now(&mut self) {
         if let Err(error) = sync(
             &Parent::Menu(&self.menu),
@@ -273,8 +273,8 @@ impl Widget {
     }
 }
 
-/// Makes what is shown below `parent` what is wanted: what fits at both ends stays and is changed
-/// in place, what is between is replaced.
+/// Changes the entries below `parent` into the wanted ones. Entries at both ends that fit are
+/// changed in place; those between are replaced.
 fn sync(
     parent: &Parent<'_>,
     shown: &mut Vec<ShownEntry>,
@@ -342,7 +342,7 @@ impl ShownEntry {
                 if old != new {
                     widget.set_text(escape(new));
                 }
-                // A click toggles the tick by itself, whatever came of it.
+                // A click toggles the tick by itself, even if the action then failed.
                 if let MenuEntry::Check(_, on, _) = item
                     && widget.is_checked() != *on
                 {

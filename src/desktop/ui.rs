@@ -63,7 +63,7 @@ pub struct UiSettings {
 pub struct Ui<B> {
     state: State,
     backend: B,
-    /// Answers that are owed; the menu's own requests have no reply.
+    /// Requests that are not answered yet. Those from the menu have no reply.
     waiting: Vec<(Awaited, Option<Reply>)>,
     autostart: Option<Autostart>,
     // Fields drop in this order: the bus closes first, so that no call holds up the rest.
@@ -259,7 +259,7 @@ impl<B: Backend> Ui<B> {
         }
     }
 
-    /// Does it, and answers when it is done.
+    /// Does what somebody on the bus asks for, and answers when it is done.
     fn ask(&mut self, action: Action, reply: Reply) -> Flow {
         if action == Action::Grab && self.state.paused.is_some() {
             reply.send("fisga is paused and holds nothing until it resumes");
@@ -279,7 +279,7 @@ impl<B: Backend> Ui<B> {
         flow
     }
 
-    /// Answers all who wait for it on the bus; whether the menu does.
+    /// Answers all on the bus who wait for this. Returns whether the menu waits for it too.
     fn answer(&mut self, what: Awaited, text: &str) -> bool {
         let mut menu = false;
         for (_, reply) in self.waiting.extract_if(.., |(awaited, _)| *awaited == what) {

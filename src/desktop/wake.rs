@@ -26,7 +26,7 @@ pub enum Wake {
     Timer(TimerEvent),
     /// Read the configuration again.
     Reload,
-    /// End orderly.
+    /// End in order.
     Quit,
     /// Nothing that concerns the interface.
     Nothing,
@@ -56,7 +56,7 @@ pub enum BusEvent {
     NameTaken,
 }
 
-/// The other half of a question from the bus; dropping it unanswered lets the asker know.
+/// The other half of a question from the bus; if it is dropped unanswered, the asker gets an error.
 pub struct Reply(Box<dyn FnOnce(String) + Send>);
 
 impl Reply {

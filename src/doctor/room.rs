@@ -33,8 +33,8 @@ pub(super) fn findings(settings: &Settings) -> Vec<Finding> {
     match Disk::of(&base) {
         Ok(disk) => {
             findings.push(space(disk.free, settings.min_free));
-            if settings.max_library.is_some() && !disk.tells_opened {
-                let text = "\"max_library\" has no effect: the disk is mounted with noatime, so nobody can tell what was opened";
+            if settings.max_library.is_some() && !disk.records_opened {
+                let text = "\"max_library\" has no effect: the disk is mounted with noatime, so it is not recorded what was opened";
                 findings.push(
                     Finding::new("library", Level::Note, text).advise("mount it with relatime"),
                 );

@@ -54,7 +54,7 @@ impl Chores {
     }
 }
 
-/// The thread. It ends when all that it was given is done; `ended` is called then.
+/// The thread. It ends when it has done all that it was given, and calls `ended` then.
 pub(crate) fn run(chores: &Receiver<Chore>, mut keeper: Keeper, ended: impl FnOnce()) {
     while let Ok(chore) = chores.recv() {
         match chore {

@@ -24,7 +24,7 @@ pub(crate) struct Descriptors(Arc<Share>);
 
 struct Share {
     left: AtomicUsize,
-    /// Called when there is one again after there was none.
+    /// Called when a descriptor is free again after there was none.
     freed: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -42,7 +42,7 @@ impl Descriptors {
         }))
     }
 
-    /// Leave to open a file, if there is one left.
+    /// A permit to open one more file, if one is left.
     pub(crate) fn take(&self) -> Option<Permit> {
         let less = |left: usize| left.checked_sub(1);
         let (set, fetch) = (Ordering::AcqRel, Ordering::Acquire);
@@ -51,7 +51,7 @@ impl Descriptors {
     }
 }
 
-/// Leave to have a file open.
+/// The permission to have one file open. Dropping it gives it back.
 pub(crate) struct Permit(Arc<Share>);
 
 impl Drop for Permit {
@@ -68,7 +68,7 @@ impl std::fmt::Debug for Permit {
     }
 }
 
-/// A file that is open, with the leave for it.
+/// An open file and its permit.
 #[derive(Clone, Debug)]
 pub(crate) struct OpenFile {
     pub(crate) file: Arc<File>,

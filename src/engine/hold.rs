@@ -27,11 +27,11 @@ pub struct Producer {
     pub pid: u32,
     /// Its name (proc(5), `/proc/PID/comm`).
     pub name: String,
-    /// Its ancestors then: which player's titles are its.
+    /// Its ancestors at that time: the player among them shows its titles.
     pub family: Family,
 }
 
-/// By what a file is held.
+/// How a file is held.
 #[derive(Debug)]
 pub(crate) enum HeldBy {
     /// A hard link: it needs no descriptor while it waits.
@@ -52,10 +52,10 @@ pub(crate) struct Candidate {
     pub(crate) at: SystemTime,
 }
 
-/// A held file: as long as this lives, the content does.
+/// A held file. Its content can't be lost while this value exists.
 #[derive(Debug)]
 pub struct Hold {
-    /// Number within this run.
+    /// Its number within this run.
     pub id: HoldId,
     /// Which file it is.
     pub inode: Inode,
@@ -119,13 +119,13 @@ impl Hold {
             .is_none_or(|link| link.staging.inode(&link.name) == Ok(self.inode))
     }
 
-    /// How many names of the file are ours.
+    /// How many of the file's names are ours: one or none.
     pub fn own_links(&self) -> u64 {
         u64::from(self.staged().is_some() && !self.released.load(Ordering::Relaxed))
     }
 
-    /// Removes our staged name: the file is in the library, or nobody wants it. That frees its
-    /// content if it is the last name, which takes its time.
+    /// Removes our staged name, because the file is in the library or nobody wants it. If it was
+    /// the last name, the kernel frees the content, which takes its time.
     pub fn release(&self) {
         if let Some(staged) = self.staged()
             && !self.released.swap(true, Ordering::Relaxed)

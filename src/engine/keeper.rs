@@ -2,7 +2,7 @@
 //!
 //! A hard link in staging outlives fisga; a descriptor does not. So each descriptor without a link
 //! beside it is also given to a child that does nothing but hold it (unix(7), SCM_RIGHTS). When
-//! fisga dies, the child stays. The next fisga needs no word with it: it finds the files in
+//! fisga dies, the child stays. The next fisga need not talk to it: it finds the files in
 //! `/proc/PID/fd` as it finds those of any process that has them open, and ends the child then
 //! (SIGUSR1). If none comes, the child waits until the producer has finished, copies the file into
 //! staging for the next start, and ends when all that it had is there. SIGTERM, at a logout, makes
@@ -50,7 +50,7 @@ use super::{
     staging::{LAST_RESORTS, Staging},
 };
 
-/// Its command on our own command line.
+/// The subcommand of fisga that runs it.
 pub const COMMAND: &str = "keeper";
 /// Its name in `/proc/PID/comm` while fisga lives.
 const NAME: &std::ffi::CStr = c"fisga-keeper";
@@ -73,8 +73,8 @@ pub(crate) fn is_orphan(comm: &str) -> bool {
     ORPHAN.to_bytes() == comm.as_bytes()
 }
 
-/// Ends an orphan whose files were taken over. Whoever has its number by now is looked at through
-/// the pidfd first.
+/// Ends an orphan whose files were taken over. Another process may have its number by now, so the
+/// name is read again once a pidfd holds the process.
 pub(crate) fn dismiss(pid: u32) {
     use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
     let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
@@ -108,8 +108,8 @@ impl Keeper {
         }
     }
 
-    /// Has this file kept beside our own descriptor, until [`Self::drop`]. The first of the places
-    /// that can take it gets a copy if need be.
+    /// Gives the child a descriptor of this file, besides our own, until [`Self::drop`]. If fisga
+    /// dies, the child copies the file to the first of the places that can take it.
     ///
     /// # Errors
     /// When there is no child to be had, or it can't take more.
@@ -137,7 +137,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// It is in the library, or nobody wants it.
+    /// Has the child close a file: it is in the library, or nobody wants it.
     pub(crate) fn drop(&mut self, id: HoldId) {
         if self
             .send(&id.0.to_ne_bytes(), &mut SendAncillaryBuffer::default())
@@ -194,7 +194,8 @@ fn spawn(program: &Path, places: &[PathBuf]) -> io::Result<(Child, OwnedFd)> {
         SocketFlags::CLOEXEC,
         None,
     )?;
-    // Neither a terminal's Ctrl-C nor whoever reads our output may concern it.
+    // A terminal's Ctrl-C must not end it, and it must not hold a pipe open that somebody reads our
+    // output from.
     let child = Command::new(program)
         .arg0("fisga")
         .arg(COMMAND)
@@ -218,7 +219,7 @@ pub fn run(places: &[PathBuf]) -> io::Result<()> {
     lease::ignore_breaks()?;
     let mut kept = HashMap::new();
     let socket = rustix::stdio::stdin();
-    // While fisga lives, it is only held what is given.
+    // While fisga lives, the files are held and nothing else.
     loop {
         wait(&[&socket, &signals.arrived], None)?;
         if signals.save_now() {
@@ -239,8 +240,8 @@ pub fn run(places: &[PathBuf]) -> io::Result<()> {
     Ok(())
 }
 
-/// A message: a file to keep under this staged name, or, without a name, one to let go; nothing
-/// when fisga has ended.
+/// A message: the number of a file, and the staged name and descriptor to keep it under; without a
+/// name, the file is let go. `None` when fisga has ended.
 type Received = Option<(HoldId, OsString, Option<OwnedFd>)>;
 
 fn receive(socket: impl AsFd) -> rustix::io::Result<Received> {
@@ -328,8 +329,8 @@ impl Kept {
     }
 }
 
-/// After fisga's end: until each producer has finished, the next fisga takes over, or the session
-/// ends.
+/// After fisga's end: holds the files until each producer has finished, the next fisga takes over,
+/// or the session ends.
 fn orphaned(
     mut kept: HashMap<HoldId, Kept>,
     places: &[PathBuf],
@@ -380,14 +381,14 @@ fn orphaned(
 }
 
 impl Kept {
-    /// Whether it is safe now; else it is tried again later.
+    /// Saves it. False if no place took it: then it is tried again later.
     fn save_or_wait(&mut self, places: &[PathBuf], now: Instant) -> bool {
         self.due = Some(now + LATER);
         save(self, places)
     }
 }
 
-/// All that can be saved at once: one file's failure is only its own.
+/// Saves every file that can be saved; one that fails doesn't stop the others.
 fn save_all(kept: &mut HashMap<HoldId, Kept>, places: &[PathBuf]) {
     kept.retain(|_, one| !save(one, places));
 }

@@ -50,10 +50,11 @@ use self::{
 };
 use crate::rule::Rule;
 
-/// A walk through a file system that never answers is not waited for longer.
+/// How long the end waits for a walk: a file system may never answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What the engine has to say. It is called on the engine's thread and must not block.
+/// What the engine reports. The function that takes it is called on the engine's thread and must
+/// not block.
 #[derive(Debug)]
 pub enum Notice {
     /// Watches are in place.
@@ -95,7 +96,7 @@ pub enum Notice {
     Grabbed {
         /// How many were not held before.
         count: u64,
-        /// By [`Command::Grab`], not of its own accord.
+        /// Whether [`Command::Grab`] asked for it. Else the engine looked by itself.
         asked: bool,
     },
     /// The configuration file or the library folder appeared or changed.
@@ -142,11 +143,11 @@ pub struct Options {
     pub rules: Vec<Rule>,
     /// Where finished files go: staging is put beside it where that saves a copy.
     pub library: PathBuf,
-    /// The configuration file: a change of it is given notice of.
+    /// The configuration file: a change of it is reported.
     pub configuration: Option<PathBuf>,
     /// `$XDG_RUNTIME_DIR`, where launchers of sandboxes leave their traces.
     pub runtime: Option<PathBuf>,
-    /// The program that keeps what has no name left ([`keeper`]): fisga itself, run with
+    /// The program that holds files that have no name left ([`keeper`]): fisga itself, run with
     /// [`keeper::COMMAND`].
     pub keeper: Option<PathBuf>,
     /// Give notice of every creation and removal.
@@ -164,7 +165,7 @@ pub enum EngineError {
         "inotify can't be used (sysctl fs.inotify.max_user_instances limits how many programs may)"
     )]
     Inotify(#[source] io::Error),
-    /// A system call that can't fail in health did.
+    /// A system call failed that fails only on a system in trouble.
     #[error("{call}")]
     System {
         /// Which call.
@@ -184,12 +185,12 @@ pub struct Engine {
     walks: Mutex<Receiver<()>>,
 }
 
-/// Gives commands to the engine; clones of it all do.
+/// Gives commands to the engine. It can be cloned.
 #[derive(Clone, Debug)]
 pub struct Handle {
     inbox: Sender<EngineMessage>,
     wake: Arc<OwnedFd>,
-    /// Looked at for each file: a pause is in force when the command returns.
+    /// Read for each file, so that a pause is in force as soon as the command returns.
     paused: Arc<AtomicBool>,
 }
 
@@ -205,8 +206,8 @@ impl Engine {
         Self::with(options, Stagings::new(""), notice)
     }
 
-    /// Starts it for a trial beside a running fisga: its staging folders are its own, so neither
-    /// takes the other's files for its own of an earlier run.
+    /// Starts it for a trial beside a running fisga. Its staging folders have names of their own,
+    /// so that neither takes the other's files for leftovers of an earlier run.
     ///
     /// # Errors
     /// As [`Engine::start`].
@@ -297,7 +298,7 @@ impl Engine {
         self.handle.clone()
     }
 
-    /// Ends its threads and waits for them; not for a walk through a file system that doesn't
+    /// Ends its threads and waits for them, except for a walk through a file system that doesn't
     /// answer.
     pub fn shutdown(self) {
         self.handle.send(Command::Stop);
@@ -321,7 +322,7 @@ impl Engine {
 }
 
 impl Handle {
-    /// Gives a command; without effect when the engine has ended.
+    /// Gives a command. It has no effect when the engine has ended.
     pub fn send(&self, command: Command) {
         match command {
             Command::Pause => self.paused.store(true, Ordering::Relaxed),

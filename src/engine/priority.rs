@@ -1,10 +1,10 @@
-//! Who may wait: the engine's thread has microseconds, a scan of `/proc` has not.
+//! Priorities of threads: the engine's must run within microseconds, a scan of `/proc` may wait.
 
 /// Asks for a short time slice for the calling thread, so that the scheduler lets it run soon after
 /// it wakes. It gets no more processor time by that, and no privilege is needed (sched_setattr(2);
 /// since Linux 6.12 `sched_runtime` means the slice of a normal thread, older kernels ignore it).
 pub(crate) fn wake_soon() {
-    // The call sets the nice value too: it stays what it is.
+    // The call sets the nice value too, so it is given the present one.
     let nice = rustix::process::getpriority_process(None).unwrap_or_default();
     let attributes = Attributes {
         size: SIZE,
@@ -21,8 +21,8 @@ pub(crate) fn wake_soon() {
     }
 }
 
-/// Lets the calling thread stand back behind the others of its kind (setpriority(2): a thread's own
-/// on Linux).
+/// Gives the calling thread less processor time than others (setpriority(2): a thread's own on
+/// Linux).
 pub(crate) fn stand_back() {
     if let Err(e) = rustix::process::setpriority_process(None, NICE) {
         tracing::debug!("setpriority: {e}");

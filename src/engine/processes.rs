@@ -1,4 +1,4 @@
-//! What all processes have open, as `/proc/PID/fd` tells it (proc(5)).
+//! What all processes have open, by `/proc/PID/fd` (proc(5)).
 
 use std::{
     ffi::OsStr,
@@ -82,12 +82,14 @@ impl Processes {
     }
 }
 
-/// How many threads share a full scan: the work is the kernel's, and it lets them go side by side.
+/// How many threads share a full scan: nearly all of the work is done in the kernel, which lets
+/// them run in parallel.
 pub(super) fn width() -> usize {
     std::thread::available_parallelism().map_or(1, |n| n.get().min(4))
 }
 
-/// Folder, name, and whether the name was removed; nothing for sockets, pipes and the like.
+/// Splits a link's text into folder and name, and says whether the name was removed. `None` for
+/// sockets, pipes and the like.
 pub(super) fn split(link: &[u8]) -> Option<(&Path, &OsStr, bool)> {
     if link.first() != Some(&b'/') {
         return None;

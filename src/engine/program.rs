@@ -1,16 +1,16 @@
-//! What the program is called that a process belongs to: a browser's helper process is nobody's
-//! name for it.
+//! The name of the program that a process belongs to. A browser's helper processes have names that
+//! no user knows.
 
 use std::path::{Path, PathBuf};
 
 use super::keeper;
 use crate::process::ProcessStat;
 
-/// Folders that programs share: two in there need not belong together.
+/// Folders that many programs share: two programs there need not belong together.
 const SHARED: [&str; 5] = ["/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin"];
 /// Helpers that lie apart from their program, as `/proc/PID/comm` cuts their names (proc(5)).
 const HELPERS: [&str; 3] = ["WebKitWebProces", "WebKitNetworkPr", "bwrap"];
-/// No program is nested deeper.
+/// Most steps from a helper to its program.
 const MOST: usize = 8;
 
 /// What is known of a process.
@@ -26,7 +26,8 @@ pub(crate) fn name(pid: u32) -> String {
     climb(pid, read)
 }
 
-/// Up from helper to helper: as long as the parent lies in the same folder of its own.
+/// Goes up to the parent as long as the process is a helper, or both programs lie in one folder
+/// that is not one that all programs share.
 fn climb(pid: u32, read: impl Fn(u32) -> Option<Process>) -> String {
     let Some(mut process) = read(pid) else {
         return String::new();

@@ -6,8 +6,8 @@
 //! from a process that was caught before: those are looked into at once for every request, in the
 //! middle of a scan too, which costs far less than a millisecond.
 //!
-//! Each file that is taken needs a descriptor. When there is none left for it (see
-//! `descriptors`), whoever waits goes on waiting until there is.
+//! Each file that is taken needs a descriptor. When none is left (see `descriptors`), the search
+//! goes on until there is one.
 //!
 //! A file is known by the last component of the link's text, since the same file reads differently
 //! in another mount namespace; device, owner, and folder or age are compared before it is taken.
@@ -70,7 +70,7 @@ pub(crate) enum Request {
 #[derive(Clone, Debug)]
 pub(crate) struct HiddenFile {
     pub(crate) ticket: Ticket,
-    /// The folder's path as the kernel tells it.
+    /// The folder's path as the kernel gives it.
     pub(crate) folder: PathBuf,
     pub(crate) name: OsString,
     pub(crate) dev: u64,
@@ -108,8 +108,7 @@ pub(crate) enum Answer {
         ticket: Ticket,
         caught: Vec<CaughtFile>,
     },
-    /// Everything was looked at and nobody has it open (any more); so many processes could not be
-    /// read.
+    /// No process has it open any more. `unreadable` processes could not be looked into.
     Gone { ticket: Ticket, unreadable: usize },
     /// Who has it open; whether for writing.
     Who {
@@ -123,9 +122,9 @@ pub(crate) enum Answer {
         name: OsString,
         caught: CaughtFile,
     },
-    /// All open files were named; whether the user had asked.
+    /// All open files have been reported. `asked` is repeated from the request.
     OpenDone { asked: bool },
-    /// A sandbox's private folder, open, with its path as the kernel tells it.
+    /// A sandbox's private folder, open, with its path as the kernel gives it.
     Sandbox { dir: OwnedFd, root: PathBuf },
 }
 
@@ -134,7 +133,7 @@ pub(crate) enum Answer {
 pub(crate) struct CaughtFile {
     pub(crate) file: OpenFile,
     pub(crate) inode: Inode,
-    /// Who had it open; nobody where it was only kept for us.
+    /// The program that had it open; `None` if only a keeper had.
     pub(crate) producer: Option<Producer>,
     /// The process that it was taken from.
     pub(crate) pid: u32,
@@ -163,11 +162,12 @@ pub(crate) enum RescueMessage {
     Freed,
     /// Descriptors of one process that may be what somebody waits for.
     Seen(Vec<SeenFile>),
-    /// One of the threads of a full scan is through; so many processes could not be read.
+    /// One of the threads of a full scan has finished. `unreadable` processes could not be looked
+    /// into.
     Scanned {
         unreadable: usize,
     },
-    /// Nobody asks any more.
+    /// Ends the thread.
     End,
 }
 
@@ -206,7 +206,7 @@ pub(crate) fn run(
         who: Vec::new(),
         round: None,
     };
-    // A file that is kept open for a few milliseconds is caught in them, or not.
+    // Some files are open for a few milliseconds only: they are caught in that time or never.
     priority::wake_soon();
     while let Ok(message) = inbox.recv() {
         let mut asked = false;
@@ -237,9 +237,9 @@ struct Waiting {
     /// A full scan began after it was asked for.
     in_round: bool,
     /// A full scan did not find it. A descriptor that one process hands to another (unix(7),
-    /// SCM_RIGHTS) is nobody's on its way, and may move from a process that the scan has still to
-    /// come to to one behind it; Firefox does so with every file. Only what a second scan misses
-    /// too is gone.
+    /// SCM_RIGHTS) belongs to no process on its way, and may move from a process that the scan has
+    /// yet to reach to one that it has passed; Firefox does so with every file. Only what a second
+    /// scan misses too is gone.
     missed: bool,
 }
 
@@ -348,7 +348,7 @@ impl<A: Fn(Answer)> Scanner<A> {
             .collect();
         let running = threads.len();
         if running == 0 {
-            // No thread to be had: then here.
+            // The system gives no thread, so the scan runs on this one.
             scan(&names, &processes, &self.opening, &self.own);
         }
         self.round = Some(Round {
@@ -522,8 +522,8 @@ impl<A: Fn(Answer)> Scanner<A> {
 
 impl SeenFile {
     /// Whether it is the file that was created there. In another mount namespace its path reads
-    /// differently; then its name has to be gone, as it is where we looked, and it has to be as
-    /// young.
+    /// differently: then it must have lost its name, as the file that is searched for has, and must
+    /// not be older.
     fn is(&self, hidden: &HiddenFile) -> bool {
         let elsewhere = || {
             self.deleted
@@ -551,7 +551,8 @@ impl Names {
 #[derive(Clone)]
 struct Opening {
     descriptors: Descriptors,
-    /// A file was seen for which there was no descriptor: nothing is called gone until there is.
+    /// A file was seen for which there was no descriptor: no file is called gone until there is
+    /// one.
     starved: Arc<AtomicBool>,
 }
 
@@ -629,8 +630,7 @@ fn look_into(pid: u32, names: &Names, opening: &Opening) -> rustix::io::Result<V
     Ok(all)
 }
 
-/// What a magic link such as `/proc/PID/fd/N` leads to, by path only, if it is a regular file of
-/// ours.
+/// Opens what a link such as `/proc/PID/fd/N` refers to (O_PATH), if it is a regular file of ours.
 fn own_regular(fds: BorrowedFd<'_>, fd: &OsStr) -> rustix::io::Result<(OwnedFd, Inode)> {
     let path = openat(fds, fd, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     let stat = fstat(&path)?;

@@ -1,30 +1,33 @@
 //! Pure: when is a held file finished? Time is an argument; events only say when to look.
 //!
-//! A look tells whether anyone has the file open for writing ([`Writers`], from the lease), whether
+//! A look finds whether anyone has the file open for writing ([`Writers`], from the lease), whether
 //! it still has a name outside staging, and a [`Stamp`] that changes with the content. The answer
 //! is a [`Step`].
 
 use std::time::{Duration, Instant};
 
-/// A file that still has a name may be opened again: so long after the last change nobody did.
+/// A file that still has a name may be opened again. If nothing changed for this time, nobody will
+/// open it.
 pub const GRACE: Duration = Duration::from_secs(1);
-/// An empty file with a name: its producer may yet come back to it (Firefox closes once before
-/// writing a byte).
+/// The same for an empty file: its producer may come back to it later (Firefox closes it once
+/// before it writes a byte).
 pub const EMPTY: Duration = Duration::from_secs(60);
-/// A file that is open for writing and has not changed for so long is worth a look inside.
+/// A file that is open for writing and has not changed for this time is looked into.
 pub const QUIET: Duration = Duration::from_secs(2);
-/// A growing file of pieces is worth a look that often: what the browser takes out of it again must
-/// be copied before. Chromium writes 32 KiB at a time: at 20 Mbit/s that is every 13 ms.
+/// How often a growing file of pieces is looked at: its content must be copied before the browser
+/// removes it again. Chromium writes 32 KiB at a time: at 20 Mbit/s that is every 13 ms.
 pub const OFTEN: Duration = Duration::from_millis(10);
-/// Where the lease can't tell, so long without a change before `/proc` is asked who writes.
+/// On a file system without leases, `/proc` is asked who writes when nothing changed for this time.
 pub const UNSURE: Duration = Duration::from_secs(10);
 
-/// The kernel tells of a close before it counts a writer less (`__fput` in Linux's fs/file_table.c;
-/// on a busy machine another task runs in between): who writes so soon after a close may be gone.
+/// The kernel reports a close before it reduces the count of writers (`__fput` in Linux's
+/// fs/file_table.c; on a busy machine another task may run in between). A writer that is seen
+/// within this time after a close may be the one that closed.
 pub const CLOSING: Duration = Duration::from_secs(1);
-/// The first look after a close that found a writer; each next one after twice the time.
+/// If a look right after a close found a writer, the next one follows after this time, and each
+/// further one after twice the time.
 const SOON: Duration = Duration::from_millis(1);
-/// The same after the hold: rarely is a file closed just before we watch it.
+/// The same after the file was held: only rarely is it closed just before we watch it.
 const LATER: Duration = Duration::from_millis(500);
 
 /// Who has the file open for writing (writable mappings included).
@@ -68,9 +71,9 @@ pub enum Step {
     Sleep,
     /// It is open, but has stopped growing: judge its content, then sleep.
     Quiet,
-    /// The lease can't tell and nothing moves: ask `/proc` who writes.
+    /// There is no lease to ask, and nothing changes: ask `/proc` who writes.
     Ask,
-    /// Nobody writes, and nobody is going to.
+    /// Nobody writes, and nobody will.
     Finished,
 }
 
@@ -97,7 +100,7 @@ pub struct Settle {
     since: Instant,
     /// The content at `stamp` was reported already.
     judged: bool,
-    /// When it was last closed, or may have been, and how soon to look again.
+    /// When it was last closed, as far as is known, and how long after that to look again.
     closed: (Instant, Duration),
 }
 
@@ -114,7 +117,7 @@ impl Settle {
         }
     }
 
-    /// Whether changes are worth an event each, or only the close is.
+    /// Whether each change should raise an event, or only the close.
     pub fn wants_changes(&self) -> bool {
         self.kind != FileKind::Entry
     }
@@ -166,7 +169,8 @@ impl Settle {
         }
     }
 
-    /// Once for each content: when it is closed, or while it grows.
+    /// The next step for a cache entry, which is finished once for each content: when it is closed,
+    /// or while it grows.
     fn entry(&mut self, writers: Writers, now: Instant) -> Step {
         let step = match writers {
             _ if self.judged => return Step::Sleep,
@@ -195,8 +199,8 @@ mod tests {
     const NONE: Writers = Writers::None;
     const SOME: Writers = Writers::Some;
 
-    /// The kernel counts a writer less only after it told of the close: no event follows, so it is
-    /// looked again.
+    /// The kernel reduces the count of writers only after it has reported the close, and reports
+    /// nothing then: so the file is looked at again.
     #[test]
     fn a_close_that_is_not_counted_yet() {
         let ms = Duration::from_millis;
@@ -230,7 +234,7 @@ mod tests {
             );
             assert_eq!(settle.step(none, start + ms(4)), Step::Finished, "{kind:?}");
         }
-        // A second writer is one, and what is held has one as a rule: the looks end.
+        // A second writer stays: the looks come to an end.
         for (closed, first, expected) in [(true, 1, 11), (false, 500, 2)] {
             let mut settle = Settle::new(FileKind::Entry, some.stamp, start);
             if closed {

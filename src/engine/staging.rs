@@ -41,9 +41,9 @@ use crate::{
 pub enum Mark {
     /// The link by which a file is held.
     Link(u64),
-    /// A copy of what the browser is going to take out of this hold's file.
+    /// A copy of content that the browser is going to remove from this hold's file.
     Copy(u64),
-    /// What the keeper saves of this hold.
+    /// What the keeper saved of this hold.
     Kept(u64),
 }
 
@@ -88,7 +88,7 @@ pub(crate) struct Leftover {
     pub(crate) origin: Origin,
 }
 
-/// What a staged name tells.
+/// What a staged name says of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
     /// When it was held.
@@ -101,8 +101,9 @@ pub struct Origin {
 
 impl Staging {
     /// Opens the staging folder in `parent`, making it if need be: a real folder, ours, closed to
-    /// others. In a folder that others may write to, somebody may sit on the name: then the next
-    /// one is tried. The `label` keeps apart what must not meet; usually it is empty.
+    /// others. In a folder that others may write to, somebody else may have taken the name: then
+    /// the next one is tried. The `label` becomes part of the name, so that the folders of a trial
+    /// are other ones; usually it is empty.
     ///
     /// # Errors
     /// With the folder's path, when it can't be made or opened.
@@ -130,7 +131,7 @@ impl Staging {
         for path in candidates(parent, label) {
             match open_own(&path, uid) {
                 Ok(dir) => all.push(Self::new(dir, path)),
-                // The next name is tried only where somebody sits on this one.
+                // The next name is used only where somebody else has taken this one.
                 Err(Errno::NOENT) => break,
                 Err(_) => {}
             }
@@ -156,7 +157,7 @@ impl Staging {
     /// Makes the folder again that somebody removed.
     ///
     /// # Errors
-    /// What mkdirat(2) or openat(2) returns, or EPERM when somebody else sits on the name.
+    /// What mkdirat(2) or openat(2) returns, or EPERM when somebody else has taken the name.
     pub(crate) fn renew(&self) -> rustix::io::Result<()> {
         let mut dir = self.dir.write().unwrap_or_else(PoisonError::into_inner);
         if !is_removed(&dir) {
@@ -252,8 +253,8 @@ impl Staging {
         unlinkat(&*self.dir(), staged, AtFlags::empty())
     }
 
-    /// Locks the folder for as long as it is open; false when another fisga that runs has it
-    /// (flock(2)). What lies in it is that one's then.
+    /// Locks the folder while it is open (flock(2)). False when another running fisga has locked
+    /// it: then the files in it are that one's.
     pub fn is_ours_alone(&self) -> bool {
         flock(&*self.dir(), FlockOperation::NonBlockingLockExclusive).is_ok()
     }
@@ -388,7 +389,7 @@ pub struct Stagings {
 }
 
 impl Stagings {
-    /// None yet; `label` is part of all their names.
+    /// No folder yet. `label` becomes part of all their names.
     pub fn new(label: &'static str) -> Self {
         Self {
             label,
@@ -432,7 +433,7 @@ impl Stagings {
 
     /// What earlier runs left in any staging folder that they may have had: in the library and in
     /// each folder above those that hold candidates, on whatever file system, and where a keeper
-    /// puts what has no other place. What another fisga that runs has is that one's.
+    /// puts what has no other place. What another running fisga uses is left alone.
     pub(crate) fn leftovers(&self, library: &Path, folders: &[PathBuf]) -> Vec<Leftover> {
         let mut parents: Vec<&Path> = vec![library];
         parents.extend(folders.iter().flat_map(|folder| folder.ancestors()));
@@ -466,7 +467,7 @@ impl Stagings {
                 }
             }
         }
-        // Where nothing is left, nothing is to be kept.
+        // A folder with nothing left in it is not kept open.
         for staging in old.iter().filter(|staging| Arc::strong_count(staging) == 1) {
             if staging.is_ours_alone() {
                 let _ = unlinkat(CWD, &staging.path, AtFlags::REMOVEDIR);

@@ -101,7 +101,7 @@ impl Trusted {
         [self.user, 0, self.root].contains(&uid)
     }
 
-    /// What the owner and mode of a folder say, in a folder with this access.
+    /// Who may write to a folder with this owner and mode, in a folder with the access `above`.
     fn access(self, above: Access, uid: u32, gid: u32, mode: u32) -> Access {
         let in_shared = above != Access::Ours;
         if !self.is_owner(uid) || in_shared && uid != self.user && uid != 0 {
@@ -254,7 +254,7 @@ fn inode(stat: &Statx) -> Inode {
     }
 }
 
-/// The names of a path, the first last.
+/// The components of a path, in reverse order.
 fn names(path: &Path) -> Vec<OsString> {
     let names = path.components().filter_map(|component| match component {
         Component::Normal(name) => Some(name.to_owned()),

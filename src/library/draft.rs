@@ -1,8 +1,8 @@
 //! A file of the library that has no name there yet.
 //!
 //! It is a nameless file (`O_TMPFILE`), of which a crash leaves nothing. Where a file system has no
-//! such files, it is a name in a hidden folder that only we enter, locked while we are at it, so
-//! that [`sweep`] can tell the ones that a crash left.
+//! such files, it is a name in a hidden folder that only we enter, locked while we write it, so
+//! that [`sweep`] recognises the ones that a crash left.
 
 use std::{
     ffi::OsStr,
@@ -267,8 +267,8 @@ pub(super) fn sweep(folder: &Folder) -> Result<usize, PlaceError> {
     Ok(removed)
 }
 
-/// Not the engine's staging folder, which stays while it is empty: this one goes with its last
-/// file.
+/// It is not the engine's staging folder: that one stays while it is empty, this one goes with its
+/// last file.
 fn hidden() -> String {
     format!(".fisga-{}-drafts", rustix::process::geteuid().as_raw())
 }

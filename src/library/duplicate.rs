@@ -1,4 +1,4 @@
-//! Once: the same content again, or a part of what is there already, is not saved a second time.
+//! Content that the library has already, as a file or as a part of one, is not saved a second time.
 //!
 //! The beginnings of all files in the library are known by their BLAKE3, so a new video costs one
 //! listing of the folder. Only where a beginning is the same are the contents compared, byte by
@@ -32,7 +32,7 @@ const BLOCK: usize = 256 << 10;
 pub struct Candidate<'a> {
     /// Read-only descriptor.
     pub file: &'a File,
-    /// The first so many bytes are the video.
+    /// How many of the file's first bytes are the video.
     pub len: u64,
     /// Whether it is whole.
     pub whole: bool,
@@ -79,7 +79,7 @@ pub enum CompareError {
     Stopped,
 }
 
-/// What the library has, by its contents.
+/// The content of the library.
 #[derive(Debug)]
 pub struct Duplicates {
     library: PathBuf,
@@ -88,14 +88,14 @@ pub struct Duplicates {
     index: RefCell<Option<Index>>,
 }
 
-/// The BLAKE3 of a file's beginning, as long as the file is what it was.
+/// A file in one state: its inode, size and time of change.
 type Key = (Inode, u64, (i64, i64));
 
 /// The beginnings that are known, as the index file has them.
 #[derive(Debug, Default)]
 struct Index {
     heads: HashMap<Key, Hash>,
-    /// There are lines that are none, or one that a crash cut off: to be written anew.
+    /// Some lines can't be read, or a crash cut the last one off: the file is to be written anew.
     damaged: bool,
 }
 
@@ -144,12 +144,12 @@ impl Duplicates {
         }
     }
 
-    /// Compares a candidate with all that is in the library. One that
-    /// [`place::find`](super::place::find) knows is there already, and a duplicate of itself.
+    /// Compares a candidate with all that is in the library. A candidate that
+    /// [`place::find`](super::place::find) finds in the library is a duplicate of itself.
     ///
     /// # Errors
     /// That the candidate can't be read, or that `stop` was set. A file in the library that can't
-    /// be read is none that it could be a duplicate of.
+    /// be read is passed over.
     pub fn judge(
         &self,
         candidate: &Candidate<'_>,
@@ -159,7 +159,8 @@ impl Duplicates {
         let mut replaced = Vec::new();
         let mut longer = Vec::new();
         for (video, there) in self.heads() {
-            // A file that is shorter than a beginning has another one, though it may be a part.
+            // The hash of a file that is shorter than a beginning differs, though it may be a part
+            // of the other.
             if there != head && video.bytes.min(candidate.len) >= HEAD {
                 continue;
             }
@@ -217,7 +218,7 @@ impl Duplicates {
             };
             found.push((video, there));
         }
-        // Files that are gone leave their lines until there are as many of them as of the others.
+        // The lines of files that are gone stay until they are as many as the others.
         let written = if std::mem::take(damaged) || heads.len() > 2 * found.len() {
             *heads = found
                 .iter()
@@ -311,12 +312,13 @@ fn read(file: &File, at: u64, buffer: &mut [u8]) -> io::Result<()> {
 fn consequence(candidate_whole: bool, there_whole: bool, relation: Relation) -> Consequence {
     match (relation, candidate_whole, there_whole) {
         (Relation::Different, ..) => Consequence::None,
-        // The judgement of the content may have changed, the content has not: a whole one is worth
-        // its name and place.
+        // The content is the same, but it is judged whole now: it gets the name and place of a
+        // whole one.
         (Relation::Same | Relation::Part, true, false) => Consequence::Replaced,
         (Relation::Same | Relation::Part, ..) => Consequence::Duplicate,
         (Relation::Contains, _, false) => Consequence::Replaced,
-        // More than a whole one: another cut, or a stream that went on. Both stay.
+        // The candidate has more than a whole file: it is another cut, or a stream that went on.
+        // Both stay.
         (Relation::Contains, _, true) => Consequence::None,
     }
 }

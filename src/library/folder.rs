@@ -1,5 +1,5 @@
-//! What everything that writes into the library shares: an open folder of it, a file that lies
-//! there, and why one does not.
+//! Shared by all that write into the library: an open folder of it, a file that was placed there,
+//! and the errors.
 
 use std::{
     io,
@@ -129,8 +129,8 @@ pub enum PlaceError {
 }
 
 impl PlaceError {
-    /// Whether it is worth keeping the file held and trying again later: yes for what ails the
-    /// library, no for what ails the file.
+    /// Whether it is worth keeping the file held and trying again later: yes if the library is at
+    /// fault, no if the file is.
     pub fn retry(&self) -> bool {
         !matches!(
             self,
@@ -138,7 +138,7 @@ impl PlaceError {
         )
     }
 
-    /// Of what the system said about the library folder `path`.
+    /// Sorts what the system said about the library folder `path`.
     pub(super) fn new(doing: &'static str, path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
         match Errno::from_io_error(&source) {
@@ -287,7 +287,7 @@ mod tests {
         let found = folder.first_free(&long, ecryptfs).unwrap();
         assert_eq!(found, format!("{}.mp4", "é".repeat(62)));
 
-        // Only once, and only for what a name can be to blame for.
+        // A name is tried once more only, and only for errors that the name may have caused.
         let mut tried = 0;
         for (error, times) in [(Errno::INVAL, 2), (Errno::NOSPC, 1), (Errno::ACCESS, 1)] {
             tried = 0;

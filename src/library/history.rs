@@ -2,7 +2,7 @@
 //!
 //! One JSON object a line, appended by one `write` with `O_APPEND`, so that lines of several
 //! processes don't mix (open(2)). Nothing is ever changed in it; a crash can tear the last line
-//! only, and the next append starts a line of its own. It tells what somebody has watched, so only
+//! only, and the next append starts a line of its own. It shows what somebody has watched, so only
 //! its owner can read it.
 
 use std::{
@@ -146,7 +146,7 @@ pub struct History {
 }
 
 impl Entry {
-    /// An entry of that much; the rest is to be filled in.
+    /// An entry with these fields; the caller fills in the others.
     pub fn new(time: DateTime<Local>, outcome: Outcome, source: PathBuf, rule: String) -> Self {
         Self {
             time: event::timestamp(time),
@@ -167,7 +167,7 @@ impl Entry {
         }
     }
 
-    /// The entry of an event that ends a candidate's way; the other events have none.
+    /// The entry for an event with which a candidate ends; `None` for other events.
     pub fn of(event: &Event, time: DateTime<Local>) -> Option<Self> {
         let entry = |outcome, source: &Path, rule: &str| {
             Self::new(time, outcome, source.to_owned(), rule.to_owned())
@@ -229,9 +229,9 @@ impl History {
         &self.path
     }
 
-    /// Adds an entry. That of a saved file is on the disk when this returns, since the staged name
-    /// goes next; a power cut may take the last of the others, which come in thousands when they
-    /// come.
+    /// Adds an entry. The entry of a saved file is on the disk when this returns, since the staged
+    /// name is removed next. Others may come in thousands and are not synced: a power cut may lose
+    /// the last of them.
     ///
     /// # Errors
     /// That it can't be written.
@@ -244,7 +244,7 @@ impl History {
 
     fn write(&self, line: &[u8], sync: bool) -> io::Result<()> {
         let file = self.locked()?;
-        // A torn line ends here, so that this one stays whole.
+        // If a crash has torn the last line, a line break ends it, so that the new line is whole.
         let len = file.metadata()?.len();
         let mut last = [b'\n'];
         if len > 0 {
@@ -306,7 +306,7 @@ impl History {
         self.newest(|entry| entry.outcome == Outcome::Saved)
     }
 
-    /// The newest entry that `wanted` says yes to.
+    /// The newest entry for which `wanted` returns true.
     ///
     /// # Errors
     /// That the file is there and can't be read.
@@ -337,7 +337,7 @@ impl History {
         Ok(saved)
     }
 
-    /// Gives the entries to `each`, the newest first, until it says no.
+    /// Gives the entries to `each`, the newest first, until it returns false.
     fn backwards(&self, mut each: impl FnMut(Entry) -> bool) -> Result<(), HistoryError> {
         for path in [self.path.clone(), self.older()] {
             let mut file = match File::open(&path) {
@@ -377,8 +377,8 @@ impl History {
     }
 }
 
-/// Gives the lines of a file to `each`, from the last to the first, until it says no; returns its
-/// last answer. Blank lines are left out.
+/// Gives the lines of a file to `each`, from the last to the first, until it returns false; returns
+/// its last answer. Blank lines are left out.
 fn lines_backwards(file: &mut File, mut each: impl FnMut(&[u8]) -> bool) -> io::Result<bool> {
     let mut start = file.seek(SeekFrom::End(0))?;
     // What lies between `start` and the first line break after it: the end of a line whose

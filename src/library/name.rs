@@ -127,7 +127,7 @@ pub enum TemplateError {
     Empty,
 }
 
-/// What a template can speak of.
+/// The values of a template's fields.
 #[derive(Clone, Debug)]
 pub struct Fields {
     /// Title, if there is one; white space alone is none.
@@ -151,9 +151,9 @@ pub struct Fields {
 /// [`Name::attempt`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Name {
-    /// Holds [`TITLE`] and [`NUMBER`] where the template has those fields.
+    /// Has [`TITLE`] and [`NUMBER`] where the template has those fields.
     stem: String,
-    /// What becomes shorter where the whole would be too long.
+    /// The title, which is cut if the whole name would be too long.
     title: String,
     /// What follows each title, or the end of a name without one.
     share: String,
@@ -333,7 +333,7 @@ impl Name {
     pub fn attempt(&self, n: u32, limits: Limits) -> String {
         let room = limits.max - RESERVE - 1 - self.extension.len();
         let (mut stem, fits) = self.fill(n, room);
-        // Where more than the title is cut, the number may be gone.
+        // If more than the title had to be cut, the number may be gone.
         let numbered = self.stem.contains(NUMBER) && fits;
         if !limits.colon {
             stem = stem.replace(':', "-");
@@ -434,8 +434,8 @@ fn replace(c: char) -> char {
     }
 }
 
-/// What is refused somewhere: by POSIX `/` and NUL, by Windows the others, by us what hides or
-/// turns the text.
+/// Whether a character is refused somewhere: by POSIX (`/` and NUL), by Windows (the others), or by
+/// us, because it hides or turns text.
 fn is_refused(c: char) -> bool {
     matches!(c, '/' | '\\' | ':' | '*' | '?' | '"' | '<' | '>' | '|')
         || c.is_control()

@@ -54,7 +54,7 @@ pub struct Held<'a> {
     pub staged: Option<Staged<'a>>,
     /// Whether somebody still has it open for writing: then it is copied in any case.
     pub writer: bool,
-    /// Only the first so many bytes are the video; what follows is padding.
+    /// If it is set, only this number of first bytes are the video, and padding follows.
     pub len: Option<u64>,
 }
 
@@ -216,16 +216,16 @@ fn link(held: &Held<'_>, folder: &Folder, name: &Name) -> Result<Option<Placed>,
     });
     let name = match linked {
         Ok(name) => name,
-        // Two mounts, a kind of file system that forbids it, a staged name that has just gone: a
-        // copy does.
+        // The two lie on different mounts, the file system has no links, or the staged name has
+        // just been removed: a copy is made instead.
         Err(e) => match folder.error("link")(e) {
             error @ PlaceError::NoSpace { .. } => return Err(error),
             _ => return Ok(None),
         },
     };
 
-    // Two names now, both ours. A third was made while we looked, through a descriptor that a
-    // reader still has.
+    // There are two names now, both ours. If there is a third, a reader has just made it through
+    // its descriptor.
     let after = rustix::fs::fstat(held.file).map_err(|e| PlaceError::Read(e.into()))?;
     let state = |stat: &rustix::fs::Stat| (stat.st_size, stat.st_mtime, stat.st_mtime_nsec);
     if after.st_nlink != 2 || state(&after) != state(&stat) {

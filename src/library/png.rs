@@ -3,8 +3,8 @@
 
 const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
 
-/// Kind, data, and the bytes of the whole chunk, of each chunk; ends at the first that is not
-/// complete. `None` if it is no PNG.
+/// The chunks, up to the first that is not complete: kind, data, and all bytes of each. `None` if
+/// it is no PNG.
 fn chunks(png: &[u8]) -> Option<impl Iterator<Item = (&[u8], &[u8], &[u8])>> {
     let mut rest = png.strip_prefix(SIGNATURE)?;
     Some(std::iter::from_fn(move || {

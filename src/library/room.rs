@@ -1,12 +1,13 @@
 //! Room: saving stops before the disk is full, and the library stays below a size if the user wants
 //! that.
 //!
-//! Both are decided here and told before they happen; the caller does them.
+//! Both are decided here. The caller reports them, and then does them.
 //!
 //! A library that is to stay below a size gives up the oldest files that were saved by this program
-//! and never opened. "Opened" is what the kernel's time of access tells (see [`LibraryFile::opened`]), so
-//! a program that reads all files, such as a search index of contents, counts as opening them: they
-//! stay then. On a mount with `noatime` nobody can tell, and nothing is given up.
+//! and never opened. "Opened" is what the kernel's time of access shows (see
+//! [`LibraryFile::opened`]), so a program that reads all files, such as a search index of contents,
+//! counts as opening them: they stay then. On a mount with `noatime` that isn't known, and nothing
+//! is given up.
 
 use std::{collections::HashSet, io, path::Path, path::PathBuf};
 
@@ -14,21 +15,22 @@ use rustix::fs::StatVfsMountFlags;
 
 use super::{folder::PlaceError, shelf::LibraryFile};
 
-/// How much is free, and whether a mount can tell that a file was opened.
+/// How much is free, and whether the mount records that a file was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Disk {
     /// Bytes that we may still write.
     pub free: u64,
-    /// Whether the mount keeps account of reading.
-    pub tells_opened: bool,
+    /// Whether the mount records when a file is read.
+    pub records_opened: bool,
 }
 
 /// What must go so that the library stays below its size.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// Goes to the trash, the oldest first.
+    /// The files to move to the trash, the oldest first.
     pub trash: Vec<LibraryFile>,
-    /// Bytes that the library is too large by all the same: everything else is opened, or not ours.
+    /// By how many bytes the library is still too large then: all other files were opened, or are
+    /// not ours.
     pub over: u64,
 }
 
@@ -41,7 +43,7 @@ impl Disk {
         let stat = rustix::fs::statvfs(folder)?;
         Ok(Self {
             free: stat.f_bavail.saturating_mul(stat.f_frsize),
-            tells_opened: !stat
+            records_opened: !stat
                 .f_flag
                 .intersects(StatVfsMountFlags::NOATIME | StatVfsMountFlags::RDONLY),
         })
@@ -89,7 +91,7 @@ pub fn plan(
         trash: Vec::new(),
         over: total.saturating_sub(max),
     };
-    if plan.over == 0 || !disk.tells_opened {
+    if plan.over == 0 || !disk.records_opened {
         return plan;
     }
     let mut unopened: Vec<_> = videos
@@ -124,7 +126,7 @@ mod tests {
         ] {
             let disk = Disk {
                 free,
-                tells_opened: true,
+                records_opened: true,
             };
             assert_eq!(
                 disk.missing(need, min_free),
@@ -163,7 +165,7 @@ mod tests {
             video("b", 2, false),
         ];
         let saved: HashSet<PathBuf> = ["a", "b", "c", "opened"].map(PathBuf::from).into();
-        for (max, need, tells_opened, trash, over) in [
+        for (max, need, records_opened, trash, over) in [
             (60, 10, true, vec![], 0),
             (59, 10, true, vec!["a"], 0),
             (45, 10, true, vec!["a", "b"], 0),
@@ -176,7 +178,7 @@ mod tests {
                 &saved,
                 Disk {
                     free: 0,
-                    tells_opened,
+                    records_opened,
                 },
                 max,
                 need,

@@ -1,4 +1,4 @@
-//! What lies in the library folder: a listing for whoever must decide by it.
+//! Lists the files in the library folder.
 
 use std::{
     ffi::OsStr,
@@ -16,8 +16,8 @@ use rustix::fs::{OFlags, Timespec, Timestamps};
 use super::folder::INCOMPLETE;
 use crate::inode::Inode;
 
-/// Folders below the library that are looked into: what the user sorts by hand is rarely deeper,
-/// and no loop is endless.
+/// How deep folders below the library are looked into: users rarely sort deeper, and a loop of
+/// mounts must end.
 const DEPTH: usize = 8;
 
 /// A file in the library.
@@ -31,7 +31,7 @@ pub struct LibraryFile {
     pub bytes: u64,
     /// Last change of the content: seconds and nanoseconds since 1970.
     pub modified: (i64, i64),
-    /// Last reading, as far as the mount keeps account of it.
+    /// When it was last read, if the mount records that.
     pub accessed: (i64, i64),
     /// Whether it lies outside of the folder of the incomplete ones.
     pub whole: bool,
@@ -103,8 +103,8 @@ pub(super) fn forget_access(file: &File) -> rustix::io::Result<()> {
 }
 
 /// Makes a file that is ours count as never opened (see [`LibraryFile::opened`]), and reading it
-/// through this descriptor as no opening. Where that can't be had, it counts as opened, and
-/// `max_library` leaves it alone.
+/// through this descriptor doesn't count as opening it. Where the system doesn't allow that, it
+/// counts as opened, and `max_library` leaves it alone.
 pub(super) fn unopened(file: &File) {
     let set = || -> rustix::io::Result<()> {
         rustix::fs::fcntl_setfl(file, rustix::fs::fcntl_getfl(file)? | OFlags::NOATIME)?;

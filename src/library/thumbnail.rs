@@ -225,7 +225,8 @@ impl Program {
                 command.args(["-c", "png", "-s", &PIXELS.to_string()]);
             }
             Self::Ffmpeg(program) => {
-                // Only the file itself: what was saved may name other files and addresses.
+                // Reads only the file itself: a playlist that was saved as a video could name other
+                // files and addresses.
                 command.arg(program).args([
                     "-v",
                     "error",
@@ -276,7 +277,7 @@ fn run(mut command: Command, deadline: Instant) -> io::Result<Option<bool>> {
     Ok(ended?.then(|| status.success()))
 }
 
-/// Waits until the child has ended, which its pidfd tells (pidfd_open(2)), or until the deadline.
+/// Waits until the child has ended, which its pidfd shows (pidfd_open(2)), or until the deadline.
 fn wait(child: &std::process::Child, deadline: Instant) -> io::Result<bool> {
     let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
     loop {
@@ -311,7 +312,8 @@ mod tests {
 
     use super::{super::png::tests::text as png_text, *};
 
-    /// What GLib says, so that the file manager finds what we write and we find what it wrote.
+    /// The URIs are those that GLib makes, so that the file manager finds our thumbnails and we
+    /// find its.
     #[test]
     fn uris_and_names_are_those_of_the_desktop() {
         let dir = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! What leaves the library by itself, to the trash: for its age, or for room. Told before it
-//! happens.
+//! Moves files from the library to the trash without being asked: for their age, or for room. Each
+//! move is reported before it is made.
 
 use std::{
     path::{Path, PathBuf},
@@ -16,8 +16,8 @@ use super::{
 use crate::units::Size;
 
 /// Moves the oldest files that were never opened to the trash, until `need` more bytes fit into a
-/// library of `max`. Each sentence for the user goes to `tell`, before what it tells is done. See
-/// [`room`] for what counts.
+/// library of `max`. Each move is reported by `tell`, in a sentence for the user, before it is
+/// made. See [`room`] for what counts.
 ///
 /// # Errors
 /// That the history can't be read: then nobody knows which files are ours, and none is moved.
@@ -29,7 +29,7 @@ pub fn keep_below(
     tell: &mut dyn FnMut(String),
 ) -> Result<(), history::HistoryError> {
     let videos = shelf::videos(library);
-    // The history is long; mostly the library is small enough.
+    // The history may be long, and mostly the library is small enough.
     if videos
         .iter()
         .fold(need, |sum, video| sum.saturating_add(video.bytes))
@@ -39,7 +39,7 @@ pub fn keep_below(
     }
     let disk = Disk::of(library).unwrap_or(Disk {
         free: 0,
-        tells_opened: false,
+        records_opened: false,
     });
     let plan = room::plan(&videos, &history.saved()?, disk, max, need);
     if !plan.trash.is_empty() {
@@ -53,10 +53,10 @@ pub fn keep_below(
         remove(&video.path, tell);
     }
     if plan.over > 0 {
-        let why = if disk.tells_opened {
+        let why = if disk.records_opened {
             "the rest was opened"
         } else {
-            "its disk doesn't tell what was opened"
+            "its disk doesn't record what was opened"
         };
         tell(format!(
             "the library is larger than {}, and nothing more can leave it: {why}",

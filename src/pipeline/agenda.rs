@@ -1,8 +1,8 @@
 //! Pure: videos that wait, and when each is due again. Time is an argument.
 //!
 //! A whole video without a title waits for one until its deadline. What the library can't take
-//! waits, too: nothing tells that a full disk has room again, so it is tried again after a pause
-//! that grows with each try.
+//! waits, too: the system doesn't report when a full disk has room again, so saving is tried again
+//! after a pause that grows with each try.
 
 use std::{
     path::Path,
@@ -12,7 +12,7 @@ use std::{
 
 use crate::{engine::Hold, stream::collect::video::CachedVideo};
 
-/// The pause before the first new try; twice as long before each next one.
+/// The pause before the second try. Each further pause is twice as long.
 const RETRY: Duration = Duration::from_secs(15);
 /// The longest pause.
 const RETRY_MOST: Duration = Duration::from_secs(600);
@@ -29,13 +29,13 @@ pub(super) enum Waiting {
     Stream(Box<CachedVideo>),
 }
 
-/// All that wait: `W` is a [`Waiting`], except in tests.
+/// All videos that wait. `W` is a [`Waiting`], except in tests.
 pub(super) struct Agenda<W> {
-    /// Without a title, and until when.
+    /// Those that wait for a title, and until when.
     untitled: Vec<(Instant, W)>,
-    /// Refused by the library.
+    /// Those that the library refused.
     refused: Vec<W>,
-    /// When those are tried again.
+    /// When the refused ones are tried again.
     retry: Option<Instant>,
     /// The pause before that.
     pause: Duration,
@@ -57,13 +57,13 @@ impl<W> Agenda<W> {
         untitled.chain(self.retry).min()
     }
 
-    /// It is whole, and waits for a title until then.
+    /// Keeps a whole video, which waits for a title until then.
     pub(super) fn wait_for_title(&mut self, until: Instant, waiting: W) {
         self.untitled.push((until, waiting));
     }
 
-    /// The library can't take it. Returns whether that is news: nothing was refused since all was
-    /// well.
+    /// Keeps a video that the library can't take. Returns whether it is the first one refused since
+    /// the library last took all.
     pub(super) fn refuse(&mut self, waiting: W, now: Instant) -> bool {
         let is_news = self.refused.is_empty() && self.pause == RETRY;
         self.refused.push(waiting);
@@ -71,7 +71,7 @@ impl<W> Agenda<W> {
         is_news
     }
 
-    /// What is due at `now`, to be tried again. [`Agenda::tried`] follows.
+    /// Takes out what is due at `now`, to be tried again. Then call [`Agenda::tried`].
     pub(super) fn due(&mut self, now: Instant) -> Vec<W> {
         let ended = self.untitled.extract_if(.., |(until, _)| *until <= now);
         let mut due: Vec<_> = ended.map(|(_, waiting)| waiting).collect();
@@ -81,7 +81,7 @@ impl<W> Agenda<W> {
         due
     }
 
-    /// What was refused, to be tried again now. [`Agenda::tried`] follows.
+    /// Takes out what was refused, to be tried again now. Then call [`Agenda::tried`].
     pub(super) fn refused(&mut self) -> Vec<W> {
         if self.retry.take().is_some() {
             self.pause = (self.pause * 2).min(RETRY_MOST);
@@ -89,14 +89,15 @@ impl<W> Agenda<W> {
         std::mem::take(&mut self.refused)
     }
 
-    /// What was due has been tried: if nothing was refused again, all is well.
+    /// All that was due has been tried. If nothing was refused again, the pause starts over at the
+    /// shortest.
     pub(super) fn tried(&mut self) {
         if self.refused.is_empty() {
             self.pause = RETRY;
         }
     }
 
-    /// A title may have been shown that one of these waits for.
+    /// Takes out those that wait for a title, because one may have been shown.
     pub(super) fn untitled(&mut self) -> Vec<W> {
         let untitled = std::mem::take(&mut self.untitled);
         untitled.into_iter().map(|(_, waiting)| waiting).collect()
@@ -104,7 +105,7 @@ impl<W> Agenda<W> {
 }
 
 impl Agenda<Waiting> {
-    /// The videos of this cache that wait for a title.
+    /// Takes out the videos of this cache that wait for a title.
     pub(super) fn untitled_of(&mut self, cache: Option<&Path>) -> Vec<CachedVideo> {
         let is_of_cache = |waiting: &Waiting| matches!(waiting, Waiting::Stream(video) if Some(&*video.folder) == cache);
         let untitled = &mut self.untitled;
@@ -140,7 +141,7 @@ mod tests {
             assert!(!agenda.refuse("a", at(now)) && !agenda.refuse("b", at(now)));
             agenda.tried();
         }
-        // Something changed: tried at once. One is taken, the other not yet.
+        // Something changed, so both are tried at once. One is taken, the other not yet.
         assert_eq!(agenda.refused(), ["a", "b"]);
         assert!(!agenda.refuse("b", at(now)));
         agenda.tried();

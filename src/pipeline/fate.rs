@@ -13,11 +13,11 @@ pub enum Fate {
     Save,
     /// Into the library's folder for what is not whole.
     SaveApart,
-    /// Let go, for this reason.
+    /// Not kept, for this reason.
     Drop(String),
-    /// Kept in our grip: it is still being written, and may become whole.
+    /// Held on: it is still being written, and may become whole.
     Wait,
-    /// The same: it is whole, and is about to get a title.
+    /// Held on: it is whole, and may yet get a title.
     WaitForTitle,
 }
 
@@ -38,7 +38,7 @@ pub struct Case<'a> {
 
 /// Decides.
 pub fn decide(case: Case<'_>, settings: &Settings) -> Fate {
-    // What promises no length is whole only once it is closed.
+    // A file that states no length counts as whole only when it is closed.
     let whole = case.report.verdict == Verdict::Complete && !case.report.open_ended;
     match at_the_end(case, settings) {
         Fate::Save if !case.finished && !whole => Fate::Wait,
@@ -49,7 +49,7 @@ pub fn decide(case: Case<'_>, settings: &Settings) -> Fate {
     }
 }
 
-/// What becomes of it if nothing more comes.
+/// What becomes of it if nothing more is written.
 fn at_the_end(case: Case<'_>, settings: &Settings) -> Fate {
     let Case {
         report,

@@ -19,13 +19,13 @@ use crate::{
     title::{Browser, Family, Whose},
 };
 
-/// How long after the hold, or after the last piece, a player may show its title first: a short video
-/// is whole before its page begins to play it.
+/// How long after the hold, or after the last piece, a title may be shown for the first time: a
+/// short video is whole before its page begins to play it.
 pub(super) const GRACE: Duration = Duration::from_secs(20);
 /// The family of a process that isn't known.
 static NOBODY: Family = Family::unknown();
 
-/// Which video of which source: what was saved under it before is replaced, not saved again.
+/// Identifies a video of a source. What was saved under the same key before is replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Key {
     /// The video that begins at this byte of a held file. Firefox puts several into one.
@@ -37,7 +37,7 @@ pub(super) enum Key {
 }
 
 impl Key {
-    /// Whether it is of this hold.
+    /// Whether it is a video of this hold.
     pub(super) fn is_of(self, id: HoldId) -> bool {
         matches!(self, Self::Part(of, _) | Self::Remainder(of) if of == id)
     }
@@ -47,7 +47,7 @@ impl Key {
 #[derive(Clone)]
 pub(super) struct SavedCopy {
     pub(super) placed: Placed,
-    /// It is among those that are not whole.
+    /// It lies in the folder for videos that are not whole.
     pub(super) apart: bool,
     /// The content that it was saved from.
     pub(super) stamp: Option<Stamp>,
@@ -56,11 +56,11 @@ pub(super) struct SavedCopy {
 /// Where the bytes are.
 #[derive(Clone, Copy)]
 pub(super) enum ItemContent<'a> {
-    /// A held file as it is, or its first bytes alone.
+    /// In a held file: all of it, or this number of bytes at its beginning.
     Held(&'a Hold, Option<u64>),
     /// Something that can be read.
     Read(&'a dyn Content),
-    /// Pieces, to be joined.
+    /// In pieces, which are joined when it is written.
     Made(&'a PlannedVideo),
 }
 
@@ -68,15 +68,15 @@ pub(super) enum ItemContent<'a> {
 #[derive(Clone)]
 pub(super) struct Item<'a> {
     pub(super) key: Key,
-    /// What was saved of it under another key before.
+    /// It was saved under this other key before.
     pub(super) replaces: Option<Key>,
     pub(super) source: &'a Path,
     pub(super) rule: &'a Rule,
     pub(super) how: How,
     pub(super) producer: Option<&'a Producer>,
-    /// Since when it came: the hold, or the first piece.
+    /// When it began to come: the time of the hold, or of the first piece.
     pub(super) at: SystemTime,
-    /// Until when it came: the last byte, or the last piece.
+    /// When the last byte, or the last piece, came.
     pub(super) until: SystemTime,
     /// Until when a player may show its title.
     pub(super) deadline: SystemTime,
@@ -93,7 +93,7 @@ pub(super) struct Item<'a> {
     pub(super) address_title: Option<&'a str>,
     /// Address of the page.
     pub(super) address: Option<String>,
-    /// What is missing, or was done, for people.
+    /// What is missing or was done to it, for people.
     pub(super) remarks: Option<String>,
     pub(super) settled: Instant,
 }
@@ -129,11 +129,11 @@ impl Item<'_> {
     }
 }
 
-/// What became of it.
+/// What came of saving a video.
 pub(super) enum SaveOutcome {
-    /// It is in the library, or will never be.
+    /// It is in the library, or is dropped for good.
     Ended,
-    /// It may become more.
+    /// It is still being written: it is judged again when it changes.
     Waits,
     /// It is whole, and waits for a title until then.
     Untitled(Instant),
@@ -147,7 +147,7 @@ pub(super) fn extension(report: &Report) -> &'static str {
     }
 }
 
-/// What the name's template can speak of.
+/// The fields for the name's template.
 pub(super) fn fields(item: &Item<'_>, title: Option<String>) -> Fields {
     Fields {
         title,
@@ -163,7 +163,7 @@ pub(super) fn fields(item: &Item<'_>, title: Option<String>) -> Fields {
     }
 }
 
-/// The event that tells it.
+/// The event that reports it as saved.
 pub(super) fn saved(item: &Item<'_>, placed: &Placed, title: Option<String>) -> Saved {
     let (verdict, fraction) = match item.report.verdict {
         Verdict::Complete if item.report.open_ended => (Completeness::OpenEnded, 1.0),

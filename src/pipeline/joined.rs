@@ -1,4 +1,4 @@
-//! A video that was put together from pieces, saved by whoever has it: the worker, or `rebuild`.
+//! Saves a video that was put together from pieces, for the worker and for `rebuild`.
 
 use std::{
     fs::File,
@@ -34,7 +34,7 @@ pub(super) struct Arrival {
 }
 
 impl Arrival {
-    /// Those of a cache that isn't watched.
+    /// For a cache that isn't watched.
     pub(super) fn unwatched(video: &CachedVideo) -> Self {
         Self {
             rule: unwatched(),
@@ -105,7 +105,8 @@ impl Saver {
     }
 }
 
-/// Until when a player may show its title. The viewer of what isn't whole has left.
+/// Until when a player may show its title. If the video isn't whole, its viewer has left, and no
+/// title comes any more.
 pub(super) fn deadline(video: &CachedVideo) -> SystemTime {
     let last = moment(video.until);
     if video.whole() { last + GRACE } else { last }

@@ -1,9 +1,9 @@
 //! From a settled hold to the library: inspect, decide, name, place, write down. One thread, one
 //! file at a time.
 //!
-//! A file leaves our grip only after it is in the library, or nobody wants it, and that is in the
-//! history: a crash in between finds the staged name again, and [`place::find`] the copy that is
-//! there already.
+//! A file is let go only after it is in the library, or nobody wants it, and the history says so.
+//! After a crash in between, the staged name is still there, and [`place::find`] finds the copy
+//! that is in the library already.
 //!
 //! | file | what it is about |
 //! |---|---|
@@ -51,16 +51,16 @@ use crate::{
 pub struct Store {
     /// What became of each candidate.
     pub history: History,
-    /// What the library has, by its contents: a file of ours that may be missing.
+    /// The index of what the library has, by content. It is made again if it is missing.
     pub index: PathBuf,
     /// Pictures.
     pub thumbnails: Thumbnails,
-    /// What players show.
+    /// The titles that players show.
     pub titles: Titles,
 }
 
 impl Store {
-    /// Where the environment says that they are.
+    /// Opens them where the environment says that they are.
     ///
     /// # Errors
     /// That the history can't be written.
@@ -74,10 +74,10 @@ impl Store {
     }
 }
 
-/// Tells what happened; called on the worker's thread.
+/// Takes the events of what happened. It is called on the worker's thread.
 pub type Sink = Box<dyn Fn(Event) + Send>;
 
-/// What the collector keeps out by itself.
+/// The limits by which the collector itself leaves videos out.
 fn limits(settings: &Settings) -> Limits {
     Limits {
         min_size: settings.min_size,

@@ -1,4 +1,4 @@
-//! Cache entries: handed to the collector, and what it puts together saved as everything else.
+//! Cache entries are given to the collector, and the videos that it puts together are saved.
 
 use std::{
     path::Path,
@@ -27,7 +27,7 @@ use crate::{
 };
 
 impl Pipeline {
-    /// An entry was closed at this time, or a file of ranges has grown.
+    /// Takes in an entry that was closed at this time, or a file of ranges that has grown.
     pub(super) fn piece(&mut self, hold: Arc<Hold>, at: Instant) {
         let staged = hold.staged();
         let storage = match (staged, hold.open()) {
@@ -69,14 +69,15 @@ impl Pipeline {
         self.collected(Instant::now());
     }
 
-    /// Another video's piece came into this cache: what its browser shows next is that one's title.
+    /// A piece of another video came into this cache. The next title that its browser shows is that
+    /// one's, so the videos before it wait no longer.
     fn end_grace(&mut self, cache: Option<&Path>) {
         for video in self.agenda.untitled_of(cache) {
             self.stream_until(Box::new(video), SystemTime::now());
         }
     }
 
-    /// Saves and lets go what the collector says.
+    /// Does what the collector decided: saves videos, and lets entries go.
     pub(super) fn collected(&mut self, now: Instant) {
         for outcome in self.collector.due(now) {
             match outcome {

@@ -23,7 +23,7 @@ use crate::{
 /// What Firefox calls the file in which it keeps the media of a content process
 /// (nsAnonymousTemporaryFile.cpp).
 const FIREFOX: &[u8] = b"mozilla-temp-";
-/// So much of a file's head tells it from others.
+/// How many of a file's first bytes are compared to find it in a cache.
 const HEAD: usize = 64 << 10;
 
 impl Pipeline {
@@ -38,7 +38,7 @@ impl Pipeline {
             return self.done(hold.id, !finished);
         }
         let until = SystemTime::now() - settled.elapsed();
-        // Once it is closed, nobody plays it any more.
+        // Once the file is closed, nobody plays it any more, and no title comes.
         let deadline = if finished { until } else { hold.at + GRACE };
         let outcome = media::inspect(&*file)
             .map_err(PlaceError::Read)
@@ -72,8 +72,8 @@ impl Pipeline {
                 }
             });
         if matches!(outcome, Ok(SaveOutcome::Waits | SaveOutcome::Untitled(_))) {
-            // Of several videos in it, one is saved and one is not: it is looked at again, though
-            // nothing changes.
+            // Of several videos in it, one is saved and another waits: the file is looked at again,
+            // even if it doesn't change.
             self.saver.expect_change(hold.id);
         }
         match outcome {
@@ -87,7 +87,7 @@ impl Pipeline {
             }
             Ok(SaveOutcome::Ended) => self.done(hold.id, !finished),
             Ok(SaveOutcome::Waits) => self.done(hold.id, true),
-            // Stopped by our own end: it is still held for the next start.
+            // fisga is ending: the file stays held for the next start.
             Err(PlaceError::Stopped) => {}
             Err(e) if e.retry() => self.wait(
                 Waiting::Player {
@@ -108,16 +108,16 @@ impl Pipeline {
         self.done(hold.id, false);
     }
 
-    /// Blocks in the order of their arrival: the video as it is, or each that can be put back into
-    /// order; else the browser's cache may have it exactly.
+    /// Firefox's file has blocks in the order of their arrival. Saves the video as it lies, or each
+    /// video that can be put back into order; else the browser's cache may have the video itself.
     fn firefox(
         &mut self,
         hold: &Hold,
         file: &File,
         item: &Item<'_>,
     ) -> Result<SaveOutcome, PlaceError> {
-        // While it is open, only what is not whole as it lies is worth the search; at its end a
-        // second video may be behind the first.
+        // While the file is open, it is put in order only if the video is not whole as it lies.
+        // When it is closed, a second video may follow the first.
         let whole = item.report.verdict == Verdict::Complete;
         if whole && !item.finished {
             return self.saver.keep(item);
@@ -168,7 +168,7 @@ impl Pipeline {
             }
         }
         if let Some(why) = unproven {
-            // Nothing in the file is lost: what could not be taken out lies in it still.
+            // Saves the file itself too: what could not be taken out of it would be lost otherwise.
             let verdict = Verdict::Damaged {
                 reason: format!("one of several videos in a file: {why}"),
             };
@@ -220,7 +220,8 @@ fn is_firefox(hold: &Hold) -> bool {
         .is_some_and(|name| name.as_bytes().starts_with(FIREFOX))
 }
 
-/// What looks whole by its structure, and isn't by the order of its blocks, is not called whole.
+/// A file that looks whole by its structure, but whose blocks are not proven to be in order, is not
+/// called whole.
 fn doubtful(report: &Report, unproven: Option<firefox::NotProven>) -> Report {
     match unproven {
         Some(why) if report.verdict != Verdict::Complete => Report {

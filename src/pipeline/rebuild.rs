@@ -1,5 +1,5 @@
-//! `fisga rebuild`: what a browser's cache holds already goes the way of what was held while it
-//! played.
+//! `fisga rebuild`: puts videos together from a browser's cache as it is, and saves them as if they
+//! had been held while they played.
 
 use std::{
     path::{Path, PathBuf},
@@ -37,7 +37,7 @@ pub enum RebuildError {
     /// The library can't be made.
     #[error(transparent)]
     Library(#[from] PlaceError),
-    /// The library takes no more; the reason was told.
+    /// The library takes no more. The reason was reported as an event.
     #[error("not saved: {left} videos")]
     Stopped {
         /// How many.
@@ -45,7 +45,8 @@ pub enum RebuildError {
     },
 }
 
-/// Looks through `folder` and all below it; `progress` is told entries done and entries in all.
+/// Looks through `folder` and all below it; `progress` is called with the number of entries done
+/// and of all entries.
 ///
 /// # Errors
 /// When the folder can't be read, when no cache is there.
@@ -67,7 +68,7 @@ pub fn look(
     Ok(found)
 }
 
-/// Saves videos that were found; `tell` hears of each as it ends.
+/// Saves videos that were found. `tell` is called with what came of each.
 ///
 /// # Errors
 /// When the library can't be made, or can take no more.

@@ -48,9 +48,9 @@ use crate::{
     title::{Choice, Names, Titles, Wanted},
 };
 
-/// A program that makes a picture gets so long.
+/// How long a program may take to make a picture.
 const PICTURE: Duration = Duration::from_secs(5);
-/// Videos that are saved within such a time of each other are a burst.
+/// Videos that are saved within this time of each other are a burst.
 const BURST: Duration = Duration::from_secs(2);
 
 /// Why a video is not in the library.
@@ -76,15 +76,16 @@ pub(super) struct Saver {
     titles: Titles,
     /// When the last picture was made.
     pictured: Cell<Option<Instant>>,
-    /// It was said that the library refuses the template's names.
+    /// The user was told that the library's file system refuses the template's names.
     said_renamed: Cell<bool>,
-    /// When the next incomplete video leaves.
+    /// When the next incomplete video goes to the trash.
     expiry: Option<Instant>,
     sink: Sink,
     /// Ends a copy under way.
     stop: Arc<AtomicBool>,
     started: SystemTime,
-    /// What was saved and may yet change: its producer still has it open, or it may get more pieces.
+    /// Videos that were saved and may yet change, because the producer still has the file open or
+    /// more pieces may come.
     copies: HashMap<Key, SavedCopy>,
 }
 
@@ -116,14 +117,14 @@ impl Saver {
         &self.settings
     }
 
-    /// Other settings from now on.
+    /// Takes other settings from now on.
     pub(super) fn configure(&mut self, settings: Arc<Settings>) {
         self.duplicates = Duplicates::new(&settings.library, &self.index);
         self.settings = settings;
         self.expire();
     }
 
-    /// What a crash left of copies goes, and what is due by its age.
+    /// Removes unfinished copies that a crash left, and incomplete videos that are old enough.
     pub(super) fn tidy(&mut self) {
         let library = &self.settings.library;
         for folder in [library.clone(), library.join(INCOMPLETE)] {
@@ -150,7 +151,7 @@ impl Saver {
         self.copies.get(&key)
     }
 
-    /// It changes no more.
+    /// Notes that a video changes no more.
     pub(super) fn settle(&mut self, key: Key) {
         self.copies.remove(&key);
     }
@@ -162,18 +163,18 @@ impl Saver {
         copies.peek().is_some() && copies.all(|copy| copy.stamp == content)
     }
 
-    /// What was saved of a held file is saved again though nothing changes.
+    /// Has a held file saved again even if it doesn't change.
     pub(super) fn expect_change(&mut self, id: HoldId) {
         let of_it = self.copies.iter_mut().filter(|(key, _)| key.is_of(id));
         of_it.for_each(|(_, copy)| copy.stamp = None);
     }
 
-    /// A held file is let go.
+    /// Forgets a held file that was let go.
     pub(super) fn forget(&mut self, id: HoldId) {
         self.copies.retain(|key, _| !key.is_of(id));
     }
 
-    /// Tells of a failure.
+    /// Reports a failure to the user.
     pub(super) fn fail(&self, message: String) {
         (self.sink)(Event::Error { message });
     }
@@ -186,8 +187,8 @@ impl Saver {
             finished,
             ..
         } = *item;
-        // Whole already, and of the same length still: what changed lies behind it. Looked at again
-        // at the end.
+        // It was saved whole and has the same length still, so what changed lies behind it. It is
+        // judged again when it is closed.
         let len = report.content_len.unwrap_or(bytes);
         if let (Key::Part(..), Some(copy)) = (item.key, self.copies.get(&item.key))
             && !finished
@@ -198,7 +199,8 @@ impl Saver {
         }
         let choice = self.title(item);
         let hope = match &choice {
-            // Of what a cache holds, much has a name that says little.
+            // A temporary file's name is a title. A name from a cache says little, so a title is
+            // waited for.
             Choice::Named(name) if name.is_none() || item.rule.source != Source::Temporary => {
                 self.title_until(item.deadline)
             }
@@ -231,7 +233,8 @@ impl Saver {
             Ok(copy) => {
                 self.copies.insert(item.key, copy);
             }
-            // It may yet become another one, and is judged again when it is closed: said once.
+            // It may yet become another video and is judged again when it is closed, so the
+            // duplicate is not written down now.
             Err(NotSaved::Duplicate(_)) if !finished => return Ok(SaveOutcome::Waits),
             Err(NotSaved::Duplicate(of)) => self.drop_item(item, format!("duplicate of {of}")),
             Err(NotSaved::Failed(e)) => {
@@ -260,7 +263,7 @@ impl Saver {
         })
     }
 
-    /// Until when a title may come that may come until `deadline`; `None` where it can't any more.
+    /// How long to wait for a title that may come until `deadline`; `None` when that has passed.
     fn title_until(&self, deadline: SystemTime) -> Option<Instant> {
         let left = deadline.duration_since(SystemTime::now()).ok()?;
         self.titles
@@ -282,7 +285,8 @@ impl Saver {
         } else {
             library.clone()
         };
-        // In its old place, unless it has become whole.
+        // It takes the place of its old state, unless it has become whole: then it moves to the
+        // whole ones.
         let over = before
             .filter(|before| before.apart == apart)
             .map(|before| &before.placed);
@@ -328,7 +332,7 @@ impl Saver {
             remove(&before.placed);
         }
         upkeep::replaced(&replaced, &mut |message| tracing::warn!("{message}"));
-        // A later state of what is in the history already is not one more video.
+        // A later state of a video that is in the history already is not counted again.
         if !later {
             let renamed = self.renamed(&name, &placed);
             self.tell(item, &placed, title, renamed);
@@ -343,7 +347,8 @@ impl Saver {
         })
     }
 
-    /// What to say, once, where the template asks for a name that the library's file system refuses.
+    /// What to report, once, if the library's file system refuses the name that the template asks
+    /// for.
     fn renamed(&self, name: &Name, placed: &Placed) -> Option<String> {
         let refused = name.refused(placed.path.file_name().unwrap_or_default())?;
         if self.said_renamed.replace(true) {
@@ -355,7 +360,7 @@ impl Saver {
         Some(note)
     }
 
-    /// Writes it down, and tells it with a picture.
+    /// Writes it into the history, and reports it with a picture.
     fn tell(
         &self,
         item: &Item<'_>,
@@ -369,7 +374,7 @@ impl Saver {
             entry.reason = (!remarks.is_empty()).then(|| remarks.join("; "));
             entry.address = item.address.clone().filter(|_| self.settings.addresses);
         });
-        // In a burst nobody sees a picture, and each would hold up the next file.
+        // In a burst nobody would see the picture, and making it would hold up the next file.
         let burst = self
             .pictured
             .replace(Some(Instant::now()))
@@ -400,7 +405,8 @@ impl Saver {
         }
     }
 
-    /// What is made by writing is compared with the library before it gets its name.
+    /// Places a video that is written anew: it is compared with the library before it gets its
+    /// name.
     fn place_new(
         &self,
         folder: &Path,
@@ -417,7 +423,7 @@ impl Saver {
                 not_saved = Some(why);
                 io::Error::other("not saved")
             };
-            // Pieces that can't be read are no fault of the library.
+            // If pieces can't be read, the library is not at fault.
             write(out).map_err(|e| match e.of_the_file() {
                 Ok(of_the_file) => of_the_file,
                 Err(e) => fail(PlaceError::Read(io::Error::other(e)).into()),
@@ -453,7 +459,7 @@ impl Saver {
         });
     }
 
-    /// As [`Saver::drop_item`], of what never became an item.
+    /// As [`Saver::drop_item`], for a file that never became an item.
     pub(super) fn drop_source(&self, source: &Path, rule: &Rule, reason: String) {
         self.end(Event::Dropped {
             source: source.to_owned(),
@@ -462,7 +468,7 @@ impl Saver {
         });
     }
 
-    /// Writes down how a candidate ended, and tells it.
+    /// Writes into the history how a candidate ended, and reports it.
     pub(super) fn end(&self, event: Event) {
         self.end_with(event, |_| {});
     }
@@ -552,7 +558,7 @@ impl Saver {
     }
 }
 
-/// What a better one took the place of goes, if it is still the file that we put there.
+/// Removes a file that a better one has replaced, if it is still the one that we put there.
 fn remove(old: &Placed) {
     let ours = |m: &fs::Metadata| (m.dev(), m.ino()) == (old.id.dev, old.id.ino);
     if fs::symlink_metadata(&old.path).is_ok_and(|m| ours(&m))

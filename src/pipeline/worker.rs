@@ -31,7 +31,7 @@ use crate::{
 /// What the worker is given.
 #[derive(Debug)]
 pub enum Work {
-    /// The engine says that a file can be judged.
+    /// The engine reports a file that can be judged.
     Settled {
         /// The file.
         hold: Arc<Hold>,
@@ -42,7 +42,7 @@ pub enum Work {
     },
     /// The engine let a file go.
     Released(HoldId),
-    /// A candidate could not be held: written down.
+    /// A candidate could not be held. It is written into the history.
     Lost {
         /// Where it was created.
         source: PathBuf,
@@ -95,16 +95,16 @@ impl Worker {
         })
     }
 
-    /// Gives it work; without effect when it has ended.
+    /// Gives it work. It has no effect when the thread has ended.
     pub fn send(&self, work: Work) {
         let _ = self.inbox.send(work);
     }
 
-    /// Stops a copy under way, ends the thread and waits for it. What it was given and did not do
-    /// is still held.
+    /// Stops a copy under way, ends the thread and waits for it. Files that it was given and has
+    /// not dealt with stay held.
     pub fn shutdown(self) {
         self.stop.store(true, Ordering::Relaxed);
-        // Whatever it is, it makes it look.
+        // Any work wakes the thread, so that it sees the flag.
         let _ = self.inbox.send(Work::Retry);
         if self.thread.join().is_err() {
             tracing::error!("the worker's thread panicked");
@@ -112,7 +112,7 @@ impl Worker {
     }
 }
 
-/// The thread's own.
+/// The thread's state.
 pub(super) struct Pipeline {
     pub(super) saver: Saver,
     engine: Handle,
@@ -215,12 +215,13 @@ impl Pipeline {
         self.agenda.tried();
     }
 
-    /// Lets the engine go on with a file, or let it go.
+    /// Reports to the engine that a file was dealt with: it is watched on with `keep`, else let go.
     pub(super) fn done(&self, id: HoldId, keep: bool) {
         self.engine.send(Command::Done { id, keep });
     }
 
-    /// It stays held; the user is told once.
+    /// Puts a video that the library can't take on the agenda. Its file stays held; the user hears
+    /// of the reason once.
     pub(super) fn wait(&mut self, waiting: Waiting, error: &PlaceError) {
         if self.agenda.refuse(waiting, Instant::now()) {
             self.saver.fail(format!(

@@ -5,9 +5,8 @@
 
 /// The value of an `Exec` key that runs `arguments`, the first of which is the program.
 ///
-/// Two layers, inside out: each argument in double quotes with `" ` $ \` escaped and `%` doubled;
-/// then the whole as a value of type string, where `\` is doubled and line breaks are written `\n`,
-/// `\r`.
+/// Two layers, from the inside out: each argument in double quotes with `" ` $
+/// \` escaped and `%` doubled; then the whole as a value of type string, where `\` is doubled and line breaks are written `\n`, `\r`.
 pub fn exec<S: AsRef<str>>(arguments: &[S]) -> String {
     let quoted: Vec<_> = arguments.iter().map(|a| quote(a.as_ref())).collect();
     escape(&quoted.join(" "))
@@ -108,7 +107,7 @@ pub struct DesktopEntry {
     pub exec: Option<String>,
     /// It counts as deleted.
     pub hidden: bool,
-    /// GNOME's and others' own switch.
+    /// The switch of GNOME and others (`X-GNOME-Autostart-enabled`).
     pub disabled: bool,
 }
 
@@ -127,7 +126,7 @@ impl DesktopEntry {
         entry
     }
 
-    /// Whether the program starts at login by it.
+    /// Whether it starts its program at login.
     pub fn is_on(&self) -> bool {
         self.exec.is_some() && !self.hidden && !self.disabled
     }

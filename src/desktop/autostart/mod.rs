@@ -57,7 +57,7 @@ pub enum AutostartError {
     Unit,
 }
 
-/// How it stands.
+/// Whether it is on, and by what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AutostartStatus {
     /// It doesn't start on login.
@@ -119,7 +119,7 @@ impl Autostart {
         self.folder().join(file_name())
     }
 
-    /// How it stands now.
+    /// Whether it is on now, and by what.
     ///
     /// # Errors
     /// [`AutostartError::Read`]
@@ -173,8 +173,8 @@ impl Autostart {
         }
     }
 
-    /// If the entry's program has moved, names `program` in its place. Returns whether it did. An
-    /// entry whose program is still there is its owner's choice and stays.
+    /// If the entry's program has moved, writes `program` in its place. Returns whether it did. An
+    /// entry whose program is still there is the user's choice and stays.
     ///
     /// # Errors
     /// [`AutostartError`]
@@ -274,7 +274,7 @@ fn command(program: &Path) -> Result<Vec<String>, AutostartError> {
     Ok(vec![text])
 }
 
-/// The program that an entry names: behind the shell of [`command`], if that is there.
+/// The program that an entry runs, directly or through the shell of [`command`].
 fn program(entry: &DesktopEntry) -> Option<String> {
     let arguments = entry::arguments(entry.exec.as_deref()?)?;
     match arguments.as_slice() {

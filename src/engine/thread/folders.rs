@@ -28,7 +28,7 @@ pub(super) struct Folders {
     walker: Sender<WalkRequest>,
     /// Requests that are not answered.
     walking: usize,
-    /// Events of folders that the walk under way watches, but has not told of.
+    /// Events of folders that the walk under way watches, but has not reported.
     early: Vec<EarlyEvent>,
 }
 
@@ -61,8 +61,8 @@ impl Folders {
         self.walking > 0
     }
 
-    /// Keeps an event of a folder that isn't known, as long as a walk may tell of it. False when
-    /// there are too many of them.
+    /// Keeps an event of a folder that isn't known, while a walk may yet report the folder. False
+    /// when there are too many of them.
     pub(super) fn keep_early(
         &mut self,
         folder: FolderId,
@@ -81,7 +81,7 @@ impl Folders {
         true
     }
 
-    /// A folder is watched: its events so far.
+    /// A folder is watched. Returns its events so far.
     pub(super) fn watched(&mut self, folder: Arc<Folder>) -> Vec<EarlyEvent> {
         let id = folder.id;
         self.by_id.insert(id, folder);

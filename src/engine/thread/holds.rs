@@ -20,7 +20,7 @@ use super::super::{
 };
 use crate::{inode::Inode, rule::Source};
 
-/// A file that can't be watched is looked at as often.
+/// How often a file is looked at that can't be watched.
 const UNWATCHED: Duration = Duration::from_secs(2);
 /// When to look again at a file that could not be opened.
 const UNOPENED: Duration = Duration::from_secs(2);
@@ -60,14 +60,14 @@ pub(super) struct Added {
     pub(super) seen: Observation,
     /// Why it can't be watched.
     pub(super) unwatched: Option<io::Error>,
-    /// A file that had the same number, and that is gone.
+    /// A file that had the same inode number, and that is gone.
     pub(super) vanished: Option<Arc<Hold>>,
 }
 
 /// All held files.
 pub(super) struct HeldFiles {
     watches: Watches,
-    /// How many there were: numbers them.
+    /// How many there were so far; the next one gets the next number.
     count: u64,
     by_id: HashMap<HoldId, Tracked>,
     by_inode: HashMap<Inode, HoldId>,
@@ -87,8 +87,8 @@ impl HeldFiles {
         }
     }
 
-    /// Whether this file is held. Where our link to a held file is gone, its number may be another
-    /// file's by now.
+    /// Whether this file is held. If our link to a held file is gone, another file may have its
+    /// inode number by now.
     pub(super) fn has(&self, inode: &Inode) -> bool {
         let hold = self.by_inode.get(inode).and_then(|id| self.get(*id));
         hold.is_some_and(|hold| hold.is_pinned())
@@ -107,11 +107,12 @@ impl HeldFiles {
         self.deadlines.first().map(|&(due, _)| due)
     }
 
-    /// From now on the content can't get lost.
+    /// Adds a file, whose content can't be lost from now on.
     ///
     /// # Errors
-    /// The file is held already. The grip comes back unless it is the very link by which the file
-    /// is held: staging folders are searched for leftovers while links are made in them.
+    /// The file is held already. The link or descriptor comes back unless it is the very link by
+    /// which the file is held: staging folders are searched for leftovers while links are made in
+    /// them.
     pub(super) fn add(
         &mut self,
         candidate: Candidate,
@@ -190,7 +191,7 @@ impl HeldFiles {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 self.remove(id).map_or(Outcome::Nothing, Outcome::Vanished)
             }
-            // Out of descriptors, as a rule.
+            // Mostly because there are no descriptors left.
             Err(e) => {
                 tracing::debug!("{}: {e}", tracked.hold.source.display());
                 self.set_deadline(id, Some(now + UNOPENED));
@@ -199,7 +200,7 @@ impl HeldFiles {
         }
     }
 
-    /// `/proc` says who has a file open: where the lease can't, that counts.
+    /// Takes in whether `/proc` shows a writer, which counts only where there is no lease to ask.
     pub(super) fn opened_by(&mut self, id: HoldId, written: bool, now: Instant) -> Outcome {
         let Some(tracked) = self.by_id.get(&id).filter(|t| t.handed.is_none()) else {
             return Outcome::Nothing;
@@ -299,7 +300,7 @@ impl HeldFiles {
     }
 }
 
-/// The question who has a held file open.
+/// Asks who has a held file open.
 pub(super) fn who(hold: &Hold) -> Request {
     Request::Who {
         id: hold.id,

@@ -1,8 +1,7 @@
 //! The engine's thread: events in, holds out.
 //!
-//! Microseconds count for a link and for nothing else: events are read and links made before
-//! anything that waits is dealt with, and between any two things that wait. Here it is only decided
-//! who deals with what:
+//! Only links must be made within microseconds. So events are read and links made before any
+//! deferred work, and again after each piece of it. This file decides who does what:
 //!
 //! | room | what it keeps |
 //! |---|---|
@@ -58,11 +57,11 @@ const SANDBOX_LOOKS: [Duration; 5] = [
     Duration::from_secs(6),
 ];
 
-/// File systems keep times by a clock that lags behind the other by as much (`CONFIG_HZ` is 100 or
+/// The clock of file systems may lag behind the system's clock by this much (`CONFIG_HZ` is 100 or
 /// more).
 const CLOCK_TICK: Duration = Duration::from_millis(20);
 
-/// When folders are walked again that could not be watched for lack of watches or descriptors.
+/// How long after watches or descriptors ran out the folders are walked again.
 const WALK_AGAIN: Duration = Duration::from_secs(60);
 
 /// What wakes the thread beside the kernel.
@@ -85,12 +84,12 @@ struct LinkAttempt {
     link: rustix::io::Result<()>,
 }
 
-/// What is dealt with when no link is to be made.
+/// Deferred work: it is done when no link is to be made.
 #[derive(Debug)]
 enum Deferred {
     Message(EngineMessage),
     Linked(LinkAttempt),
-    /// A name that may be new to us was closed after writing.
+    /// A file was closed after writing, whose name may be new to us.
     Closed {
         folder: Arc<Folder>,
         name: OsString,
@@ -109,7 +108,7 @@ enum Deferred {
         descriptor: i32,
         mask: EventMask,
     },
-    /// Events were lost, of what was made since then.
+    /// Events were lost: of files that were made since then, some may be unknown.
     Overflow {
         since: SystemTime,
     },
@@ -134,7 +133,7 @@ pub(super) struct Parts {
 /// A look for files that are open already.
 #[derive(Debug, Default)]
 struct Grab {
-    /// Asked for while folders were being walked; by the user or not.
+    /// Looks to be made when no folder is being walked; true if the user asked for it.
     wanted: Vec<bool>,
     /// Found by looks that are under way.
     found: u64,
@@ -160,12 +159,13 @@ pub(super) struct Core<N> {
     paused: Arc<AtomicBool>,
     /// Keeps staged names of one millisecond apart.
     count: u64,
-    /// What is older than this was announced by an event that was read: the queue was empty since.
+    /// The queue of events was empty at this time: the event of each file that was made before has
+    /// been read.
     drained: SystemTime,
-    /// What is older than this was also dealt with.
+    /// The event of each file that was made before this time has also been dealt with.
     dealt_with: SystemTime,
     grab: Grab,
-    /// Files that were found after events were lost, until the look for them is over.
+    /// Events were lost and the files are being looked for: how many were found so far.
     overflowed: Option<u64>,
     /// Keepers whose files are being taken over.
     orphans: BTreeSet<u32>,
@@ -232,7 +232,7 @@ impl<N: Fn(Notice)> Core<N> {
         self.chores.send(Chore::End);
     }
 
-    /// Sleeps until something happens, makes the links and deals with one thing that waits. False
+    /// Sleeps until something happens, makes the links and does one piece of deferred work. False
     /// ends the thread.
     fn turn(&mut self, buffer: &mut [u8]) -> Result<bool, EngineError> {
         let (events, woken, mounts) = self.sleep()?;
@@ -256,7 +256,7 @@ impl<N: Fn(Notice)> Core<N> {
         Ok(true)
     }
 
-    /// Waits for events, messages and mounts: which of them there are.
+    /// Waits for events, messages and mounts, and says which of the three came.
     fn sleep(&self) -> Result<(bool, bool, bool), EngineError> {
         let busy = (!self.deferred.is_empty()).then(Timespec::default);
         let timeout = busy.or_else(|| {
@@ -318,7 +318,7 @@ impl<N: Fn(Notice)> Core<N> {
         while let Ok(message) = self.messages.try_recv() {
             match message {
                 EngineMessage::Command(Command::Stop) => return false,
-                // Its events so far may be links to make.
+                // Links may have to be made for its events so far.
                 EngineMessage::News(News::Watched(folder)) => {
                     let id = folder.id;
                     for early in self.folders.watched(folder) {
@@ -355,8 +355,8 @@ impl<N: Fn(Notice)> Core<N> {
                 self.event(event.wd.get_watch_descriptor_id(), event.mask, event.name);
             }
         }
-        // Not for the thousands of files that are not ours: the call costs as much as reading of
-        // one.
+        // Only if one of these files may be ours: the call costs as much as reading an event, and
+        // most events are of files that are not.
         if !self.deferred.is_empty() {
             let now = SystemTime::now();
             if ioctl_fionread(&self.inotify).is_ok_and(|left| left == 0) {

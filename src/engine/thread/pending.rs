@@ -40,7 +40,7 @@ impl Pending {
         self.searched.remove(&ticket)
     }
 
-    /// What was created there was found otherwise.
+    /// The file that was created there has been found in another way.
     pub(super) fn found(&mut self, source: &PathBuf) {
         self.searched
             .retain(|_, searched| searched.source != *source);

@@ -1,4 +1,4 @@
-//! What waits, dealt with one by one: who does what with it.
+//! Deferred work, done one piece at a time: commands, answers, news and events.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -33,7 +33,7 @@ use super::{
 };
 use crate::{event::How, inode::Inode, rule::Rule};
 
-/// An event is read within this time of what it says, however busy the machine.
+/// An event is read at most this long after what it reports, however busy the machine is.
 const RECENT: Duration = Duration::from_secs(5);
 
 impl<N: Fn(Notice)> Core<N> {
@@ -73,7 +73,7 @@ impl<N: Fn(Notice)> Core<N> {
                 let outcome = self.holds.done(id, keep, Instant::now());
                 self.outcome(outcome);
             }
-            // All three are in force without us: see [`super::super::Handle::send`].
+            // These three take effect without this thread: see [`super::super::Handle::send`].
             Command::Pause | Command::Resume | Command::Stop => {}
         }
     }
@@ -90,7 +90,7 @@ impl<N: Fn(Notice)> Core<N> {
         }
     }
 
-    /// A configuration file is read when it is whole: closed, or moved there.
+    /// A configuration file is read only when it is whole: after it was closed, or moved there.
     fn changed(&mut self, change: Change, mask: EventMask) {
         let whole = mask.intersects(EventMask::CLOSE_WRITE | EventMask::MOVED_TO);
         match change {
@@ -100,17 +100,17 @@ impl<N: Fn(Notice)> Core<N> {
         }
     }
 
-    /// A launcher changes root while it starts, and its program takes a while: looked for now and a
-    /// few times more.
+    /// A launcher changes its root while it starts, and its program takes a while to start. So
+    /// sandboxes are looked for now and a few times later.
     fn sandbox_starts(&mut self) {
         let now = Instant::now();
         self.sandbox_looks = SANDBOX_LOOKS.map(|wait| now + wait).into();
     }
 
-    /// What the walking thread says.
+    /// Takes in what the walking thread reports.
     fn news(&mut self, news: News) {
         match news {
-            // Taken as soon as it came: see [`Core::messages`].
+            // Taken in as soon as it came: see [`Core::messages`].
             News::Watched(_) => {}
             News::Forgotten(folder) => self.folders.forgotten(folder),
             News::Found(found) => self.found(&found),
@@ -131,11 +131,11 @@ impl<N: Fn(Notice)> Core<N> {
     fn walked(&mut self, walk: Walk) {
         self.folders.walked();
         match walk {
-            // What is playing already concerns a new rule, too; and what was lost with the events
-            // may be open still.
+            // A new rule is also for files that are open already, and a file whose events were lost
+            // may still be open.
             Walk::Plan if !self.is_paused() => self.look_for_open(false),
             Walk::Rescan => self.look_for_open(false),
-            // What it has open by now was created before we looked.
+            // Files that are open in it were created before it was watched.
             Walk::Private(true) => self.look_into(false),
             Walk::Plan | Walk::Again | Walk::Change | Walk::Private(false) => {}
         }
@@ -170,8 +170,8 @@ impl<N: Fn(Notice)> Core<N> {
         });
     }
 
-    /// A file that is there, found by its close or by reading the folder: held unless it is
-    /// already.
+    /// Holds a file that is there, found by its close or by reading the folder. False if it was
+    /// held already, or can't be.
     fn consider(&mut self, folder: &Arc<Folder>, name: &OsStr) -> bool {
         let Some(Target::Rule(rule)) = folder.target(name) else {
             return false;
@@ -190,7 +190,8 @@ impl<N: Fn(Notice)> Core<N> {
         self.holds.has(&inode)
     }
 
-    /// The link becomes a hold, or somebody else's descriptor is asked for.
+    /// Makes a hold of the link. If there is none, the file is searched for among the descriptors
+    /// of other processes.
     fn linked(&mut self, attempt: LinkAttempt) {
         let LinkAttempt {
             folder,
@@ -223,7 +224,8 @@ impl<N: Fn(Notice)> Core<N> {
                 }
             }
             (Err(Errno::NOENT), _) => self.search(&folder, name),
-            // No link to be had here: another mount, a file system without links, a full one.
+            // No link can be made here: the folder is on another mount, or its file system has no
+            // links or is full.
             (Err(_), _) | (Ok(()), None) => self.by_name(&folder, name, rule),
         }
     }
@@ -248,7 +250,7 @@ impl<N: Fn(Notice)> Core<N> {
         }
     }
 
-    /// Holds a file by a descriptor that its name still leads to.
+    /// Holds a file, whose name is still there, by a descriptor.
     fn by_name(&mut self, folder: &Arc<Folder>, name: OsString, rule: Arc<Rule>) {
         let Some(permit) = self.descriptors.take() else {
             return self.pending.queue(folder.id, name);
@@ -274,7 +276,8 @@ impl<N: Fn(Notice)> Core<N> {
         }
     }
 
-    /// There are descriptors again: for files that wait by their names, then for hidden ones.
+    /// There are descriptors again: files that wait under their names get them first, then hidden
+    /// ones.
     fn freed(&mut self) {
         for _ in 0..self.pending.unopened() {
             let Some((folder, name)) = self.pending.next_unopened() else {
@@ -287,7 +290,7 @@ impl<N: Fn(Notice)> Core<N> {
         let _ = self.requests.send(RescueMessage::Freed);
     }
 
-    /// The name is gone already: whoever has the file open is asked for it.
+    /// The name is gone already: the file is searched for among the descriptors of other processes.
     fn search(&mut self, folder: &Folder, name: OsString) {
         let Some(Target::Rule(rule)) = folder.target(&name) else {
             return;
@@ -306,7 +309,7 @@ impl<N: Fn(Notice)> Core<N> {
         }));
     }
 
-    /// From now on the content can't get lost.
+    /// Holds a file, whose content can't be lost from now on.
     fn hold(&mut self, candidate: Candidate) {
         let now = Instant::now();
         let added = match self.holds.add(candidate, now) {
@@ -324,7 +327,7 @@ impl<N: Fn(Notice)> Core<N> {
         }
         self.keep(&hold);
         let known = hold.producer.get().is_some();
-        // Where nobody writes, nobody is to be found.
+        // If nobody writes to it, no producer can be found.
         if !known && seen.writers != Writers::None && !hold.rule.source.is_cache() {
             self.ask(who(&hold));
         }
@@ -334,7 +337,7 @@ impl<N: Fn(Notice)> Core<N> {
         self.outcome(outcome);
     }
 
-    /// What has no link is kept by a second process, too.
+    /// Gives a file without a link to the keeper, too.
     fn keep(&self, hold: &Hold) {
         if hold.staged().is_some() {
             return;
@@ -350,7 +353,8 @@ impl<N: Fn(Notice)> Core<N> {
         });
     }
 
-    /// Said once: the file is looked at now and then instead.
+    /// A held file can't be watched: it is looked at now and then instead. The user hears of it
+    /// once.
     fn unwatched(&mut self, hold: &Hold, source: std::io::Error) {
         let unwatched = Unwatched {
             paths: vec![hold.source.clone()],
@@ -363,7 +367,7 @@ impl<N: Fn(Notice)> Core<N> {
         }
     }
 
-    /// What is to be done after a look at a held file.
+    /// Does what has to follow a look at a held file.
     pub(super) fn outcome(&mut self, outcome: Outcome) {
         match outcome {
             Outcome::Nothing => {}
@@ -402,7 +406,7 @@ impl<N: Fn(Notice)> Core<N> {
         }
     }
 
-    /// What the rescue thread says.
+    /// Takes in what the rescue thread found.
     fn answer(&mut self, answer: Answer) {
         match answer {
             Answer::Found { ticket, caught } => {
@@ -436,7 +440,7 @@ impl<N: Fn(Notice)> Core<N> {
                 let outcome = self.holds.opened_by(id, written, Instant::now());
                 self.outcome(outcome);
             }
-            // Paused since the look began.
+            // The user has paused fisga since the look began.
             Answer::Open { .. } if self.is_paused() => {}
             Answer::Open {
                 folder,
@@ -450,7 +454,7 @@ impl<N: Fn(Notice)> Core<N> {
 
     /// A file that a process has open in a watched folder.
     fn open_file(&mut self, path: PathBuf, name: &OsStr, caught: CaughtFile) {
-        // A sandbox's folder reads as the one outside: the device tells them apart.
+        // A sandbox's folder has the same path as the one outside; the device distinguishes them.
         let there = self.folders.iter().filter(|folder| folder.path() == path);
         let best = there
             .filter_map(|folder| match folder.target(name) {
@@ -464,7 +468,7 @@ impl<N: Fn(Notice)> Core<N> {
         let (rule, staging) = (rule.clone(), folder.staging.clone());
         let is_new = !self.holds.has(&caught.inode);
         let (inode, source) = (caught.inode, path.join(name));
-        // It may be the very file that is searched for: then it is found.
+        // If this very file is searched for, the search is over.
         self.pending.found(&source);
         self.caught(caught, source, rule, staging, How::Attach);
         self.grab.found += u64::from(is_new && self.holds.has(&inode));
@@ -483,8 +487,8 @@ impl<N: Fn(Notice)> Core<N> {
         (self.notice)(Notice::Grabbed { count, asked });
     }
 
-    /// A file taken from a process; with a link of our own where it still has a name, or never had
-    /// one (O_TMPFILE).
+    /// Holds a file that was taken from a process: by a link of our own if it still has a name, or
+    /// never had one (O_TMPFILE).
     fn caught(
         &mut self,
         caught: CaughtFile,
@@ -522,8 +526,8 @@ impl<N: Fn(Notice)> Core<N> {
         });
     }
 
-    /// Files that are open already, named or not, wherever a rule looks: as soon as the folders are
-    /// known.
+    /// Looks for files that are open already, named or not, in all folders of the rules; once the
+    /// folders are known.
     fn look_for_open(&mut self, asked: bool) {
         if self.folders.is_walking() {
             if asked || self.grab.wanted.is_empty() {

@@ -70,7 +70,7 @@ impl Role {
         }
     }
 
-    /// The events that it needs.
+    /// The events that this role needs.
     pub(super) fn mask(&self) -> WatchMask {
         let mut mask = WatchMask::ONLYDIR
             | WatchMask::CREATE
@@ -118,7 +118,7 @@ pub(crate) struct Folder {
     pub(crate) inode: Inode,
     pub(super) path: PathBuf,
     /// Open by path only, where microseconds count (a rule's own folders) or where the path doesn't
-    /// lead (a sandbox's). All others are opened when something happens in them.
+    /// lead to it (a sandbox's). All others are opened when something happens in them.
     pub(super) dir: Option<Arc<OwnedFd>>,
     pub(super) roles: Vec<Role>,
     /// Where links to its files go; none for a folder in which we can't keep any.
@@ -174,7 +174,7 @@ impl Folder {
         }
     }
 
-    /// Its path as the kernel tells it.
+    /// Its path as the kernel gives it.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }

@@ -8,8 +8,8 @@
 //! `/proc/self/mountinfo` and asks for another walk.
 //!
 //! Opening and listing folders takes its time, and a file system of another machine may never
-//! answer: that is done on a thread of its own (`walk`). It tells the engine's thread of each
-//! watched folder (`folder`), which keeps events of folders that it hasn't heard of until then.
+//! answer: that is done on a thread of its own (`walk`). It reports each watched folder (`folder`)
+//! to the engine's thread, which keeps events of an unknown folder until the report comes.
 
 mod folder;
 mod plan;
@@ -51,7 +51,7 @@ pub enum Cause {
 }
 
 impl Unwatched {
-    /// One line for people, with the line that mends it where there is one.
+    /// One line for people, with the command that helps if there is one.
     pub fn advice(&self) -> String {
         let mut line = self.paths.first().map_or_else(String::new, |path| {
             format!("{} is not watched", path.display())

@@ -41,7 +41,7 @@ const MOST_OPEN: usize = 256;
 /// What the thread is asked to do. Each request is answered by one [`News::Done`].
 #[derive(Debug)]
 pub(crate) enum WalkRequest {
-    /// Walks all patterns of a new plan. The first time, what an earlier run left is told too.
+    /// Walks all patterns of a new plan. The first time, it also reports what an earlier run left.
     Plan { plan: WatchPlan, since: SystemTime },
     /// Walks all patterns again: something was mounted.
     Again { since: SystemTime },
@@ -53,7 +53,7 @@ pub(crate) enum WalkRequest {
         name: OsString,
         made: bool,
     },
-    /// A watched folder was moved; where to, an event of its new parent says.
+    /// A watched folder was moved. An event of its new parent says where to.
     Moved { folder: FolderId },
     /// The kernel removed the watch.
     Gone { folder: FolderId },
@@ -92,7 +92,7 @@ pub(crate) enum News {
     Done(Walk),
 }
 
-/// Which files that are there already are told.
+/// Which of the files that are there already are reported.
 #[derive(Clone, Copy, Debug)]
 enum Existing {
     None,
@@ -123,7 +123,7 @@ impl Existing {
 #[derive(Clone, Copy, Debug)]
 struct Scope {
     existing: Existing,
-    /// All patterns are walked: what no walk comes to is forgotten.
+    /// All patterns are walked: a folder that the walk doesn't reach is forgotten.
     whole: bool,
     /// Inside a sandbox, whose paths don't lead there from outside.
     private: bool,
@@ -153,7 +153,7 @@ pub(crate) struct Walker<T> {
     counts: HashMap<usize, usize>,
     open: usize,
     unwatched: Vec<(PathBuf, Problem)>,
-    /// What was complained about already.
+    /// Folders of which a problem was reported already.
     said: HashSet<PathBuf>,
     started: bool,
 }
@@ -272,7 +272,7 @@ impl<T: Fn(News)> Walker<T> {
         }
     }
 
-    /// A folder appeared in a watched one: whatever it may concern is looked for in it.
+    /// A folder appeared in a watched one: it is entered for each role that it may have.
     fn appeared(&mut self, parent: FolderId, name: &OsStr, existing: Existing) {
         let Some(node) = self.nodes.get(&parent) else {
             return;
@@ -304,8 +304,8 @@ impl<T: Fn(News)> Walker<T> {
         );
     }
 
-    /// A folder that was moved within what we watch was entered under its new path before this is
-    /// asked. Any other is of no concern any more.
+    /// If a folder was moved to another place that we watch, it has been entered under its new path
+    /// already. Otherwise it is forgotten.
     fn moved(&mut self, id: FolderId) {
         let Some(node) = self.nodes.get(&id) else {
             return;
@@ -340,7 +340,7 @@ impl<T: Fn(News)> Walker<T> {
         let Some(node) = self.nodes.remove(&id) else {
             return;
         };
-        // Refused when the kernel removed it before us.
+        // Fails if the kernel has removed it already.
         let _ = self.watches.remove(node.watch);
         self.open -= usize::from(node.folder.dir.is_some());
         self.count(owner(&node.folder.roles), None);
@@ -350,7 +350,7 @@ impl<T: Fn(News)> Walker<T> {
         (self.tell)(News::Forgotten(id));
     }
 
-    /// False when it is watched already, or of no concern.
+    /// Watches a sandbox's folder. False if it is watched already, or no rule looks there.
     fn enter_private(&mut self, dir: OwnedFd, root: &Path) -> bool {
         let inside: Vec<_> = root.components().skip(4).filter_map(literal).collect();
         let reaches = |folder: &Vec<Component>| {
@@ -438,7 +438,8 @@ impl<T: Fn(News)> Walker<T> {
         self.register(&folder, watch, parent, moved, scope);
         (self.tell)(News::Watched(folder.clone()));
         self.descend(&folder, dir, (&look_for, &had), None, scope);
-        // What was below it and was not come to under the new path has gone elsewhere.
+        // Folders that were below it, and were not found under the new path, have been moved
+        // elsewhere.
         for below in old_tree {
             if self.nodes.get(&below).is_some_and(|n| n.walk != self.walk) {
                 self.forget_one(below);
@@ -446,7 +447,7 @@ impl<T: Fn(News)> Walker<T> {
         }
     }
 
-    /// A folder counts to another's share from now on.
+    /// Counts a folder to another rule's share from now on.
     fn count(&mut self, before: Option<usize>, after: Option<usize>) {
         if let Some(Entry::Occupied(mut count)) = before.map(|owner| self.counts.entry(owner)) {
             *count.get_mut() -= 1;
@@ -637,7 +638,8 @@ impl<T: Fn(News)> Walker<T> {
         }
     }
 
-    /// Another user's folders are none of our business, and nor is anything that no rule names.
+    /// A folder was not entered. That is reported only if a rule names it; a folder of another user
+    /// is never reported.
     fn refused(&mut self, path: PathBuf, refusal: Refusal, named: bool) {
         match refusal {
             Refusal::System(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
@@ -649,7 +651,7 @@ impl<T: Fn(News)> Walker<T> {
         }
     }
 
-    /// One message for each kind of problem, and for each folder once.
+    /// Reports each kind of problem once, and each folder once.
     fn complain(&mut self) {
         let mut kinds: BTreeMap<Problem, Vec<PathBuf>> = BTreeMap::new();
         for (path, problem) in std::mem::take(&mut self.unwatched) {
@@ -684,8 +686,8 @@ impl<T: Fn(News)> Walker<T> {
         }
     }
 
-    /// The folder that a staged file came from: where it lies still, else where its name does, else
-    /// the only one there is.
+    /// The folder that a staged file came from: the one where it still lies, else one that has a
+    /// file of its name, else the only one of its rule.
     fn origin(&self, rule: &Rule, left: &Leftover) -> PathBuf {
         let name = &left.origin.name;
         let of_rule = |folder: &&Arc<Folder>| matches!(folder.target(name), Some(Target::Rule(r)) if r.name == rule.name);
@@ -718,7 +720,8 @@ impl<T: Fn(News)> Walker<T> {
     }
 }
 
-/// A folder to enter: for these roles; `named` if a pattern has its very name.
+/// A folder to enter, and its roles. It is `named` if a pattern has its name, and not only a glob
+/// that matches.
 #[derive(Default)]
 struct Child {
     roles: Vec<Role>,
@@ -731,7 +734,7 @@ fn add(children: &mut BTreeMap<OsString, Child>, name: &OsStr, role: &Role, name
     child.named |= named;
 }
 
-/// Whose share of folders a folder counts to.
+/// The rule, by its address, to whose share a folder counts.
 fn owner(roles: &[Role]) -> Option<usize> {
     roles.first().map(|role| Arc::as_ptr(role.watched()).addr())
 }
