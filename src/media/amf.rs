@@ -19,7 +19,7 @@ pub(crate) struct Script {
 
 /// Reads the script tag in `range`. What can't be read is left out.
 pub(crate) fn script(reader: &mut Reader, range: Range<u64>) -> Step<Script> {
-    /// Nobody has more properties.
+    /// More properties than any writer sets; the rest is not read.
     const MOST: usize = 512;
     let mut script = Script::default();
     // A string "onMetaData", then an object (3) or an array (8, with a count).

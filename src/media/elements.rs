@@ -34,7 +34,7 @@ pub(crate) fn element(reader: &mut Reader, at: u64) -> Step<Option<Element>> {
 
 /// The elements inside `parent`, each cut to it. One of unknown size ends the list.
 pub(crate) fn children(reader: &mut Reader, parent: Range<u64>) -> Step<Vec<Element>> {
-    /// More siblings than a head of a file has; the rest is not looked at.
+    /// More siblings than the head of any file has; the rest is not read.
     const MOST: usize = 4096;
     let (mut at, end) = (parent.start, parent.end.min(reader.len()));
     let mut found = Vec::new();

@@ -81,8 +81,8 @@ pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps) -> Step<Report> {
             rest::note(reader, &mut report)?;
         }
         Some(frame) if head.total > 0 => {
-            // Bytes a sample so far are taken for the rest; in the first frames, what the head says
-            // of their length.
+            // The rest is estimated by the bytes a sample so far; within the first frames, by the
+            // length of a frame that the head states.
             let so_far = (frame.start - head.end) as f64 / frame.samples_start.max(1) as f64
                 * head.total as f64;
             let early = frame.samples_start < 4 * u64::from(head.block) && middle > 0.0;
@@ -156,7 +156,8 @@ struct Last {
 fn last_frame(reader: &mut Reader, head: &Head, len: u64) -> Step<Option<Last>> {
     /// No frame is longer, if the head doesn't say it.
     const LONGEST: u64 = 1 << 20;
-    /// Bytes that look like a head by chance are one in many millions: more are a trap.
+    /// Bytes look like a head by chance once in many millions. If more do, the file is made to
+    /// waste time.
     const MOST: usize = 64;
     /// How far before the end the last frame may begin, behind a tail of something else.
     const FAR: u64 = 4 << 20;
@@ -168,7 +169,7 @@ fn last_frame(reader: &mut Reader, head: &Head, len: u64) -> Step<Option<Last>> 
     let mut end = len;
     while end > head.end && len - end < FAR {
         let from = end.saturating_sub(32 << 10).max(head.end);
-        // With what a head needs behind the stretch.
+        // A head that begins near the end of the stretch reaches beyond it.
         let bytes = reader.vec(from..(end + 16).min(len), usize::MAX)?;
         for i in (0..(end - from) as usize).rev() {
             let Some(frame) = bytes.get(i..).and_then(|b| flac::frame(b, head.block)) else {
@@ -177,7 +178,7 @@ fn last_frame(reader: &mut Reader, head: &Head, len: u64) -> Step<Option<Last>> 
             let start = from + i as u64;
             let all = reader.vec(start..(start + longest + 16).min(len), usize::MAX)?;
             let Some(n) = frame.frame_len(&all, head.bits) else {
-                // Cut, or bytes inside a frame that look like a head.
+                // A frame that is cut, or bytes inside a frame that look like a head.
                 cut.push(Last {
                     start,
                     samples_start: frame.first,

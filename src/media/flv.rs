@@ -26,7 +26,7 @@ struct Tags {
     stop: u64,
     /// End of a tag that reaches behind the file.
     cut: Option<u64>,
-    /// What comes at `stop` is no tag.
+    /// The bytes at `stop` are no tag.
     broken: bool,
     first: Option<u32>,
     last: u32,
@@ -152,7 +152,7 @@ fn walk(reader: &mut Reader) -> Step<Tags> {
         let body = at + HEAD as u64;
         let end = tag.end(at);
         if end <= len {
-            // Some writers are wrong about this; then another tag must follow.
+            // Some writers state a wrong size here. Then another tag must follow.
             let back = reader.be32(end - 4)?.unwrap_or(0);
             if back != size + HEAD as u32 && !tags.goes_on(reader, end)? {
                 tags.broken = true;
@@ -199,8 +199,8 @@ fn walk(reader: &mut Reader) -> Step<Tags> {
     Ok(tags)
 }
 
-/// Seconds by which the last tag may begin before the announced end, beside the longest time that
-/// lies between two tags of the file: slides are shown for long.
+/// Seconds by which the last tag may begin before the announced end. The longest time between two
+/// tags of the file is added, since a slide is shown for long.
 const TOLERANCE: f64 = 1.0;
 /// Seconds for which a slide is shown, at most.
 const LONGEST_SLIDE: f64 = 120.0;
@@ -215,7 +215,7 @@ fn judge(
     let len = reader.len();
     let rest = rest::follows(reader, gaps, tags.stop, 1, |_| false)?;
     let rest = match rest {
-        // Another tag behind bytes that are none: they are no tail.
+        // Another tag follows bytes that are none: then these are not a tail.
         Rest::Foreign if tags.broken && more(reader, tags.stop)? => Rest::More,
         rest => rest,
     };

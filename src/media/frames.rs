@@ -50,9 +50,9 @@ pub(crate) struct Frames {
     pub(crate) missing: Vec<Range<u64>>,
 }
 
-/// Frames of one kind in a row that are no accident where a file begins.
+/// How many frames of one kind in a row prove a stream at the beginning of a file.
 const AT_BEGINNING: usize = 3;
-/// The same where they are searched for among other bytes.
+/// The same where frames are searched for among other bytes.
 const BEHIND_OTHERS: usize = 8;
 /// How far behind other bytes they may begin.
 const FAR: u64 = 256 << 10;
@@ -114,7 +114,7 @@ pub(crate) fn walk(reader: &mut Reader, gaps: &Gaps, from: u64, parse: Parse) ->
                 frames.stop = end;
             }
             _ if tag(reader, at)?.is_some() => break,
-            // Too short for a head: a frame that has just begun.
+            // Fewer bytes than a head are left: a frame has just begun.
             _ if len - at < 8 && reader.u8(at)? == Some(0xff) => {
                 frames.cut = Some(len + 1);
                 break;
@@ -122,7 +122,7 @@ pub(crate) fn walk(reader: &mut Reader, gaps: &Gaps, from: u64, parse: Parse) ->
             _ => match resync(reader, at, kind, parse)? {
                 Some(next) => frames.stop = next,
                 None => {
-                    // A long rest without a frame is no tail.
+                    // A long stretch without a frame is not a tail.
                     frames.broken = !rest::follows(reader, gaps, at, 1, |_| false)?.is_tail();
                     break;
                 }

@@ -12,7 +12,7 @@ use super::reader::{Halt, Reader, Step};
 const BLOCK: u64 = 4096;
 /// Up to this length every block is looked at.
 const READ_ALL: u64 = 24 << 20;
-/// In longer files this many blocks are, at even distances.
+/// In longer files this many blocks are looked at, at even distances.
 const SAMPLES: u64 = 6144;
 /// Holes that are kept apart at most; a file with more is far from whole anyway.
 const MAX_RANGES: usize = 65_536;
@@ -55,8 +55,8 @@ impl Gaps {
     /// Asks the file system for holes, then looks for blocks of zeros: at all of them in a short
     /// file, at a sample of a long one, so that the time is bounded.
     ///
-    /// Nobody wrote what lies in a hole at the end: the reader ends before it, and where that is
-    /// comes back.
+    /// A hole at the end was never written: the reader is made to end before it, and that place is
+    /// returned.
     pub(crate) fn find(reader: &mut Reader) -> Step<(Self, Option<u64>)> {
         let len = reader.len();
         let mut gaps = Self::default();
@@ -84,7 +84,7 @@ impl Gaps {
             gaps.sample(&mut own)
         } {
             Err(Halt::Io(e)) => Err(e.into()),
-            // Gigabytes of zeros: what was found so far says enough.
+            // The file has gigabytes of zeros: what was found so far is enough for a verdict.
             Ok(()) | Err(Halt::Spent) => Ok((gaps, tail)),
         }
     }

@@ -43,7 +43,7 @@ struct Segment {
     video: bool,
     audio: bool,
     protected: bool,
-    /// No track whose coded data may have long runs of zeros.
+    /// There is no track whose coded data may have long runs of zeros.
     dense: bool,
     clusters: u64,
     first: Option<u64>,
@@ -115,7 +115,8 @@ fn walk(reader: &mut Reader, gaps: &Gaps, from: u64) -> Step<Segment> {
     let end = segment.end.map_or(len, |end| end.min(len));
     while found.stop < end {
         let Some(element) = elements::element(reader, found.stop)?.filter(|element| {
-            // What no segment has and what is longer than the file is something else.
+            // An element that no segment has, and that reaches beyond the file, is a tail of other
+            // bytes.
             id::belongs_in_segment(element.id) || element.end.is_some_and(|end| end <= len)
         }) else {
             found.broken = true;
@@ -191,7 +192,7 @@ impl Segment {
     }
 }
 
-/// Takes what one element of the segment says.
+/// Takes in one element of the segment.
 fn top(reader: &mut Reader, element: &Element, base: u64, found: &mut Segment) -> Step<()> {
     match element.id {
         id::SEEK_HEAD => {
@@ -402,7 +403,7 @@ fn is_begun(reader: &mut Reader, stop: u64) -> Step<bool> {
     Ok(longest && first != 0 && (short.contains(&first.into()) || long))
 }
 
-/// The walk met what is no element: zeros are a gap, anything else is out of order.
+/// The walk has met bytes that are no element: zeros are a gap, anything else is damage.
 fn broken(reader: &mut Reader, segment: &Segment, report: &mut Report) -> Step<()> {
     let len = reader.len();
     let next = reader.first_nonzero(segment.stop..len)?.unwrap_or(len);

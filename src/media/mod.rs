@@ -1,10 +1,11 @@
-//! What a held file is: container, length, whole or not. Pure over bytes; one file a container.
+//! Judges a file: its container, its length, and whether it is whole. Pure over bytes; each
+//! container has a file of its own.
 //!
 //! The readers here are fisga's own. `mp4-atom`, `matroska-demuxer` and `symphonia` decode good
 //! files and stop with an error at the first thing that is cut; they load tables (and `mdat`) into
-//! memory and follow sizes without a bound. A verdict needs the opposite: how far does the
-//! structure reach, where does it break, and how much did it promise, in bounded memory and time
-//! whatever the bytes are.
+//! memory and follow sizes without a bound. A verdict needs the opposite: how far the structure
+//! reaches, where it breaks, and how much it promised, in bounded memory and time whatever the
+//! bytes are.
 //!
 //! | container | who promises how much there is | what a cut leaves unseen |
 //! |---|---|---|
@@ -17,10 +18,10 @@
 //! | AVI, WAVE | sizes of chunks | sizes left open by a pipe |
 //! | MPEG-TS, MPEG-PS, AAC | nobody | whole packets or frames that are gone |
 //!
-//! Where nobody promises, [`Report::open_ended`] says so. A gap inside is seen everywhere: holes
-//! always (one at the end is never padding), and blocks of zeros unless the coding may have them
-//! (PCM, stuffed MPEG-2, intra codecs of a fixed frame size). Bytes of something else behind the end
-//! of the structure change nothing.
+//! Where nothing promises a length, [`Report::open_ended`] says so. A gap inside is seen
+//! everywhere: holes always (one at the end is never padding), and blocks of zeros unless the
+//! coding may have them (PCM, stuffed MPEG-2, intra codecs of a fixed frame size). Bytes of
+//! something else behind the end of the structure change nothing.
 
 mod adts;
 mod amf;

@@ -54,7 +54,7 @@ pub(crate) fn frame(head: &[u8]) -> Option<Frame> {
     })
 }
 
-/// What the first frame may say of all.
+/// What the first frame says of the whole file.
 #[derive(Default)]
 struct Promise {
     frames: Option<u32>,
@@ -96,7 +96,7 @@ pub(crate) fn judge(reader: &mut Reader, gaps: &Gaps, from: u64, begins: Begins)
     }
     let promise = promise(reader, from)?;
     let found = frames::walk(reader, gaps, from, frame)?;
-    // The frame that counts is not counted.
+    // The frame with the count in it is not counted.
     let count = found.count - u64::from(promise.frames.is_some() && found.count > 0);
     let each = found.seconds / found.count.max(1) as f64;
     report.set_seconds(
@@ -107,8 +107,8 @@ pub(crate) fn judge(reader: &mut Reader, gaps: &Gaps, from: u64, begins: Begins)
     report.open_ended = promise.frames.is_none() && promise.bytes.is_none();
     let end = promise.bytes.map_or(0, |n| from + u64::from(n));
     let few = promise.frames.is_some_and(|n| {
-        // Some writers count that frame all the same, and tags among the bytes. Then it is enough
-        // that the file has as many.
+        // Some writers count that frame too, and count tags among the bytes. So it is enough that
+        // the file has this many frames.
         let all = found.count >= u64::from(n) && end <= len;
         count < u64::from(n) && !all && (end == 0 || end > found.stop)
     });

@@ -27,11 +27,11 @@ pub(crate) fn begins(head: &[u8]) -> bool {
 enum Codec {
     /// Frames a second, and the bits of the granule that count from the last key frame.
     Theora { rate: f64, shift: u32 },
-    /// Another video codec, of which only the presence matters.
+    /// Another video codec. Only its presence is used.
     Video,
     /// Samples a second, and how many come before the beginning.
     Audio { rate: f64, skip: u64 },
-    /// Skeleton, subtitles: no matter when they end.
+    /// Skeleton or subtitles, whose end says nothing.
     Other,
 }
 
@@ -113,7 +113,7 @@ fn walk(reader: &mut Reader, gaps: &Gaps) -> Step<Pages> {
         let at = pages.stop;
         let bytes = reader.bytes(at, ogg::HEAD)?;
         let Some(head) = ogg::page(bytes) else {
-            // Less than a head is left that begins like one: cut.
+            // Fewer bytes than a head are left, and they begin like one: the page is cut.
             let begun = bytes.len() < ogg::HEAD && bytes.iter().zip(b"OggS").all(|(a, b)| a == b);
             pages.broken = !begun;
             pages.cut = begun.then_some(at + ogg::HEAD as u64);

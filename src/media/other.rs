@@ -1,4 +1,4 @@
-//! What a file is that is no media file: one sentence for people.
+//! Says, in a few words for people, what a file is that is no media file.
 
 use super::reader::{Reader, Step};
 
@@ -8,7 +8,7 @@ pub(crate) fn describe(reader: &mut Reader) -> Step<String> {
     Ok(what.unwrap_or_else(|| "no container that fisga knows".into()))
 }
 
-/// The same; `None` if it is nothing that is known.
+/// The same; `None` if the kind of file isn't known.
 pub(crate) fn known(reader: &mut Reader) -> Step<Option<String>> {
     let what = match word(reader)? {
         Some(what) => what.to_owned(),

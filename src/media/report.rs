@@ -64,7 +64,7 @@ pub enum Verdict {
     },
 }
 
-/// What there is to see in it.
+/// Whether it has pictures, or sound only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// At least one video track.
@@ -126,7 +126,7 @@ impl Container {
 }
 
 impl Report {
-    /// A whole file of which nothing else is known yet.
+    /// The report on a whole file, of which nothing else is known yet.
     pub(crate) fn of(container: Container) -> Self {
         Self {
             container: Some(container),
@@ -153,7 +153,7 @@ impl Report {
 
     /// Makes it incomplete: `present` bytes (or seconds) of the `promised`.
     pub(crate) fn lacks(&mut self, present: f64, promised: f64, detail: impl Into<String>) {
-        // Something is missing, however little: never a whole 1.
+        // Something is missing, however little, so the share is never 1.
         let fraction = if promised > 0.0 {
             (present / promised).clamp(0.0, 0.9999)
         } else {
@@ -187,8 +187,8 @@ impl Report {
         self.missing = missing;
     }
 
-    /// What changes because nothing was written from `from` up to the end at `len`: a hole at the
-    /// end is never padding. It changes nothing where all that the container promises is there.
+    /// Takes into account that nothing was written between `from` and the end at `len`: a hole at
+    /// the end is never padding. If all that the container promises is there, nothing changes.
     pub(crate) fn ends_in_hole(&mut self, from: u64, len: u64) {
         match self.verdict {
             Verdict::Complete if self.open_ended => {}
@@ -199,7 +199,7 @@ impl Report {
             Verdict::Incomplete { .. } => {}
             _ => return,
         }
-        // Where the container promises no length, the file's own is the best one.
+        // If the container promises no length, the file's own is the best estimate.
         let whole = match self.content_len {
             Some(whole) if !self.open_ended => whole.max(from),
             _ => len,

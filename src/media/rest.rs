@@ -59,13 +59,13 @@ pub(crate) fn follows(
 }
 
 impl Rest {
-    /// Whether what follows is none of the file's business.
+    /// Whether what follows is no part of the file.
     pub(crate) fn is_tail(self) -> bool {
         matches!(self, Self::Nothing | Self::Zeros | Self::Foreign)
     }
 }
 
-/// Says of a whole file what follows its end.
+/// Notes in the report on a whole file what follows its end.
 pub(crate) fn note(reader: &mut Reader, report: &mut Report) -> Step<()> {
     let len = reader.len();
     if let (Verdict::Complete, Some(end)) = (&report.verdict, report.content_len)

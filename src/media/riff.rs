@@ -19,7 +19,7 @@ pub(crate) fn begins(head: &[u8]) -> Option<Container> {
     }
 }
 
-/// What the chunks say.
+/// What was found in the chunks.
 #[derive(Default)]
 struct Chunks {
     /// End of what the sizes promise.
@@ -73,12 +73,12 @@ pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps, container: Container) ->
     report.set_seconds(found.seconds);
     report.open_ended = found.open;
     let mut end = found.end;
-    // Some writers count the eight bytes before the size, too: then no chunk is as long.
+    // Some writers count the eight bytes before the size, too. Then no chunk reaches that far.
     if end > len && end - len <= 8 && found.inside <= len + 1 {
         end = len;
     }
     let loose = found.loose || container == Container::Wav;
-    // A gap that swallowed the head of a chunk is proven by that.
+    // If no chunk with content was found, a gap has swallowed its head: then zeros count as a gap.
     let mut missing = gaps.stretches(0..len, !found.content);
     if found.content && !loose {
         let media = |r: &Range<u64>| gaps.stretches(r.clone(), true);
@@ -220,7 +220,7 @@ impl Chunks {
         );
         let length = reader.le32(at + 32)?.filter(|&n| !is_open(n));
         let length = f64::from(length.unwrap_or(0));
-        // PCM: units as large as a sample.
+        // A unit larger than a byte is a sample of PCM.
         self.loose |= k0 == b'a' && reader.le32(at + 44)?.is_some_and(|size| size > 1);
         self.seconds = self
             .seconds

@@ -1,9 +1,9 @@
 //! Title tags as text.
 
-/// No title is longer; what is more is cut off.
+/// Longer titles are cut off here.
 const LONGEST: usize = 1024;
 
-/// UTF-8 as it should be, without ends of C strings and white space around.
+/// Valid UTF-8, without NUL bytes and white space at its ends.
 pub(crate) fn utf8(bytes: &[u8]) -> Option<String> {
     let end = bytes
         .iter()

@@ -31,7 +31,7 @@ const LAYOUTS: [Layout; 3] = [
 const ENDS: u64 = 2 << 20;
 /// Packets whose synchronization is looked at.
 const SAMPLES: u64 = 8192;
-/// Packets in a row that are no accident among other bytes.
+/// How many packets in a row prove a stream among other bytes.
 const RUN: u64 = 12;
 /// How far behind other bytes the packets may begin.
 const FAR: u64 = 256 << 10;
@@ -181,10 +181,10 @@ pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps, start: Start) -> Step<Re
     } else if let Some(at) = odd {
         report.damaged(format!("no packet begins at {at}"));
     } else if start.at == 0 && found.is_begun(reader, start, count)? {
-        // What begins inside a packet may end inside one: a part of a broadcast.
+        // A part of a broadcast, which begins inside a packet, may end inside one too.
         report.lacks_end(len, Vec::new(), end + size, "ends inside a packet");
     } else if start.at == 0 && owed > 0 && len - end != size {
-        // Where one packet's bytes follow, they are a packet with a wrong first byte.
+        // If a packet's bytes follow, they are a packet with a wrong first byte.
         let what = format!("{owed} bytes of the last sound are missing");
         report.lacks_end(end, Vec::new(), end + owed, what);
     } else {
@@ -206,7 +206,7 @@ fn odd(reader: &mut Reader, start: Start, count: u64) -> Step<Option<u64>> {
             wrong += 1;
         }
     }
-    // One of a hundred, and of a few packets one.
+    // One wrong packet in a hundred is allowed, and at least one.
     Ok(first.filter(|_| wrong > (seen / 100).max(1)))
 }
 
@@ -226,7 +226,7 @@ impl Streams {
             let at = start.packet(n) + start.layout.lead as u64;
             match reader.array::<PACKET>(at)? {
                 Some(packet) if packet[0] == SYNC => self.packet(&packet),
-                // Whose bytes these were is not known.
+                // It is not known to which streams these bytes belonged.
                 Some(_) => self.streams.values_mut().for_each(|s| s.owed = None),
                 None => {}
             }
@@ -299,12 +299,13 @@ impl Stream {
             return;
         };
         let time = ts::stamp_at(packet, pts);
-        // Frames are sent out of order: one that is a little earlier than the first is the first.
+        // Frames are not sent in the order of time: a time that is a little earlier than the first
+        // becomes the first.
         let is_earlier = |first: u64| (0..1 << 20).contains(&ts::difference(time, first));
         if self.first.is_none_or(is_earlier) {
             self.first = Some(time);
         }
-        // The latest counts, a wrap included.
+        // The latest time counts, also after the clock has wrapped.
         if self.last.is_none_or(|last| ts::difference(last, time) > 0) {
             self.last = Some(time);
         }

@@ -21,7 +21,7 @@ pub(crate) fn title(bytes: &[u8]) -> Option<String> {
     None
 }
 
-/// A length, and as many bytes; moves `rest` behind them.
+/// Takes a length and that many bytes from the beginning of `rest`.
 fn field<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let (n, after) = rest.split_first_chunk()?;
     let (field, after) = after.split_at_checked(u32::from_le_bytes(*n) as usize)?;

@@ -1,4 +1,4 @@
-//! A video as far as its cells are known.
+//! Which cells hold a video, as far as that is known.
 
 use std::{io, ops::Range};
 
@@ -7,13 +7,13 @@ use super::{
     guide::{Cursor, Guide},
 };
 
-/// A video that was begun.
+/// A video whose first cell was found.
 pub(super) struct Arrangement {
     pub(super) guide: Box<dyn Guide>,
     /// The cell of each slot.
     pub(super) slots: Vec<Option<usize>>,
     pub(super) len: u64,
-    /// How many slots could lie in other cells too.
+    /// How many slots have a cell that is not proven.
     pub(super) doubtful: usize,
 }
 

@@ -24,14 +24,16 @@ pub struct BlockRun {
 pub struct RepairPlan {
     /// Length of the video in bytes.
     pub len: u64,
-    /// What is there of it, in the video's order. What lies between two parts never arrived.
+    /// The parts that are there, in the video's order. What would lie between two of them never
+    /// arrived.
     pub parts: Vec<BlockRun>,
-    /// Blocks of 32 KiB that could be in another order too; the order is proven if there are none.
+    /// How many blocks of 32 KiB could also be in another order. If there are none, the order is
+    /// proven.
     pub doubtful: usize,
 }
 
 impl RepairPlan {
-    /// The first `len` bytes of slots that lie in these cells.
+    /// The plan for the first `len` bytes of a video whose slots lie in these cells.
     pub(super) fn new(slots: &[Option<usize>], len: u64, doubtful: usize) -> Self {
         let mut parts: Vec<BlockRun> = Vec::new();
         for (slot, cell) in slots.iter().enumerate() {
@@ -54,14 +56,14 @@ impl RepairPlan {
         }
     }
 
-    /// What is not certain about it, for people.
+    /// What is not proven about it, for people.
     pub fn doubt(&self) -> Option<NotProven> {
         (self.doubtful > 0).then_some(NotProven::Ambiguous {
             blocks: self.doubtful,
         })
     }
 
-    /// Whether it changes nothing but what is cut off at the end.
+    /// Whether the video is the beginning of Firefox's file, as it lies there.
     pub fn is_linear(&self) -> bool {
         matches!(self.parts[..], [BlockRun { at: 0, from: 0, .. }])
     }
@@ -145,18 +147,19 @@ pub(super) struct Board<'a> {
     reads: Cell<u32>,
 }
 
-/// Why a cell is some video's.
+/// Whether a cell belongs to a video, and how that is known.
 #[derive(Clone, Copy, PartialEq)]
 enum Owned {
-    /// It is nobody's yet.
+    /// It belongs to no video yet.
     Free,
-    /// By a mark of the video's own in it.
+    /// A mark in it fits only this video.
     Marked,
-    /// It follows from others.
+    /// It follows from other cells.
     Inferred,
 }
 
-/// Most reads, whatever the bytes say: half a minute. A film of two hours takes a million.
+/// Most reads, whatever the bytes are: they take half a minute. A film of two hours takes a
+/// million.
 const READS: u32 = 50_000_000;
 
 impl<'a> Board<'a> {
@@ -169,7 +172,7 @@ impl<'a> Board<'a> {
         }
     }
 
-    /// Whether the search takes too long to go on: what was not found until now is not found.
+    /// Whether the search has taken too long and ends with what it has found.
     pub(super) fn is_spent(&self) -> bool {
         self.reads.get() > READS
     }
@@ -179,17 +182,17 @@ impl<'a> Board<'a> {
         self.owned.len()
     }
 
-    /// It follows that this cell is some video's.
+    /// Marks a cell as inferred to belong to a video.
     pub(super) fn take(&mut self, cell: usize) {
         self.owned[cell] = Owned::Inferred;
     }
 
-    /// This cell has some video's mark.
+    /// Marks a cell as one with a video's mark.
     pub(super) fn mark(&mut self, cell: usize) {
         self.owned[cell] = Owned::Marked;
     }
 
-    /// Whether each of these cells is free, or marked.
+    /// Whether none of these cells was only inferred.
     pub(super) fn infers_none(&self, mut cells: Range<usize>) -> bool {
         cells.all(|cell| self.owned.get(cell) != Some(&Owned::Inferred))
     }

@@ -1,8 +1,8 @@
 //! Cells for slots without a mark of their own, by counting.
 //!
-//! Firefox writes runs, and each cell is somebody's. Where exactly as many free cells lie between two
-//! certain ones as slots are open there, they fill each other. If more than one solution is left, the
-//! video is in doubt.
+//! Firefox writes runs of blocks, and each cell belongs to a video. If the number of free cells
+//! between two certain ones is the number of slots that are open there, these cells fill these
+//! slots. If more than one solution remains, the video is in doubt.
 
 use std::ops::Range;
 
@@ -16,8 +16,8 @@ struct Gap {
     right: Option<usize>,
 }
 
-/// Gives open slots the free cells that they must be; where more than one solution is left, one of
-/// them.
+/// Gives open slots the free cells that must fill them. Where more than one solution remains, takes
+/// one of them and counts the slots as doubtful.
 pub(super) fn settle(board: &mut Board, videos: &mut [Arrangement], alone: bool) {
     while count(board, videos, alone) {}
     for gap in gaps(videos) {
@@ -36,7 +36,8 @@ pub(super) fn settle(board: &mut Board, videos: &mut [Arrangement], alone: bool)
             board.take(cell);
         }
     }
-    // Cells that are nobody's are somebody's: of the videos that lack blocks.
+    // If cells are left over, each belongs to one of the videos that lack blocks, but nothing says
+    // to which.
     if board.free_from(0).next().is_some() {
         for video in videos {
             video.doubtful += video.slots.iter().filter(|cell| cell.is_none()).count();
@@ -70,10 +71,10 @@ fn gaps(videos: &[Arrangement]) -> Vec<Gap> {
     gaps
 }
 
-/// Where exactly as many free cells lie between two certain ones as slots are open, and nobody else
-/// could be meant, they are it. Beside another video that holds only if whatever else lies between
-/// is marked: what was inferred, as the second block of an index is, may be the very cell that is
-/// looked for. Whether any were.
+/// Fills each gap that has exactly as many free cells as open slots, if no other gap claims the
+/// cells. Beside another video that is safe only if all taken cells in between bear a mark: one
+/// that was inferred, such as the second block of an index, may be the very cell that belongs here.
+/// Returns whether any gap was filled.
 fn count(board: &mut Board, videos: &mut [Arrangement], alone: bool) -> bool {
     let mut claims: Vec<(usize, usize, usize)> = Vec::new();
     for gap in gaps(videos) {

@@ -20,12 +20,12 @@ pub(super) struct Cursor {
 /// What a mark lies in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Enclosure {
-    /// In nothing but the video.
+    /// Nothing but the video itself.
     #[default]
     None,
-    /// In what ends there, in bytes of the video.
+    /// Something that ends at this byte of the video.
     Until(u64),
-    /// In what ends where the next of its kind begins: its size is not known.
+    /// Something of unknown size, which ends where the next of its kind begins.
     Open,
 }
 
@@ -38,7 +38,7 @@ pub(super) trait Guide {
     fn len(&self) -> Option<u64>;
 
     /// Looks at the marks from the cursor on that lie before `fresh.end`, and moves the cursor
-    /// behind them. Only what reaches into `fresh` counts.
+    /// behind them. Only marks that reach into `fresh` count as evidence.
     fn check(&self, view: &View, cursor: &mut Cursor, fresh: Range<u64>) -> io::Result<Fit>;
 
     /// Cells that are certain before the walk, by slot: the index was read from them.

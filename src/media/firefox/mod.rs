@@ -6,8 +6,8 @@
 //! play gives the file with some zeros behind it; a seek, an index at the end or a second video
 //! beside the first give its blocks in another order.
 //!
-//! A *cell* is a block of Firefox's file, a *slot* a block of the video. What finds the slot of a
-//! cell is the container's own structure, as far as it can't fit by chance:
+//! A *cell* is a block of Firefox's file, a *slot* a block of the video. The slot of a cell is
+//! found by the container's own structure, if it can't fit there by chance:
 //!
 //! - MP4: the index gives place and size of each sample, and a sample of H.264, H.265 or AV1 begins
 //!   with the lengths of its parts, which have to add up to its size (`mp4`);
@@ -57,10 +57,11 @@ pub enum NotProven {
 }
 
 /// Finds the videos in a file of Firefox's and the order of their blocks; for each the plan that
-/// makes it, or why there is none. Nothing at all for a file in which no video begins that this
-/// module can check.
+/// makes it, or why there is none. Returns nothing for a file in which no video begins that can be
+/// checked here.
 ///
-/// A plan may lack blocks that never arrived: they are holes in the result, whose verdict says so.
+/// A plan may lack blocks that never arrived. They are holes in the result, which is then judged
+/// incomplete.
 ///
 /// # Errors
 /// Only what reading itself returns.

@@ -61,7 +61,8 @@ impl Mp4 {
         while let Some((kind, len)) = box_at(&board.view(&slots), at)? {
             match &kind {
                 b"moov" => {
-                    // No longer than what there is: foreign bytes don't decide over memory.
+                    // An index can't be longer than the file: a wrong size must not decide how much
+                    // memory is used.
                     let most = INDEX.min(board.cells() as u64 * BLOCK);
                     let Some(len) = len.filter(|len| *len <= most) else {
                         return Ok(None);
@@ -85,7 +86,7 @@ impl Mp4 {
                 break;
             }
             if index.is_none() && media.is_some() && !has_index(&board.view(&slots), at)? {
-                // The index lies behind the media, and arrived before the most of it.
+                // The index lies behind the media in the video, but arrived before most of it.
                 let Some(run) = find_index(board, head, at)? else {
                     return Ok(None);
                 };
@@ -145,8 +146,8 @@ impl Guide for Mp4 {
                     length,
                 } => {
                     if header > fresh.start {
-                        // A length that ends the sample is exact; one that is less leaves out only
-                        // what is more.
+                        // A length that ends exactly with the sample is full evidence. Any other is
+                        // only known to be no larger than the rest of the sample.
                         let fitting = if next == end {
                             0
                         } else {
@@ -180,7 +181,7 @@ impl Guide for Mp4 {
     }
 }
 
-/// What a part of a sample says.
+/// The result of looking at a part of a sample.
 enum SamplePart {
     Ok {
         /// Where the next one begins.
@@ -192,7 +193,7 @@ enum SamplePart {
     },
     /// Its header reaches beyond what is looked at.
     Beyond,
-    /// Its header lies in a slot that is open.
+    /// Its header lies in a slot whose cell isn't known.
     Unknown,
     Bad,
 }

@@ -12,7 +12,7 @@ use crate::container::ogg;
 /// A page's header without its table of segments.
 const HEADER: u64 = ogg::HEAD as u64;
 
-/// A page after page.
+/// Ogg needs no index: each page leads to the next.
 pub(super) struct Ogg;
 
 impl Guide for Ogg {
@@ -35,7 +35,7 @@ impl Guide for Ogg {
                 return Ok(Some(bits));
             };
             if bytes == [0; ogg::HEAD] {
-                // Filled up with zeros: the end.
+                // Zeros fill up the last block: the video ends here.
                 return Ok(Some(bits));
             }
             let Some(page) = ogg::page(&bytes) else {
@@ -50,11 +50,12 @@ impl Guide for Ogg {
             };
             let end = table.end + lengths.iter().map(|len| u64::from(*len)).sum::<u64>();
             if end > fresh.end {
-                // Only its beginning is there, and another page may begin at the same place of
-                // another block.
+                // Only the page's beginning is known, and in another block a page may begin at the
+                // same place by chance.
                 return Ok(Some(bits));
             }
-            // Before the checksum of all, the beginning of the next page, where it is known.
+            // The beginning of the next page, if it is known, is checked first: it costs less than
+            // the checksum.
             if end + 4 <= fresh.end
                 && view
                     .bytes::<4>(end)?

@@ -19,9 +19,9 @@ use super::{
     webm::Webm,
 };
 
-/// Evidence that a near cell needs, in bits. What else could lie there is another video's block.
+/// Evidence that a near cell needs, in bits. Only a block of another video could lie there instead.
 const NEAR: u32 = 14;
-/// Evidence that a cell anywhere needs; there may be 2^14 of them.
+/// Evidence that any other cell needs, in bits; there may be 2^14 of them.
 const FAR: u32 = 30;
 /// Cells that count as near.
 const VICINITY: usize = 64;
@@ -35,7 +35,8 @@ const SLOTS: u64 = 1 << 22;
 /// All videos that begin on the board, in the order of their beginnings.
 pub(super) fn all(mut board: Board) -> io::Result<Vec<Result<RepairPlan, NotProven>>> {
     let mut videos: Vec<(usize, Result<Arrangement, NotProven>)> = Vec::new();
-    // A second round, since the blocks of an index are found among what the others left.
+    // There are two rounds: the blocks of an index may be found only when other videos have taken
+    // theirs.
     for _ in 0..2 {
         for head in 0..board.cells() {
             if !board.is_free(head)
@@ -117,11 +118,12 @@ fn walk(board: &mut Board, guide: Box<dyn Guide>, head: usize) -> io::Result<Arr
     board.mark(head);
     let (mut last, mut misses, mut slot) = (0, 0, 0);
     while slot < most {
-        // No mark lies in it: left open.
+        // If no mark lies in the slot, it is left open.
         let silent =
             cursor.at >= span(slot).end && !(slot + 1 == most && padding(&*guide).is_some());
         if slots[slot].is_some() {
-            // Known already: the guide only moves on, unless it contradicts.
+            // The cell is known already: the guide moves on over it, unless it finds a
+            // contradiction.
             if guide
                 .check(&board.view(&slots), &mut cursor, span(slot))?
                 .is_none()
@@ -148,7 +150,8 @@ fn walk(board: &mut Board, guide: Box<dyn Guide>, head: usize) -> io::Result<Arr
         if board.is_spent() || (misses > 0 && board.free_from(0).next().is_none()) {
             break;
         }
-        // Too far from anything certain: goes on where another run can be recognized.
+        // The last certain slot is too far away: the walk goes on where another run can be
+        // recognized.
         if misses == MISSES {
             let Some((next, behind)) = resume(board, &*guide, &mut slots, slot)? else {
                 break;
@@ -176,13 +179,13 @@ fn padding(guide: &dyn Guide) -> Option<Range<u64>> {
 
 enum FoundCell {
     Cell {
-        /// Open slots before it that are certain now too.
+        /// Open slots before it whose cells are certain now too.
         before: Vec<(usize, usize)>,
         cell: usize,
         /// The cursor behind it.
         next: Cursor,
     },
-    /// The next cell would do, but nothing proves it.
+    /// A cell would do, but nothing proves it.
     Open,
     Nothing,
 }
@@ -204,14 +207,15 @@ fn find(
     if in_a_row {
         match fit(board, guide, slots, cursor, last, slot, next)? {
             Some((bits, found)) if bits >= NEAR => return Ok(found),
-            // Nothing in it can be checked.
+            // Nothing in the cell can be checked.
             Some((0, _)) => return Ok(FoundCell::Open),
-            // It may be the one: then no other near cell is certain.
+            // The next cell may be the right one, so no other near cell can be certain.
             Some(_) => weak = true,
             None => {}
         }
     }
-    // Another run begins: first the cells behind the last certain one, then all before it.
+    // Otherwise another run begins. Its cell is looked for behind the last certain one first, then
+    // before it.
     let anywhere = board
         .free_from(from + 1)
         .chain(board.free_from(0).take_while(|cell| *cell <= from));
@@ -234,8 +238,8 @@ fn find(
             _ => {}
         }
     }
-    // A mark of another part of the video may lie at just this place of its block: the cell behind
-    // which the most others fit is the right one.
+    // Several cells may fit, if a mark of another part of the video lies at the same place of its
+    // block. The right one is followed by the most cells that fit, too.
     let mut best = None;
     for found in sure {
         let reach = beyond(board, guide, slots, &found, slot, VICINITY)?.0;
@@ -246,7 +250,7 @@ fn find(
     if let Some((_, found)) = best {
         return Ok(found);
     }
-    // A near cell with less evidence is taken only if it is the only one.
+    // A near cell with less evidence is taken only if no other fits.
     Ok(match near.pop() {
         Some(found) if near.is_empty() => found,
         None if !weak => FoundCell::Nothing,
@@ -301,8 +305,9 @@ fn fit(
 ) -> io::Result<Option<(u32, FoundCell)>> {
     let (from, open) = (slots[last].unwrap_or_default(), slot - last - 1);
     slots[slot] = Some(cell);
-    // A mark that began before this slot reads the open ones too. They go on behind the last
-    // certain cell, or come up to this one, or first the one and then the other.
+    // A mark that began before this slot reaches over open slots, so these need cells for the
+    // check. Their cells follow the last certain one, or precede this one, or the run changes
+    // somewhere between: each split is tried.
     let splits = if cursor.at < span(slot).start {
         0..=open.min(SPLITS)
     } else {
@@ -318,7 +323,7 @@ fn fit(
             };
             slots[last + n] = other.filter(|cell| board.is_free(*cell));
         }
-        // The marks in the slot, and the zeros that fill the last one up, are the evidence.
+        // The evidence: the marks in the slot and, in the last slot, the zeros that fill it up.
         let mut next = cursor;
         let mut bits = guide.check(&board.view(slots), &mut next, span(slot))?;
         if let (Some(bits), Some(padding)) = (
@@ -328,7 +333,7 @@ fn fit(
             *bits += zeros(&board.view(slots), padding)?;
         }
         if let Some(bits) = bits.filter(|bits| best.as_ref().is_none_or(|(best, _)| bits > best)) {
-            // Where all bytes up to here were checked, the open slots before it are certain too.
+            // If all bytes up to here were checked, the open slots before this one are certain too.
             let certain = guide.is_gapless() && next.at > span(slot).start;
             let before = (last + 1..slot)
                 .filter_map(|n| Some((n, slots[n]?)))
@@ -397,7 +402,7 @@ fn prove(board: &Board, video: &Arrangement) -> io::Result<Result<RepairPlan, No
         .map_or(0, |slot| slot + 1);
     let mut len = video.len;
     if known < video.slots.len() {
-        // The rest never arrived: ends with the last byte that did.
+        // The rest never arrived. The video ends with the last byte that did.
         len = last_byte(&view, span(known - 1))?;
     }
     Ok(Ok(RepairPlan::new(

@@ -10,14 +10,14 @@ use super::{
 };
 use crate::container::ebml::{self, id};
 
-/// Beside blocks in a cluster.
+/// Elements that a cluster may have beside blocks.
 const IN_CLUSTER: [u32; 3] = [id::POSITION, id::PREV_SIZE, id::SILENT_TRACKS];
 
-/// A step of time that goes on: a cluster and its blocks come at most so much later or earlier than
-/// what was before. In the segment's units, which are milliseconds in all files met.
+/// How far the time of a cluster or block may lie from the one before, in the segment's units,
+/// which are milliseconds in all files met.
 const STEP: i64 = 6000;
 
-/// A segment's frame.
+/// What the beginning of a segment says.
 pub(super) struct Webm {
     /// Where the segment's first element begins.
     start: u64,
@@ -63,7 +63,7 @@ impl Webm {
         while let Some(element) =
             Element::read(view, at)?.filter(|element| element.body <= tracks.end)
         {
-            // Goes into each track, and past all else.
+            // Goes into each track, and past all other elements.
             at = match (element.id, element.end) {
                 (id::TRACK_ENTRY, _) => element.body,
                 (id::TRACK_NUMBER, Some(end)) => {
@@ -196,7 +196,7 @@ impl Guide for Webm {
                 break;
             }
             let Some(element) = Element::read(view, at)? else {
-                // Not known yet, unless the bytes are there.
+                // If the bytes are there, no element is; otherwise they are not known yet.
                 return Ok(if view.bytes::<1>(at)?.is_some() && self.end.is_some() {
                     None
                 } else {
@@ -226,7 +226,7 @@ struct Element {
 }
 
 impl Element {
-    /// Where the next one is looked for: a cluster's children are, and no other element's.
+    /// Where the next element is looked for: inside a cluster, behind any other element.
     fn next(&self) -> u64 {
         match self.end {
             Some(end) if self.id != id::CLUSTER => end,

@@ -56,7 +56,7 @@ pub(crate) fn head(reader: &mut Reader, at: u64, end: u64) -> Step<Option<Head>>
 
 /// The boxes inside `parent`, each cut to it.
 pub(crate) fn children(reader: &mut Reader, parent: Range<u64>) -> Step<Vec<Head>> {
-    /// More siblings than in any file; the rest is not looked at.
+    /// More siblings than any file has; the rest is not read.
     const MOST: usize = 4096;
     let mut found = Vec::new();
     let (mut at, end) = (parent.start, parent.end.min(reader.len()));

@@ -15,7 +15,7 @@ use crate::{
 /// The largest `moof` or `sidx` that is looked at. An hour in one fragment has 3 MB.
 const MOST: usize = 16 << 20;
 
-/// What the fragments so far add up to.
+/// What was found in the fragments so far.
 #[derive(Debug, Default)]
 pub(crate) struct Fragments {
     /// How many `moof` there were.
@@ -109,7 +109,7 @@ impl Fragments {
 pub(crate) fn promised_by(reader: &mut Reader, sidx: &Head) -> Step<Option<(u64, usize)>> {
     let body = reader.vec(sidx.body(), MOST)?;
     Ok(mp4::sidx(&body).map(|index| {
-        // What leads to another index has a size all the same.
+        // A reference to another index has a size, too.
         let sizes = index.references.iter().map(|r| u64::from(r.bytes));
         let start = sidx.end.saturating_add(index.offset);
         let end = sizes.fold(start, u64::saturating_add);

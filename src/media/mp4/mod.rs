@@ -45,7 +45,7 @@ pub(crate) fn begins(head: &[u8]) -> bool {
     }
 }
 
-/// What the boxes at the top add up to.
+/// What was found in the boxes at the top.
 #[derive(Default)]
 struct Top {
     brand: Option<[u8; 4]>,
@@ -53,7 +53,7 @@ struct Top {
     is_picture: bool,
     moov: Option<(Head, Moov)>,
     fragments: Fragments,
-    /// End of what the closed boxes promise.
+    /// Where the last box ends that has a size.
     end: u64,
     /// Where no further box was found.
     stop: u64,
@@ -63,7 +63,8 @@ struct Top {
     /// Stretches of `mdat`, and of what else may have gaps.
     media_at: Vec<Range<u64>>,
     other_at: Vec<Range<u64>>,
-    /// End of what indexes promise, and whether one is for more than its own fragment.
+    /// Where the bytes end that indexes promise, and whether an index is for more than its own
+    /// fragment.
     sidx_end: Option<u64>,
     indexed: bool,
     closed: bool,
@@ -75,7 +76,7 @@ pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps) -> Step<Report> {
     let mut report = Report::of(match top.brand.as_ref() {
         Some(b"qt  ") => Container::Mov,
         Some(b"M4A " | b"M4B " | b"M4P ") => Container::M4a,
-        // QuickTime before brands.
+        // A QuickTime file from before there were brands.
         None if top.fragments.count == 0 => Container::Mov,
         _ => Container::Mp4,
     });
@@ -228,8 +229,8 @@ fn without_moov(reader: &mut Reader, gaps: &Gaps, top: &Top, report: &mut Report
         .max(top.fragments.end);
     let missing = gaps.all_in(0..len);
     if top.media == 0 && top.fragments.count == 0 && (missing == 0 || top.end > len) {
-        // Of a film that begins with `moov`, only the first few bytes are here: they say nothing of
-        // its length.
+        // The film begins with `moov`, and only its first few bytes are there: they say nothing of
+        // the film's length.
         report.open_ended = true;
         report.lacks(0.0, 1.0, "ends before its table of contents (moov)");
     } else if top.stop < len
@@ -243,7 +244,7 @@ fn without_moov(reader: &mut Reader, gaps: &Gaps, top: &Top, report: &mut Report
         ));
     } else {
         let promised = end.max(len) as f64;
-        // How long `moov` is, nothing says.
+        // Nothing says how long `moov` is.
         report.open_ended = true;
         report.lacks(
             len as f64 - missing as f64,
@@ -254,7 +255,7 @@ fn without_moov(reader: &mut Reader, gaps: &Gaps, top: &Top, report: &mut Report
     Ok(())
 }
 
-/// What the sample tables add up to.
+/// What was found by the sample tables.
 #[derive(Default)]
 struct Samples {
     count: u64,
@@ -325,7 +326,7 @@ fn samples(reader: &mut Reader, gaps: &Gaps, moov: &Moov) -> Step<Samples> {
 }
 
 impl Samples {
-    /// Notes missing stretches. Foreign tables may name the same ones again and again.
+    /// Notes missing stretches. Tables in a broken file may name the same ones again and again.
     fn lack(&mut self, stretches: Vec<Range<u64>>) {
         const MANY: usize = 1 << 17;
         self.missing.extend(stretches);
@@ -358,8 +359,8 @@ fn judge_film(
     let missing = gaps::merged(missing);
     report.content_len = Some(end.max(top.stop.min(len)));
     if end > len {
-        // Cut before `moov` says how large any sample is: only of itself is it known how long it
-        // is.
+        // The file is cut before `moov` states the size of any sample, so only the length of `moov`
+        // itself is known.
         let silent = head.end > len && top.media == 0 && samples.bytes == 0;
         report.open_ended |= silent;
         let what = format!("ends {} bytes early", end - len);
@@ -434,7 +435,7 @@ fn judge_fragments(
     } else if short {
         report.open_ended = false;
         report.content_len = None;
-        // What a second weighs so far, it will weigh on average.
+        // The rest is estimated by the bytes a second so far.
         report.lacks(
             have * (present / boxed.max(1) as f64),
             whole,

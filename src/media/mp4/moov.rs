@@ -26,7 +26,7 @@ pub(crate) struct Moov {
     /// `trex`: what a fragment's sample lasts and measures unless it says so itself.
     pub(crate) defaults: Vec<Trex>,
     pub(crate) protected: bool,
-    /// What lies in it, or in a track, are not boxes up to the end.
+    /// The content of it, or of a track, is not boxes up to the end.
     pub(crate) broken: bool,
     pub(crate) title: Option<String>,
     /// QuickTime's compressed `moov`, unpacked: the tables' places count in it. Empty for others.
@@ -110,8 +110,8 @@ impl Sizes {
 }
 
 impl Track {
-    /// Its samples are coded so tightly that a whole block of zeros is none of them (PCM and
-    /// fixed-size intra codecs pad).
+    /// Whether no sample can contain a whole block of zeros (PCM and intra codecs of a fixed frame
+    /// size can).
     pub(crate) fn is_dense(&self) -> bool {
         const DENSE: [&[u8; 4]; 16] = [
             b"avc1", b"avc3", b"hvc1", b"hev1", b"dvh1", b"dvhe", b"vp08", b"vp09", b"av01",
@@ -249,7 +249,7 @@ impl Track {
         for i in 0..self.sizes.table.count {
             match self.sizes.get(&mut sizes, i)? {
                 Some(size) => sum += u64::from(size),
-                // Cut here: the rest will be like the first part.
+                // The table is cut here. The rest is estimated by the first part.
                 None => {
                     return Ok(
                         (sum as f64 / f64::from(i.max(1)) * f64::from(self.sizes.table.count))

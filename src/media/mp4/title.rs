@@ -68,7 +68,7 @@ fn meta(reader: &mut Reader, meta: &Head) -> Step<Option<String>> {
 
 /// Number of the key that means the title.
 fn title_key(reader: &mut Reader, keys: &Head) -> Step<Option<u32>> {
-    /// Nobody has more keys.
+    /// More keys than any file has; the rest is not read.
     const MOST: u32 = 256;
     let count = reader.be32(keys.body + 4)?.unwrap_or(0).min(MOST);
     let mut at = keys.body + 8;
