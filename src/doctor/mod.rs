@@ -1,4 +1,4 @@
-//! `fisga doctor`: tries on this machine what fisga lives from, and says what stands in its way.
+//! `fisga doctor`: tries on this machine what fisga depends on, and says what stands in its way.
 //!
 //! Nothing here changes anything but files of the doctor's own, which it removes.
 

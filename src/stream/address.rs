@@ -31,9 +31,9 @@ impl Default for Resolver {
 }
 
 impl Resolver {
-    /// `reference` seen from `base` (RFC 3986, as browsers do it: WHATWG URL), without a fragment.
-    /// `None` for what no browser loads from the network: other schemes, addresses that can't be
-    /// parsed.
+    /// `reference` resolved against `base` (RFC 3986, as browsers do it: WHATWG URL), without a
+    /// fragment. `None` for what no browser loads from the network: other schemes, addresses that
+    /// can't be parsed.
     ///
     /// # Errors
     /// [`TooLong`] once the playlist has used up its budget.
@@ -57,7 +57,7 @@ impl Resolver {
         Ok(Some(url.into()))
     }
 
-    /// Accounts for a copy of an address.
+    /// Counts a copy of an address against the budget.
     ///
     /// # Errors
     /// [`TooLong`] once the playlist has used up its budget.
@@ -104,7 +104,8 @@ pub(crate) fn without_directives(url: &str) -> Cow<'_, str> {
     }
 }
 
-/// Parameters of a query that say who may load an address, and until when: not what is loaded.
+/// Parameters of a query that say who may load an address and until when, and nothing of what is
+/// loaded.
 const CREDENTIALS: [&str; 34] = [
     "_",
     "access_token",
@@ -158,8 +159,8 @@ pub(crate) fn parameters(url: &str) -> impl Iterator<Item = (&str, &str)> {
         .filter(|(name, _)| !is_credential(name))
 }
 
-/// What an address names, whoever asks: without credentials and without a fragment. Two addresses
-/// that differ in any other parameter are two things.
+/// What an address names, without credentials and without a fragment. Two addresses that differ in
+/// any other parameter are two things.
 pub(crate) fn identity(url: &str) -> String {
     let mut out = without_query(url).to_owned();
     for (n, (name, value)) in parameters(url).enumerate() {

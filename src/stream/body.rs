@@ -1,5 +1,5 @@
-//! The bytes of a piece: stretches of files, of held ones by descriptor, of a cache that is read
-//! later by name.
+//! The bytes of a piece: stretches of files, which are open if they are held, and opened by name if
+//! a whole cache is read.
 
 use std::{
     fs::File,
@@ -14,17 +14,18 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::{content::Content, stream::decode};
 
-/// How to come to the bytes of a file.
+/// Where bytes are.
 #[derive(Clone, Debug)]
 pub enum Storage {
     /// By name: opened whenever it is read, since a whole cache has more files than a process may
     /// have open.
     Path(Arc<Path>),
-    /// By descriptor: held, whatever becomes of its name.
+    /// By descriptor: it stays readable when its name is removed.
     File(Arc<File>),
     /// A copy in memory: playlists.
     Bytes(Arc<[u8]>),
-    /// Compressed on the wire: decoded whenever it is opened, since segments are many.
+    /// Compressed by the server. It is decoded whenever it is opened, since there are many
+    /// segments.
     Encoded(Arc<Encoded>),
 }
 
@@ -116,7 +117,7 @@ impl Storage {
         Ok(Opened { inner, len })
     }
 
-    /// Device and inode, if it is a file: two of one file are one.
+    /// Device and inode, if it is a file: they show whether two storages are one file.
     pub fn inode(&self) -> io::Result<Option<(u64, u64)>> {
         let meta = match self {
             Self::Path(path) => path.symlink_metadata()?,
@@ -149,7 +150,7 @@ impl Body {
         Ok(Self::stretch(Storage::Encoded(Arc::new(encoded)), 0..len))
     }
 
-    /// What follows the first `start` bytes.
+    /// The body without its first `start` bytes.
     pub(crate) fn after(&self, start: u64) -> Self {
         let mut rest = Self::empty(self.len.saturating_sub(start));
         for e in self.extents.iter().filter(|e| e.range.end > start) {
@@ -185,8 +186,8 @@ impl Body {
         }
     }
 
-    /// Fills what is not filled yet of the stretch that starts at `offset` with `within` of a file.
-    /// What lies beyond the length is left out.
+    /// Adds the bytes `within` a file, which belong at `offset`. Bytes that are there already stay,
+    /// and what lies beyond the length is left out.
     pub fn add(&mut self, offset: u64, storage: &Storage, within: Range<u64>) {
         let Some(end) = within
             .end
@@ -224,7 +225,7 @@ impl Body {
         }
     }
 
-    /// Fills what is not filled yet from another body of the same content.
+    /// Adds what another body of the same content has and this one lacks.
     pub fn merge(&mut self, other: &Self) {
         for e in &other.extents {
             self.add(
@@ -505,8 +506,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is added in whatever order: the first writer of a byte wins, gaps are what
-        /// nobody wrote.
+        /// In whatever order stretches are added, the first one that has a byte wins, and bytes
+        /// that none has are gaps.
         #[test]
         fn like_an_array(len in 0_u64..64, parts in prop::collection::vec((0_u64..80, 0_usize..40), 0..12)) {
             let mut body = Body::empty(len);

@@ -58,7 +58,7 @@ pub struct Ref {
     pub range: Option<Range<u64>>,
 }
 
-/// What was held of one browser, profile and partition.
+/// The held pieces of one browser, profile and partition.
 pub trait Pieces {
     /// The piece that has every byte of `of`, by its exact address. Where several have, the newest. `range` is relative to the start of [`Piece::body`].
     fn get(&self, of: &Ref) -> Option<&Piece>;
@@ -73,7 +73,7 @@ pub struct Document {
     pub versions: Vec<Arc<str>>,
 }
 
-/// A video as its playlist tells it.
+/// A video as its playlist describes it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Assembly {
     /// Address of the playlist, the outermost one; of the first segment when there was none.
@@ -105,7 +105,7 @@ pub enum TrackKind {
 pub struct Track {
     /// What it is.
     pub kind: TrackKind,
-    /// Language tag (RFC 5646), if told.
+    /// Language tag (RFC 5646), if the playlist has it.
     pub language: Option<String>,
     /// The same content in different qualities, the best first.
     pub variants: Vec<Variant>,
@@ -114,9 +114,9 @@ pub struct Track {
 /// One quality of a track.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Variant {
-    /// Bits per second, 0 if not told.
+    /// Bits per second; 0 if the playlist doesn't say.
     pub bandwidth: u64,
-    /// Picture height in pixels, if told.
+    /// Picture height in pixels, if the playlist has it.
     pub height: Option<u32>,
     /// In order of time, without overlap.
     pub slots: Vec<Slot>,
@@ -164,17 +164,17 @@ impl Init {
     }
 }
 
-/// A partial segment (draft-pantos-hls-rfc8216bis, 4.4.4.9), in its place among its like.
+/// A partial segment (draft-pantos-hls-rfc8216bis, 4.4.4.9).
 #[derive(Clone, Debug, PartialEq)]
 pub struct PartialSegment {
-    /// Its bytes; `None` for a gap (`GAP=YES`), which has its place all the same.
+    /// Its bytes; `None` for a gap (`GAP=YES`), which takes its time nevertheless.
     pub of: Option<Ref>,
     /// How long it lasts.
     pub duration: Duration,
 }
 
 impl Ref {
-    /// Whether both name the same bytes, whoever may load them.
+    /// Whether both name the same bytes, credentials aside.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.range == other.range
             && (self.url == other.url
@@ -190,8 +190,8 @@ impl Ref {
     }
 }
 
-/// How a video is encrypted: of its pictures, or of its sound, at least half of the time. What is
-/// encrypted of the rest, advertisements perhaps, is missing and no more.
+/// How a video is encrypted: of its pictures, or of its sound, at least half of the time. If less
+/// is encrypted, perhaps advertisements, that is only missing.
 pub(crate) fn protection(tracks: &[Track]) -> Option<String> {
     let media = tracks.iter().filter(|t| t.kind != TrackKind::Subtitles);
     media

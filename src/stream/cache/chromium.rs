@@ -68,8 +68,8 @@ pub struct Stretch {
     pub at: u64,
 }
 
-/// Tells an entry's file by its name: 16 lower-case hex digits and `_0` or `_s`. `_1` holds what
-/// only the browser needs, `todelete_…` is on its way out.
+/// Recognises an entry's file by its name: 16 lower-case hex digits and `_0` or `_s`. `_1` holds
+/// what only the browser needs, `todelete_…` is about to be removed.
 pub fn part(path: &Path) -> Option<EntryFile> {
     let name = path.file_name()?.to_str()?;
     let (hash, part) = name.split_once('_')?;
@@ -171,7 +171,7 @@ pub fn url(key: &str) -> &str {
 }
 
 impl Sparse {
-    /// Reads what was appended since.
+    /// Reads the records that were appended since the last time.
     ///
     /// # Errors
     /// Only what reading returns.

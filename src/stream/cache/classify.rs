@@ -1,9 +1,9 @@
-//! What a stored answer is, by its first bytes: what is not media or a playlist is let go and
-//! nothing more of it read.
+//! What a stored answer is, by its first bytes. An answer that is neither media nor a playlist is
+//! let go, and no more of it is read.
 
 use crate::content::Content;
 
-/// What an answer is to a stream.
+/// What part an answer may play in a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// An HLS playlist.
@@ -12,12 +12,12 @@ pub enum Class {
     Dash,
     /// WebVTT.
     Subtitles,
-    /// A piece of a stream that is nothing by itself, or may be: TS, fMP4 segments and their
-    /// initialisation, packed audio, a fragmented file.
+    /// A piece of a stream, which can't, or may not, be played by itself: TS, fMP4 segments and
+    /// their initialisation, packed audio, a fragmented file.
     Segment,
     /// A media file of its own.
     File,
-    /// Of no concern.
+    /// Neither media nor a playlist.
     Nothing,
 }
 
@@ -25,7 +25,7 @@ pub enum Class {
 const HEAD: usize = 400;
 /// Boxes of an MP4 that are looked at.
 const BOXES: usize = 16;
-/// Packets in a row that are no coincidence.
+/// How many packets in a row prove a transport stream.
 const PACKETS: usize = 5;
 /// Bytes of head in which packets are looked for.
 const FOREIGN: usize = 4096;
@@ -80,7 +80,7 @@ pub fn classify(content: &(impl Content + ?Sized)) -> Class {
     }
 }
 
-/// Media that foreign bytes stand before, as sites do that hide segments on image hosts: where it
+/// Media behind foreign bytes, which some sites put there to hide segments on image hosts: where it
 /// begins, and what it is.
 ///
 /// A picture's own headers say where it ends. A transport stream is found by its packets, at the
@@ -143,7 +143,7 @@ fn packets_at_end(content: &(impl Content + ?Sized)) -> Option<u64> {
     if !end {
         return None;
     }
-    // The foreign bytes are fewer than the packets: halves are tried.
+    // The foreign bytes end where the packets begin: the place is found by bisection.
     let (mut from, mut to) = (len % PACKET as u64, len - (PACKETS * PACKET) as u64);
     while from < to {
         let middle = from + (to - from) / 2 / PACKET as u64 * PACKET as u64;
@@ -267,7 +267,7 @@ fn mp4(content: &(impl Content + ?Sized)) -> Class {
         }
         match at.checked_add(size.max(8)) {
             Some(next) if next < len => at = next,
-            // It ends with the boxes that say what would follow.
+            // The file ends with `moov`, which describes what would follow.
             Some(next) if next == len && moov => return Class::Segment,
             _ => break,
         }

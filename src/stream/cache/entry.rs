@@ -20,7 +20,7 @@ const MAX_FIELDS: usize = 256;
 /// Why a file is no cache entry that could be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Malformed {
-    /// It begins or ends otherwise.
+    /// It doesn't begin or end as an entry does.
     #[error("not a cache entry")]
     Foreign,
     /// The browser is still writing it, or was interrupted.
@@ -47,7 +47,7 @@ pub struct Headers {
     fields: Vec<(String, String)>,
 }
 
-/// What an entry's file tells of an answer, wherever its bytes lie.
+/// What an entry's file says of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CacheEntry {
     /// The browser's own name for it: two entries with one key are versions of the same answer.
@@ -124,7 +124,7 @@ impl Headers {
         (first <= last && last < total).then(|| (first..last + 1, total))
     }
 
-    /// Length of the whole answer, as far as the server told.
+    /// Length of the whole answer, if the server stated it.
     pub fn total(&self) -> Option<u64> {
         match self.status {
             206 => self.range().map(|(_, total)| total),
@@ -132,7 +132,7 @@ impl Headers {
         }
     }
 
-    /// What tells one version of the content from another.
+    /// The validator, which differs between versions of the content (RFC 9110, 8.8).
     pub fn validator(&self) -> Option<&str> {
         self.get("etag").or_else(|| self.get("last-modified"))
     }
@@ -161,8 +161,8 @@ impl Headers {
 }
 
 impl CacheEntry {
-    /// The answer as a piece of its whole: its length is what the server told, its gaps what the
-    /// browser didn't get.
+    /// The answer as a piece. Its length is the one that the server stated; what the browser didn't
+    /// get are gaps.
     ///
     /// # Errors
     /// `NoContent` for anything but 200 and 206.
@@ -171,8 +171,8 @@ impl CacheEntry {
         let (offset, total) = match self.headers.status {
             200 => {
                 let told = self.headers.length().unwrap_or(stored);
-                // Cut short without a length: how much is missing is unknown, that something is, is
-                // known.
+                // The answer was cut short and has no length: something is missing, but not known
+                // how much.
                 let unknown = self.truncated && told <= stored;
                 (0, told.max(stored).saturating_add(unknown.into()))
             }
@@ -190,7 +190,7 @@ impl CacheEntry {
         Ok(self.around(body))
     }
 
-    /// The answer around a body that lies elsewhere.
+    /// The answer with a body that lies elsewhere.
     pub(crate) fn around(&self, body: Body) -> Piece {
         Piece {
             url: self.url.clone(),
@@ -241,7 +241,8 @@ fn quoted_string(text: &str) -> (String, &str) {
     (value, "")
 }
 
-/// `UTF-8'LANGUAGE'PERCENT-CODED` (RFC 8187). Nobody sends the other charset any more.
+/// `UTF-8'LANGUAGE'PERCENT-CODED` (RFC 8187). The other charset of the standard is not in use any
+/// more.
 fn extended(coded: &str) -> Option<String> {
     let mut parts = coded.splitn(3, '\'');
     let utf8 = parts.next()?.eq_ignore_ascii_case("utf-8");

@@ -12,11 +12,11 @@
 //! The key is a list of tags that end in commas, then `:` and the address; `O` and the origin
 //! attributes say who may see the answer. The headers are the value of `response-head`.
 //!
-//! What a cache that is full of this session's own entries refuses can't be had: with 20 MB and
-//! three videos of 13 MB (Firefox ESR 153 under strace), the second and third one's entries were
-//! moved to `doomed/` 6 to 58 ms after they were made, with 0 to 768 KiB of their 2 MB written, and
-//! nothing was written to them any more; most were never made, since nothing is at 105 % of the
-//! limit (`mCacheSizeOnHardLimit`, `CacheFileIOManager.h`).
+//! Entries that a cache refuses, because it is full of this session's entries, can't be saved: with
+//! 20 MB and three videos of 13 MB (Firefox ESR 153 under strace), the second and third one's
+//! entries were moved to `doomed/` 6 to 58 ms after they were made, with 0 to 768 KiB of their 2 MB
+//! written, and nothing was written to them any more; most were never made, since nothing is at 105
+//! % of the limit (`mCacheSizeOnHardLimit`, `CacheFileIOManager.h`).
 
 use std::path::Path;
 
@@ -46,7 +46,7 @@ pub fn answer(content: &(impl Content + ?Sized)) -> Result<CacheEntry, Malformed
     let len = content.len();
     let last = len.checked_sub(4).ok_or(Malformed::Unfinished)?;
     let size = u64::from(u32::from_be_bytes(read(content, last)?));
-    // While the body is being written, its last four bytes are no length.
+    // While the body is being written, the file's last four bytes are not yet a length.
     let hashes = 4 + 2 * size.div_ceil(CHUNK);
     let fields = size
         .checked_add(hashes)

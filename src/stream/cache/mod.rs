@@ -1,5 +1,5 @@
-//! What a file of a browser's disk cache is: the answer of a server, whole or in ranges, perhaps
-//! compressed, in the format of Chromium or of Firefox.
+//! Reads the files of a browser's disk cache. Each holds the answer of a server, whole or in
+//! ranges, perhaps compressed, in the format of Chromium or of Firefox.
 
 pub mod chromium;
 pub mod classify;

@@ -2,9 +2,10 @@
 //! and a copy.
 //!
 //! Chromium empties the file in place when it grows beyond a tenth of the cache, and a hard link is
-//! emptied with it. So what is appended is copied while it grows, into a file of the same format,
-//! which a crash leaves to the next start; a file that got shorter begins a new generation, and
-//! what was copied of the old ones still counts as long as the server calls it the same version.
+//! emptied with it. So what is appended is copied while the file grows, into a file of the same
+//! format, which the next start finds after a crash. When the file has become shorter, a new
+//! generation begins. Copies of the older ones still count if the server says that it is the same
+//! version.
 
 use std::{
     fs::File,
@@ -70,7 +71,7 @@ impl Spool {
         Ok(spool)
     }
 
-    /// Copies that many bytes; false if they were not all there, and nothing counts then.
+    /// Copies `len` bytes. False if they were not all there: then none of them counts.
     fn append(&mut self, content: &impl Content, at: u64, len: u64) -> io::Result<bool> {
         let mut file: &File = &self.file;
         file.seek(io::SeekFrom::Start(self.len))?;
@@ -82,7 +83,7 @@ impl Spool {
             },
             &mut file,
         )?;
-        // Emptied while we read: what came may be what was written since.
+        // If the file was emptied while we read, these may be other bytes that were written since.
         let all = copied == len && content.len() >= at + len;
         self.len += if all { len } else { 0 };
         Ok(all)
@@ -120,7 +121,7 @@ impl Ranges {
             let (storage, at) = match spool {
                 Some(path) => match self.copy(&content, stretch, path)? {
                     Some(at) => (self.spooled(), at),
-                    // Emptied while we read: the next look finds a new generation.
+                    // The file was emptied while we read: the next look finds a new generation.
                     None => break,
                 },
                 None => (Some(storage.clone()), stretch.at),
@@ -167,12 +168,13 @@ impl Ranges {
         body
     }
 
-    /// All that is there, once the headers are.
+    /// All that is there, once the headers have come.
     pub(crate) fn piece(&self) -> Option<Piece> {
         Some(self.twin.as_ref()?.around(self.body()))
     }
 
-    /// Only the headers came, of a video that nothing tells from a later version of itself.
+    /// Only the headers came, and they have no validator. Chromium stores no ranges of such a
+    /// video.
     pub(crate) fn is_unstored(&self) -> bool {
         let video = |twin: &CacheEntry| {
             let kind = twin.headers.content_type().unwrap_or_default();
@@ -181,7 +183,7 @@ impl Ranges {
         self.parts.is_empty() && self.twin.as_ref().is_some_and(video)
     }
 
-    /// The address is no longer wanted: its copy goes.
+    /// Removes the copy, because the address is no longer wanted.
     pub(crate) fn discard(self) {
         if let Some(spool) = self.spool
             && let Err(e) = std::fs::remove_file(&spool.path)

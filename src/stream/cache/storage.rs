@@ -16,7 +16,7 @@ use super::entry::Headers;
 /// Most fields of one message: a response has some thirty, and its headers.
 const MAX_FIELDS: usize = 4096;
 
-/// The headers of the response that this stream 0 tells of.
+/// The headers of the response that this stream 0 describes.
 pub(super) fn headers(stream0: &[u8]) -> Option<Headers> {
     let response = Message::read(Message::read(stream0)?.bytes(2).next()?)?;
     let status = u16::try_from(response.number(1)?).ok()?;

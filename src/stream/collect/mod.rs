@@ -1,9 +1,9 @@
 //! Held cache entries in, videos out: a state machine that knows no clock, thread or kernel.
 //!
-//! The caller hands over each held entry whenever it was closed after writing, and each file of
-//! ranges also while it grows; then it asks what is due, and until when it may sleep. Nothing is
-//! read of an entry but its head and tail until a playlist, or its own first bytes, show that it is
-//! media; all else is let go at once.
+//! The caller hands over each held entry when it was closed after writing, and a file of ranges
+//! also while it grows. Then it asks what is due, and until when it may sleep. Nothing is read of
+//! an entry but its head and tail until a playlist, or its own first bytes, show that it is media;
+//! all else is let go at once.
 
 mod partition;
 pub mod pieces;
@@ -55,7 +55,8 @@ const DECODED_HEAD: usize = 4096;
 pub struct HeldEntry<'a> {
     /// The caller's number for it.
     pub id: EntryId,
-    /// Where the browser keeps it: the name tells its part, the folder the profile.
+    /// Where the browser keeps it. The name shows which file of an entry it is, the folder which
+    /// profile.
     pub source: &'a Path,
     /// The cache's format.
     pub format: Source,
@@ -105,13 +106,13 @@ pub struct Collector {
     ranges: HashMap<(PathBuf, String), RangedEntry>,
     /// What each held entry is.
     holds: HashMap<EntryId, EntryState>,
-    /// What videos that were given out are made of.
+    /// The entries of videos that were given out.
     delivered: HashMap<VideoId, Delivered>,
     /// Playlists of which a later version is held.
     outdated: Vec<EntryId>,
-    /// Incomplete ones that were given out, by what tells one video of a partition from another.
+    /// Incomplete videos that were given out, by place and key.
     earlier: HashMap<(Place, String), VideoId>,
-    /// Sites of which was said that the browser doesn't store their ranges.
+    /// Sites for which it was reported that the browser doesn't store their ranges.
     unstored: HashSet<Place>,
     count: VideoId,
 }
@@ -123,7 +124,7 @@ struct RangedEntry {
     ids: Vec<EntryId>,
     place: Place,
     kept: Option<Arc<HeldPiece>>,
-    /// Its start shows that it is media.
+    /// Its first bytes show that it is media.
     media: bool,
     /// When it changed last.
     at: Instant,
@@ -167,9 +168,8 @@ impl Collector {
         self.limits = limits;
     }
 
-    /// An entry was closed after writing, or a file of ranges has grown. Returns whether it must
-    /// stay held; what was held for it alone is let go otherwise. May be called again for the same
-    /// entry.
+    /// Takes in an entry that was closed after writing, or a file of ranges that has grown. Returns
+    /// whether it must stay held. May be called again for the same entry.
     pub fn entry(&mut self, held: &HeldEntry<'_>, now: Instant) -> bool {
         self.forget(held.id);
         if self.holds.len() >= MAX_PIECES {
@@ -201,7 +201,7 @@ impl Collector {
         self.judge(now, false)
     }
 
-    /// Everything as it is: nothing more will come.
+    /// Gives out everything as it is, because nothing more will come.
     pub fn finish(&mut self, now: Instant) -> Vec<Outcome> {
         self.judge(now, true)
     }
@@ -236,8 +236,8 @@ impl Collector {
         })
     }
 
-    /// A video was written or won't be. Returns what may be let go: nothing of an incomplete one,
-    /// which may yet grow.
+    /// Takes in that a video was written, or won't be. Returns the entries to let go: none of an
+    /// incomplete video, which may yet grow.
     pub fn finished(&mut self, video: VideoId) -> Vec<EntryId> {
         let Some(given) = self.delivered.remove(&video) else {
             return Vec::new();
@@ -314,7 +314,8 @@ impl Collector {
         {
             (class, piece.body) = (found, piece.body.after(start));
         }
-        // Bytes that are media as they are: browsers pass a coding through that they don't know.
+        // If the bytes are media as they are, the coding is only a name: browsers pass through a
+        // coding that they don't know.
         if let Some(encoding) = piece.encoding.take().filter(|_| class == Class::Nothing) {
             let Some((plain, found)) = self.decoded(&place, &piece, &encoding, now) else {
                 return Ok(None);
@@ -340,7 +341,7 @@ impl Collector {
         }
     }
 
-    /// What a compressed answer holds, if that is of concern.
+    /// What a compressed answer holds, if it is a playlist, subtitles or media.
     fn decoded(
         &mut self,
         place: &Place,
@@ -487,7 +488,7 @@ impl Collector {
             let body = spread.ranges.body();
             match classify(&body.open()?) {
                 Class::File | Class::Segment => spread.media = true,
-                // Without its first bytes nothing can be said yet.
+                // Without its first bytes it isn't known yet what it is.
                 _ if !body.has(&(0..1)) => {}
                 _ => {
                     self.discard(&key);
@@ -541,7 +542,7 @@ impl Collector {
         spread.kept = Some(kept);
     }
 
-    /// An entry is looked at again: what it was before no longer counts.
+    /// Forgets what an entry was, because it is looked at again.
     fn forget(&mut self, id: EntryId) {
         match self.holds.remove(&id) {
             Some(EntryState::Piece(place, kept)) => {
@@ -591,8 +592,8 @@ impl Collector {
         out
     }
 
-    /// Chromium stores no ranges of an answer without `ETag` and `Last-Modified`: of such a video it
-    /// has the headers alone. Said once a site.
+    /// Chromium stores no ranges of an answer without `ETag` and `Last-Modified`: of such a video
+    /// it has the headers alone. That is reported once a site.
     fn unstored(&mut self, stale: &[EntryId]) -> Vec<Outcome> {
         let mut out = Vec::new();
         for id in stale {

@@ -1,4 +1,4 @@
-//! What was held of one browser profile and partition, and what can be made of it at a given time.
+//! Decides which videos the held pieces of one browser profile and partition make at a given time.
 //! Pure: time is an argument.
 
 use std::{
@@ -29,15 +29,15 @@ use crate::{
 /// How long after its last piece a whole video is given out: subtitles and a better quality may yet
 /// come.
 pub(crate) const SETTLE: Duration = Duration::from_secs(1);
-/// How long after the last piece the viewer has left: what is there is all that will be.
+/// How long after the last piece the viewer counts as gone, so that no more will come.
 pub(crate) const QUIET: Duration = Duration::from_secs(60);
-/// How long after its arrival a piece that came to nothing is let go.
+/// How long after its arrival a piece is let go that became part of no video.
 pub(crate) const FORGET: Duration = Duration::from_secs(9 * 60);
 /// How long the pieces of a video that was given out incomplete wait for the rest: the viewer made
 /// a pause.
 pub(crate) const PAUSE: Duration = Duration::from_secs(2 * 3600);
-/// Of an incomplete video, more than players fetch ahead for a video that nobody plays: this share
-/// or this long.
+/// An incomplete video counts as played if this share, or this much time, of it is there: players
+/// fetch less ahead for a video that nobody plays.
 const PLAYED: (f64, Duration) = (0.1, Duration::from_secs(60));
 /// Playlists of one partition.
 const MAX_DOCUMENTS: usize = 1000;
@@ -50,7 +50,7 @@ const MAX_VERSIONS: usize = 512;
 pub(crate) enum Decision {
     /// A video; its pieces can go once it is written, unless it is not whole.
     Video {
-        /// What tells it from the partition's other videos.
+        /// Its key, which no other video of the partition has.
         key: String,
         url: String,
         title: Option<String>,
@@ -58,17 +58,17 @@ pub(crate) enum Decision {
         kept: Vec<Arc<HeldPiece>>,
         whole: bool,
     },
-    /// Nothing, and why.
+    /// Nothing, for this reason.
     Dropped {
         url: String,
         reason: String,
         ids: Vec<EntryId>,
     },
-    /// Nothing, and nobody needs to know.
+    /// Nothing, which is not reported.
     Release(Vec<EntryId>),
 }
 
-/// What was said of a video last.
+/// What was last decided about a video.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Report {
     /// It was given out incomplete: how much of it was there, in seconds or bytes.
@@ -90,11 +90,11 @@ struct Done {
 pub(crate) struct Partition {
     documents: BTreeMap<String, Stored>,
     pub(crate) pieces: PieceIndex,
-    /// What was said of each video, by its key.
+    /// What was last decided about each video, by its key.
     reports: HashMap<String, Report>,
     /// Pieces of videos that were given out whole, by what their addresses name.
     done: HashMap<u64, Done>,
-    /// Videos of which nothing can be held: address and reason.
+    /// Videos of which nothing can be held, to be reported: address and reason.
     notices: Vec<(String, String)>,
     /// When something may be due.
     pub(crate) look: Option<Instant>,
@@ -113,7 +113,7 @@ impl Partition {
         self.look = Some(self.look.map_or(due, |look| look.min(due)));
     }
 
-    /// A playlist. Returns whether it is kept as a new version.
+    /// Takes in a playlist. Returns whether it is kept as a new version.
     pub(crate) fn document(&mut self, url: &str, text: &str, now: Instant) -> bool {
         if self.documents.len() >= MAX_DOCUMENTS && !self.documents.contains_key(url) {
             return false;
@@ -149,7 +149,7 @@ impl Partition {
             .sum()
     }
 
-    /// A video that was seen and can't be held.
+    /// Takes in a video that was seen and can't be held.
     pub(crate) fn notice(&mut self, url: &str, reason: String, now: Instant) {
         self.notices.push((url.into(), reason));
         self.look_soon(now);
@@ -166,7 +166,7 @@ impl Partition {
         self.pieces.is_empty() && self.documents.is_empty() && self.done.is_empty()
     }
 
-    /// What can be said at `now`; at the `end`, about everything.
+    /// What is decided at `now`; at the `end`, about everything.
     ///
     /// Playlists come first. What none of them names is a file of its own, or a segment that is put
     /// in order without a playlist.
@@ -227,7 +227,8 @@ impl Partition {
         for assembly in assemblies {
             self.stream(&assembly, round);
         }
-        // Of a video, for all that is known: more of it than a page's sounds and pictures have.
+        // A lone piece may be of a video if it is larger than the sounds and pictures of a page
+        // are.
         lone.retain(|k| !placed.contains(&k.piece.url) && k.probe().is_none());
         let Some(last) = lone.iter().map(|k| k.at).max() else {
             return;
@@ -241,7 +242,7 @@ impl Partition {
         }
     }
 
-    /// One video by its playlist, or by the order of its segments.
+    /// Decides about one video that has a playlist, or whose segments were put in order.
     fn stream(&mut self, assembly: &Assembly, round: &mut Round) {
         let mut seen = HashSet::new();
         let kept: Vec<Arc<HeldPiece>> = assembly
@@ -252,8 +253,8 @@ impl Partition {
             .collect();
         let (key, url) = (key(assembly), assembly.url.clone());
         if let Some(how) = &assembly.protected {
-            // Encrypted segments look like nothing and are not held, so the playlist alone shows it.
-            // Once is enough.
+            // Encrypted segments can't be recognised and are not held, so only the playlist shows
+            // the video. It is reported once.
             if self.end(&key) || !kept.is_empty() {
                 self.finish(&kept, round.now);
                 self.drop(url, format!("encrypted ({how}): left alone"), &kept, round);
@@ -318,7 +319,7 @@ impl Partition {
         });
     }
 
-    /// A playlist of which no segment is held: said once, if none comes.
+    /// A playlist of which no segment is held is reported once, if none comes.
     fn nothing_of(&mut self, key: &str, url: String, round: &mut Round) {
         let Some(at) = self.documents.get(&url).map(|stored| stored.at) else {
             return;
@@ -330,7 +331,7 @@ impl Partition {
         }
     }
 
-    /// A file of its own.
+    /// Decides about a piece that is a file of its own.
     fn file(&mut self, kept: &Arc<HeldPiece>, round: &mut Round) {
         let url = &kept.piece.url;
         if self.is_done(&kept.piece) {
@@ -379,12 +380,12 @@ impl Partition {
         });
     }
 
-    /// Nothing more will be said of a video. Returns whether that is new.
+    /// Notes that a video is done with. Returns false if it was already.
     fn end(&mut self, key: &str) -> bool {
         self.reports.insert(key.into(), Report::Ended) != Some(Report::Ended)
     }
 
-    /// Lets the pieces of a video go, and says why.
+    /// Lets the pieces of a video go, and reports why.
     fn drop(&mut self, url: String, reason: String, kept: &[Arc<HeldPiece>], round: &mut Round) {
         kept.iter().for_each(|k| self.pieces.take(k));
         let ids = kept.iter().flat_map(|k| k.ids.iter().copied()).collect();
@@ -399,7 +400,7 @@ impl Partition {
         self.done.extend(kept.iter().map(done));
     }
 
-    /// Lets go what came to nothing.
+    /// Lets go the pieces that became part of no video.
     fn expire(&mut self, round: &mut Round) {
         let mut gone = Vec::new();
         for kept in self.pieces.iter().filter(|k| !self.is_done(&k.piece)) {
@@ -418,7 +419,7 @@ impl Partition {
                 gone.iter().flat_map(|k| k.ids.iter().copied()).collect(),
             ));
         }
-        // Playlists last as long as their videos may be given out again.
+        // Playlists are kept as long as their videos may be given out again.
         self.documents
             .retain(|_, stored| !round.is_due(stored.at + PAUSE));
         self.done.retain(|_, done| !round.is_due(done.at + FORGET));
@@ -428,7 +429,8 @@ impl Partition {
     }
 }
 
-/// What tells a video from the others of a partition: two streams may have one playlist's address.
+/// The key of a video in its partition. The playlist's address alone is not enough, because two
+/// streams may have the same.
 fn key(assembly: &Assembly) -> String {
     let first = assembly.refs().next().map(|of| identity(&of.url));
     format!("{} {}", assembly.url, first.unwrap_or_default())
@@ -456,9 +458,10 @@ fn is_video(body: &Body) -> bool {
     report.is_ok_and(|r| r.kind == Kind::Video && r.duration.is_some_and(|d| d > Duration::ZERO))
 }
 
-/// Takes out the versions that a new one of a live playlist makes superfluous: windows only slide
-/// forward, that of the parts near the end like that of the segments, so a version of which the
-/// first of each is still listed adds nothing, nor does one between two that overlap.
+/// Removes the versions of a live playlist that a new one makes superfluous. Its windows, of
+/// segments and of the parts near the end, only slide forward. So an old version adds nothing if
+/// the new one still lists its first segment and its first part; nor does one between two versions
+/// that overlap.
 fn supersede(versions: &mut Vec<Arc<str>>, new: &str) {
     if !new.trim_start_matches('\u{feff}').starts_with("#EXTM3U") {
         return;
@@ -506,7 +509,7 @@ fn part_identity(attributes: &str) -> (String, Option<&str>) {
     )
 }
 
-/// One judgement.
+/// The state while all videos of a partition are judged.
 struct Round {
     decisions: Vec<Decision>,
     /// Pieces that are wanted until then.
@@ -518,7 +521,7 @@ struct Round {
 }
 
 impl Round {
-    /// Whether `at` has come; if not, there is a reason to look then.
+    /// Whether `at` has come. If not, the partition is looked at again then.
     fn is_due(&mut self, at: Instant) -> bool {
         if self.end || at <= self.now {
             return true;

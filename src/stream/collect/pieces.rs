@@ -13,7 +13,7 @@ use crate::stream::{
     playlist::order::{Probe, probe},
 };
 
-/// Tells the held files of one run apart; the caller's numbers.
+/// The caller's number for a held entry.
 pub type EntryId = u64;
 
 /// A piece, and which held files it is made of.
@@ -21,7 +21,7 @@ pub type EntryId = u64;
 pub struct HeldPiece {
     /// The piece.
     pub piece: Piece,
-    /// What it is to a stream.
+    /// What part it may play in a stream.
     pub class: Class,
     /// When it arrived.
     pub at: Instant,
@@ -52,7 +52,8 @@ impl HeldPiece {
         }
     }
 
-    /// What tells its place where no playlist does. Looks inside the first time.
+    /// The times and tracks in it, which give its place if no playlist does. Looks inside the first
+    /// time.
     pub fn probe(&self) -> Option<&Probe> {
         let look = || {
             probe(&self.piece)

@@ -1,4 +1,4 @@
-//! Videos out of a cache that exists already: the same way as for held entries, all at once.
+//! Puts videos together from a cache that exists already, in the same way as from held entries.
 
 use std::{
     fs, io,
@@ -30,8 +30,8 @@ pub struct CacheContents {
     pub dropped: Vec<(String, String)>,
 }
 
-/// Looks through a cache, or all caches below a folder. `progress` is told entries done and entries
-/// in all.
+/// Looks through a cache, or all caches below a folder. `progress` is called with the number of
+/// entries done and of all entries.
 ///
 /// # Errors
 /// When `folder` itself can't be read; what lies below and can't is passed over.

@@ -16,8 +16,8 @@ use crate::stream::{
 /// How far the time stamps of a stand-in may be from where they should be, as a share of its length.
 const DRIFT: f64 = 0.45;
 
-/// Lets pieces that prove themselves fill the empty slots of `assembly`. What playlists have `named`
-/// is at nobody else's disposal.
+/// Lets pieces that prove themselves fill the empty slots of `assembly`. A piece whose address is
+/// among those that playlists have `named` stands in for no other.
 pub(super) fn resolve(assembly: &mut Assembly, pieces: &PieceIndex, named: &HashSet<String>) {
     let search = Search { pieces, named };
     for variant in assembly.tracks.iter_mut().flat_map(|t| &mut t.variants) {
@@ -36,7 +36,8 @@ impl Search<'_> {
         of.url.starts_with("data:") || self.pieces.find(of).is_some()
     }
 
-    /// Initialisation segments: there is one by that name, and it fits the segments.
+    /// Finds the initialisation segments: one is taken if no other has its name, and it fits the
+    /// segments.
     fn inits(&self, variant: &mut Variant) {
         let wanted: HashSet<Ref> = variant
             .slots
@@ -118,7 +119,7 @@ impl Search<'_> {
             .collect();
         let identity = |kept: &Arc<HeldPiece>| address::identity(&kept.piece.url);
         let first = identity(best[0]);
-        // The same under several credentials: the newest.
+        // If they are the same piece under several credentials, the newest is taken.
         let one = best.iter().all(|kept| identity(kept) == first);
         best.into_iter().filter(|_| one).max_by_key(|kept| kept.at)
     }
@@ -139,8 +140,9 @@ impl Search<'_> {
         (one || found.len() > 1) && found.iter().all(timed) && found.windows(2).all(alike)
     }
 
-    /// Whether a stand-in goes on where the nearest piece that the playlist names ends. It must come
-    /// from the same operator: where most pieces lie under their own names, a redirect is none.
+    /// Whether a stand-in goes on where the nearest piece that the playlist names ends. It must
+    /// come from the same operator if most pieces lie under the names in the playlist: these were
+    /// not redirected.
     fn fits_beside(
         &self,
         variant: &Variant,
@@ -185,7 +187,7 @@ impl Search<'_> {
     }
 }
 
-/// The same bytes of a piece.
+/// The bytes of `of`, at the address of `piece`.
 fn under(of: &Ref, piece: &HeldPiece) -> Ref {
     Ref {
         url: piece.piece.url.clone(),

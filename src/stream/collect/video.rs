@@ -1,4 +1,4 @@
-//! What came of the pieces.
+//! A video that was put together from pieces, and how it is written.
 
 use std::{
     io,
@@ -22,13 +22,13 @@ use crate::{
     },
 };
 
-/// Tells the videos of one run apart.
+/// A video's number within one run.
 pub type VideoId = u64;
 
 /// A video that can be put together now.
 #[derive(Debug)]
 pub struct CachedVideo {
-    /// Number within this run.
+    /// Its number within this run.
     pub id: VideoId,
     /// An incomplete one that was given out before, of which this is more.
     pub replaces: Option<VideoId>,
@@ -36,7 +36,7 @@ pub struct CachedVideo {
     pub folder: PathBuf,
     /// Address of the playlist, of the file, or of the first segment.
     pub url: String,
-    /// Site of the page that it was watched on, if the browser tells.
+    /// Site of the page that it was watched on, if the browser notes it.
     pub site: Option<String>,
     /// When the first of its pieces arrived.
     pub since: Instant,
@@ -48,7 +48,7 @@ pub struct CachedVideo {
     pub title: Option<String>,
     /// The name that the server gave the file, if it says something.
     pub file_title: Option<String>,
-    /// The last part of the address that says something.
+    /// The last part of the address that can be a title.
     pub address_title: Option<String>,
     /// How it is put together.
     pub contents: Contents,
@@ -75,7 +75,7 @@ pub enum WriteError {
 }
 
 impl CachedVideo {
-    /// What it is called without a look inside.
+    /// Its best title without a look inside.
     pub fn best_title(&self) -> Option<&str> {
         let titles = [&self.title, &self.file_title, &self.address_title];
         titles.into_iter().find_map(Option::as_deref)
@@ -249,7 +249,7 @@ impl PlannedVideo {
 }
 
 impl WriteError {
-    /// What the file system of the new file said, if the error is its.
+    /// The error of the new file's file system, if that is at fault.
     ///
     /// # Errors
     /// The error itself, if the pieces are at fault.

@@ -1,5 +1,5 @@
-//! Which piece fills which slot: one variant where that is enough, the best of each slot otherwise;
-//! and what is missing.
+//! Chooses which piece fills which slot, and says what is missing. One variant is taken if it is
+//! whole; otherwise others fill its holes.
 //!
 //! Variants of fragmented MP4 are mixed like all others: each fragment brings its parameter sets
 //! along (see `join`), which ffmpeg, Chromium and Firefox play through a change of size.
@@ -30,11 +30,11 @@ pub struct Choice {
     pub(crate) bodies: Vec<Body>,
     /// The share of the time that is there, 0 to 1.
     pub fraction: f64,
-    /// What is not, in order of time.
+    /// What is missing, in order of time.
     pub missing: Vec<Missing>,
     /// Every stretch is there, and nothing more can come.
     pub whole: bool,
-    /// Whether the end is known: if not, there may be more of it than anyone can tell.
+    /// Whether the end is known. If it is not, any amount may be missing there.
     pub ended: bool,
     /// How long it is, gaps counted, advertisements not.
     pub duration: Duration,
@@ -97,7 +97,8 @@ pub fn choose(assembly: &Assembly, pieces: &dyn Pieces) -> Choice {
         let mut done: Vec<FilledTrack> = of_kind
             .map(|t| fill(t, &adverts, &unusable, &mut table))
             .collect();
-        // Of several languages, what was listened to; the first of equals.
+        // Of several languages, the one of which most was loaded is taken, because it was listened
+        // to; the first of equals.
         let most = done.iter().map(|p| p.covered).max().unwrap_or_default();
         if let Some(i) = done.iter().position(|p| {
             p.covered == most && (kind != TrackKind::Subtitles || most > Duration::ZERO)
@@ -115,7 +116,8 @@ pub fn choose(assembly: &Assembly, pieces: &dyn Pieces) -> Choice {
     let covered: f64 = media().map(|p| p.covered.as_secs_f64()).sum();
     let missing: Vec<Missing> = media().flat_map(|p| p.missing.clone()).collect();
     let duration = media().map(|p| p.total).max().unwrap_or_default();
-    // What was left out on a guess may have been part of the video.
+    // A stretch that was left out on a guess may have been part of the video, so its end isn't
+    // certain then.
     let ended = assembly.ended && adverts.iter().all(|a| a.certain);
     if !assembly.ended {
         notes.push("the true end is unknown".into());
@@ -141,8 +143,7 @@ pub fn choose(assembly: &Assembly, pieces: &dyn Pieces) -> Choice {
     }
 }
 
-/// Moves together what lies before and behind a stretch of time that no track has: what is saved
-/// has no hole in its time.
+/// Closes each stretch of time that no track has, so that the saved video has no hole in its time.
 fn close_gaps(filled: &mut [FilledTrack]) {
     let mut media = filled
         .iter()
@@ -159,7 +160,7 @@ fn close_gaps(filled: &mut [FilledTrack]) {
     if gaps.is_empty() {
         return;
     }
-    // What follows a gap is a stretch of its own: its time stamps are moved.
+    // What follows a gap gets a discontinuity number of its own, so that its time stamps are moved.
     let mut numbers: HashMap<(u32, usize), u32> = HashMap::new();
     let mut move_slot = |slot: &mut FilledSlot| {
         let before = gaps.iter().filter(|gap| gap.end <= slot.start + OVERLAP);

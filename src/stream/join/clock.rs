@@ -5,16 +5,16 @@ use std::{collections::HashMap, time::Duration};
 
 use super::choose::FilledSlot;
 
-/// A stretch that goes on this close to where it should stays as it is: a playlist rounds its
-/// lengths.
+/// A stretch that begins this close to where it should is not moved: playlists round their lengths.
 const SLACK: i128 = 1_000_000_000;
 /// Time stamps are rounded by less than this.
 const ROUNDED: i128 = 2_000_000;
-/// The first stretch may start anywhere up to here, and within a stretch stamps may run ahead by so
-/// much before it is a jump.
+/// The first stretch may start up to this time, and within a stretch stamps may run ahead by this
+/// much without a jump.
 pub(crate) const LATE: i128 = 10_000_000_000;
 
-/// A segment that was laid: where it starts and ends, stamped, and where it ends by the playlist.
+/// The segment before: where it starts and ends by its shifted stamps, and where it ends by the
+/// playlist.
 #[derive(Clone, Copy, Debug)]
 struct Last {
     start: i128,
@@ -29,8 +29,8 @@ struct Last {
 pub(crate) struct Clock {
     /// Where time stamps start over.
     wrap: Option<i128>,
-    /// By discontinuity: from which time on, by the playlist, so much is added. More than once where
-    /// stamps jump though the playlist has no discontinuity.
+    /// For each discontinuity number what is added, and from which time of the playlist on. There
+    /// are several if stamps jump where the playlist has no discontinuity.
     shifts: HashMap<u32, Vec<(Duration, i128)>>,
     /// The last segment of this track.
     last: Option<Last>,
@@ -46,7 +46,7 @@ impl Clock {
         }
     }
 
-    /// For time stamps that start over after `wrap`. Where they begin is nobody's concern.
+    /// For time stamps that start over after `wrap`. They may begin anywhere.
     pub(crate) fn wrapping(wrap: i128) -> Self {
         Self {
             wrap: Some(wrap),
@@ -69,7 +69,7 @@ impl Clock {
         let shift = match self.last {
             Some(last) => {
                 let off = self.moved(last.end + between(last.listed) - stamp, 0);
-                // What is saved never goes back in time.
+                // Time never goes back in what is saved.
                 let stays = off.abs() < SLACK && !(last.exact && off > ROUNDED);
                 if stays { 0 } else { off }
             }
@@ -96,7 +96,8 @@ impl Clock {
         let Some(last) = self.last else {
             return Some(shift);
         };
-        // Stamps rise; how much later than listed a segment may be is a matter of rounding.
+        // Stamps must rise. A segment may be a little later than the playlist says, because lengths
+        // are rounded.
         let off = |to: i128| self.moved(stamp + shift - to, 0);
         let half = slot.duration.as_nanos() as i128 / 2;
         let gap = slot.start.as_nanos() as i128 - last.listed.as_nanos() as i128;

@@ -54,10 +54,10 @@ pub(crate) struct Source<'a> {
 const FTYP: &[u8] = b"\0\0\0\x1cftypiso5\0\0\x02\0iso5iso6mp41";
 
 /// Rewrites the beginning of a fragment, which is a `moof` and at least the header of the `mdat`
-/// behind it: another sequence number, and for each track whatever `change` says. It begins at `at`
-/// of its file: data at absolute offsets (`base-data-offset`, ISO/IEC 14496-12, 8.8.7) is counted
-/// from the `moof` from now on. `None` if it isn't one that can be rewritten: a track that `change`
-/// doesn't know, data elsewhere.
+/// behind it: another sequence number, and for each track the changes that `change` returns. It
+/// begins at `at` of its file: data at absolute offsets (`base-data-offset`, ISO/IEC 14496-12,
+/// 8.8.7) is counted from the `moof` from now on. `None` if it isn't one that can be rewritten: a
+/// track that `change` doesn't know, data elsewhere.
 pub(crate) fn rewrite(
     fragment: &[u8],
     at: u64,
@@ -80,7 +80,8 @@ pub(crate) fn rewrite(
         change,
     };
     let mut head = Vec::with_capacity(end + 64);
-    // Twice: how much longer it gets decides where the data is.
+    // It is rewritten twice: the first time shows how much longer it gets, and with that where the
+    // data is.
     for _ in 0..2 {
         head.clear();
         open(&mut head, b"moof");
@@ -200,7 +201,8 @@ impl Edit<'_> {
                 }
                 b"trun" => {
                     let run = Trun::parse(body)?;
-                    // Data that begins where an absolute offset says must say so itself now.
+                    // The first run began at the absolute offset, which is gone: so it must say
+                    // itself now where it begins.
                     if first_run && old.base.is_some() && run.offset.is_none() {
                         return None;
                     }
@@ -233,8 +235,8 @@ impl Edit<'_> {
         out.extend_from_slice(body);
         if let Some(offset) = run.offset {
             let old = i64::from(offset) + from;
-            // What is inserted before its data moves it; what is inserted at its very start belongs
-            // to it.
+            // Bytes that are inserted before its data move it; bytes inserted at its very start
+            // belong to it.
             let moved = self
                 .inserts
                 .iter()
@@ -448,8 +450,7 @@ mod tests {
         out
     }
 
-    /// A fragment that lies at 5000 of its file, with its data's place told as `tfhd` and `trun`
-    /// say.
+    /// A fragment that lies at 5000 of its file, with its data's place given by `tfhd` and `trun`.
     fn fragment(tfhd: &[u8], offset: i32) -> Vec<u8> {
         let trun = [
             &[0, 0, 2, 1, 0, 0, 0, 1][..],

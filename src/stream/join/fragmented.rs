@@ -1,5 +1,5 @@
-//! Fragmented MP4: as it is where one track of one quality is all there is; otherwise one `moov`
-//! for all tracks, and fragments by decode time.
+//! Fragmented MP4. One track of one quality is written as it is; otherwise there is one `moov` for
+//! all tracks, and fragments follow by decode time.
 
 use std::collections::{HashMap, HashSet};
 
@@ -224,7 +224,7 @@ struct Output {
     key: TrackKey,
     /// Where it is declared: init, and track there.
     declared: (usize, usize),
-    /// Units of a second: of all that goes into it.
+    /// Its time scale, in which everything that goes into it can count.
     timescale: u32,
 }
 
@@ -297,7 +297,8 @@ fn recipe(
             return Err(JoinError::Unknown("its variants have different codecs"));
         }
         let shift = shift * i128::from(timescale) / 1_000_000_000;
-        // Defaults are the declaring file's: another's must say its own.
+        // The default durations are those of the file that declares the track, so fragments of
+        // another file must state theirs.
         let rescale = (timescale != track.timescale || first != init).then(|| Rescale {
             factor: timescale / track.timescale,
             default_duration: own.default_duration(track.id) as u32,

@@ -21,7 +21,7 @@ use crate::{
 /// Packets that are read at a time, to mix them: 64 KiB, which stay in the processor's cache until
 /// they are written.
 const MANY: usize = 348;
-/// PIDs of what is mixed, in its order.
+/// The first PID of the mixed streams; the others follow.
 const FIRST_PID: u16 = 0x100;
 
 /// A segment to be mixed.
@@ -44,8 +44,8 @@ pub(crate) enum Payload {
 }
 
 /// Mixes lanes of segments, each in order of time, into one stream with new PIDs and counters.
-/// Packets are changed where they were read, and written as many at a time as lie side by side.
-/// Holds a buffer for each lane.
+/// Packets are changed in the buffer into which they were read, and as many as follow each other
+/// are written at once. Holds a buffer for each lane.
 ///
 /// # Errors
 /// What reading or writing returns; `InvalidData` when there is nothing that can be announced in
@@ -75,7 +75,7 @@ pub(crate) fn mix(lanes: &[Vec<TsSegment>], out: &mut dyn Write) -> io::Result<u
         lane.advance(&mut origin)?;
     }
     while let Some(first) = earliest(&lanes, None) {
-        // Tables every half second of the first lane's time, and at the very start.
+        // Tables are written at the start and every half second of the first lane's time.
         let now = lanes[first].remapping.time.unwrap_or(0).max(0);
         if announced.is_none_or(|t| now >= t + CLOCK as i64 / 2) {
             announced = Some(now);
@@ -138,9 +138,10 @@ enum SegmentReader {
     Adts(Packer, Packet),
 }
 
-/// What becomes of a part's packets.
+/// How the packets of a segment are changed.
 struct Remapping {
-    /// The part's PIDs → new ones: a handful, which is faster looked through than hashed.
+    /// The segment's PIDs and the new ones: so few that looking through them is faster than
+    /// hashing.
     map: Vec<(u16, u16)>,
     shift: i64,
     /// Decode time of what is at the front, without wrapping; none before the first time stamp.
@@ -148,7 +149,8 @@ struct Remapping {
 }
 
 impl Remapping {
-    /// Changes a packet; false, and nothing is changed, if it doesn't belong to what is mixed.
+    /// Changes a packet. False, and nothing is changed, if its stream is not one of those that are
+    /// mixed.
     fn take(&mut self, packet: &mut Packet, origin: &mut Option<u64>) -> bool {
         let old = pid(packet);
         let Some(&(_, new)) = self.map.iter().find(|(known, _)| *known == old) else {
@@ -312,7 +314,8 @@ impl<'a> Lane<'a> {
         let known = |(key, stream): (_, &Stream)| Some((stream.pid, *self.pids.get(&key)?));
         self.remapping.map = numbered(program).filter_map(known).collect();
         if program.pcr != NULL_PID {
-            // Behind the streams: one that carries the clock is found first.
+            // This comes behind the streams, so that a stream that also carries the clock is found
+            // first.
             self.remapping.map.push((program.pcr, self.pcr));
         }
         self.remapping.shift = part.shift;
@@ -321,8 +324,8 @@ impl<'a> Lane<'a> {
     }
 }
 
-/// Streams with what finds their like in another segment: their kind, and how many of it came
-/// before.
+/// Streams, each with the key by which its counterpart in another segment is found: its kind, and
+/// how many of that kind come before.
 pub(crate) fn numbered(program: &Program) -> impl Iterator<Item = ((u8, usize), &Stream)> {
     program.streams.iter().enumerate().map(|(i, stream)| {
         let before = program.streams[..i]

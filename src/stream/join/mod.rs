@@ -1,5 +1,5 @@
-//! Writes a chosen video as one file: how is decided first (a [`JoinPlan`]), then bytes are copied,
-//! most of them from file to file inside the kernel.
+//! Writes a chosen video as one file. First a [`JoinPlan`] is made, then bytes are copied, most of
+//! them from file to file inside the kernel.
 //!
 //! | pieces | file |
 //! |---|---|
@@ -75,7 +75,7 @@ pub struct JoinPlan {
     recipes: Vec<Recipe>,
 }
 
-/// Old track ids and what becomes of them.
+/// Old track ids, and how each track changes.
 type Recipe = Vec<(u32, Change)>;
 
 #[derive(Debug)]
@@ -107,7 +107,7 @@ enum Format {
 /// to be joined every fragment's header.
 ///
 /// # Errors
-/// [`JoinError`]: everything but writing can go wrong here already.
+/// [`JoinError`]: every error but those of writing shows here already.
 pub fn plan(choice: &Choice) -> Result<JoinPlan, JoinError> {
     let media: Vec<&ChosenTrack> = choice
         .tracks
@@ -285,7 +285,8 @@ impl Planner<'_> {
             used += p.range.end - p.range.start;
             p.body == body
         });
-        // What is not used of it is its index; more would be something that was left out.
+        // The bytes that are not used are the file's index. If there are more, something was left
+        // out, and the file can't be taken as it is.
         if one && self.choice.bodies[body].is_whole() && used >= len / 10 * 9 {
             self.copy(&BodyRange {
                 body,
@@ -307,7 +308,7 @@ impl Planner<'_> {
 
 /// MP3.
 impl Planner<'_> {
-    /// Frames alone: a tag or a head that counts its own segment's frames stands for that only.
+    /// Writes the frames alone: a tag, or a head that counts frames, is of one segment only.
     fn mp3(&mut self, track: &ChosenTrack) -> Result<Container, JoinError> {
         for slot in &track.slots {
             let range = slot.of.range.clone();
@@ -425,7 +426,8 @@ impl Planner<'_> {
                 };
                 if let Some(time) = time {
                     let stamp = i128::from(time) * TICK.0 / TICK.1;
-                    // Only where a stretch ends is it worth looking where exactly.
+                    // Where exactly the last segment ends is only looked up when a new stretch
+                    // begins.
                     if clock.begins_anew(pick, stamp)
                         && let Some(before) = lane.last()
                         && let Some(seam) = seam(before, &part)?
@@ -454,8 +456,8 @@ impl Planner<'_> {
         Ok(Container::Ts)
     }
 
-    /// What a segment is, its first time stamp, and where its first packet or frame is. One that
-    /// doesn't announce its program is more of the one `before` it.
+    /// What a segment is, its first time stamp, and where its first packet or frame is. A segment
+    /// that doesn't announce its program continues the one `before` it.
     fn segment(
         &self,
         pick: &FilledSlot,
@@ -522,7 +524,8 @@ fn seam(before: &mix::TsSegment, next: &mix::TsSegment) -> Result<Option<i64>, J
     Ok(shifts.reduce(|a, b| if later(a, b) { b } else { a }))
 }
 
-/// Pictures and sound of a program, with what finds their like in another one.
+/// Pictures and sound of a program, each with the key by which its counterpart in another one is
+/// found.
 fn streams(program: &ts::Program) -> impl Iterator<Item = ((u8, usize), &ts::Stream)> {
     mix::numbered(program).filter(|(_, s)| s.is_video() || s.is_audio())
 }

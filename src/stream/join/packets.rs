@@ -6,7 +6,7 @@ use crate::container::{
     ts::{NULL_PID, PACKET, Packet, Program, Stream, WRAP, stamp_at, stamps},
 };
 
-/// Where the table of what is mixed goes.
+/// The PID of the mixed program's map.
 const TABLE_PID: u16 = 0x1000;
 
 /// The PAT and PMT packets that announce a program; `None` if the map doesn't fit one packet.

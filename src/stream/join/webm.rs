@@ -216,7 +216,7 @@ impl WebmSegment {
 /// A block with its new number, at a time in milliseconds.
 struct Block {
     time: i64,
-    /// Its source began a cluster here: pictures can be decoded from it.
+    /// A cluster of its source began here, so pictures can be decoded from it on.
     opens: bool,
     id: u32,
     /// Payload, with the track's number in the first byte and its time in the next two.
@@ -297,7 +297,7 @@ impl<'a> Lane<'a> {
 }
 
 impl Block {
-    /// `None` for blocks of tracks that are not wanted, and what is no block.
+    /// `None` for blocks of tracks that are not wanted, and for other elements.
     fn new(
         id: u32,
         payload: Vec<u8>,
@@ -313,7 +313,7 @@ impl Block {
         };
         let head = ebml::block(&payload[at..])?;
         let new = part.numbers.iter().find(|(old, _)| *old == head.track)?.1;
-        // A number of one byte, as all but the strangest files have.
+        // A track number of one byte, as nearly all files have.
         if head.width != 1 {
             return None;
         }

@@ -15,7 +15,7 @@ pub(crate) struct Merger {
     cues: Vec<(Duration, Duration, String)>,
     /// A cue that reaches over the end of its segment is in the next one too.
     seen: HashSet<(Duration, Duration, String)>,
-    /// Regions and styles, as they came first.
+    /// Regions and styles, in the order in which they first came.
     head: Vec<String>,
     /// What the first segment with a time map adds to a cue's time.
     origin: Option<f64>,

@@ -12,9 +12,9 @@ use crate::{
     stream::{Body, OpenBody},
 };
 
-/// What goes through memory goes in blocks of this size.
+/// The size of blocks that are copied through memory.
 const BLOCK: usize = 256 << 10;
-/// What is smaller than this is written together.
+/// Smaller stretches are collected in a buffer before they are written.
 const SMALL: usize = 16 << 10;
 
 impl JoinPlan {
@@ -58,7 +58,7 @@ impl JoinPlan {
     }
 }
 
-/// Where writing is.
+/// The file, and what was written so far.
 struct Writer<'a> {
     out: &'a File,
     /// The body that was opened last.

@@ -8,8 +8,8 @@ use super::{
 };
 use crate::stream::{Assembly, Document, Pieces, Ref, address::identity};
 
-/// The videos that `documents`, playlists of one room, tell of: each outermost playlist's. Versions
-/// of a live playlist are united. What can't be used is left out.
+/// The videos that `documents`, the playlists of one partition, describe: one for each outermost
+/// playlist. Versions of a live playlist are united. What can't be used is left out.
 pub fn assemble(documents: &[Document], pieces: &dyn Pieces) -> Vec<Assembly> {
     let (manifests, playlists): (Vec<_>, Vec<_>) = documents.iter().partition(|d| is_manifest(d));
     let mut assemblies: Vec<Assembly> = manifests
@@ -37,8 +37,9 @@ pub fn assemble(documents: &[Document], pieces: &dyn Pieces) -> Vec<Assembly> {
         masters.extend(master);
         lists.extend(united);
     }
-    // The newest of an address counts for what a multivariant playlist names. One under an address
-    // that differs in its credentials counts if no other does, and if nobody names it exactly.
+    // For an address in a multivariant playlist, the newest playlist of that address is taken. One
+    // whose address differs in its credentials is taken if it is the only one, and if no playlist
+    // names it exactly.
     let exact: HashMap<&str, &Media> = lists.iter().map(|m| (&*m.url, m)).collect();
     let mut alike: HashMap<String, Vec<&Media>> = HashMap::new();
     for media in exact.values() {

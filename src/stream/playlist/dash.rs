@@ -62,7 +62,7 @@ impl From<xml::XmlError> for DashError {
     }
 }
 
-/// The video that a manifest from `url` describes. `pieces` tells which of several servers was used
+/// The video that a manifest from `url` describes. `pieces` shows which of several servers was used
 /// and which representations were played at all (the others are left out), and has the indexes of
 /// single files.
 ///
@@ -117,7 +117,7 @@ fn title(root: &Node) -> Option<String> {
     (!title.is_empty()).then(|| title.to_owned())
 }
 
-/// What holds for a whole period.
+/// The properties of a whole period.
 struct Scope {
     bases: Vec<Url>,
     start: Duration,
@@ -133,11 +133,11 @@ struct Manifest<'a> {
     representations: usize,
 }
 
-/// A track while its periods come together.
+/// A track that is being put together, period by period.
 struct Building {
     kind: TrackKind,
     language: Option<String>,
-    /// Which adaptation set of its kind and language.
+    /// The number of its adaptation set among those of its kind and language.
     nth: usize,
     /// By representation id.
     variants: Vec<(String, Variant)>,
@@ -187,7 +187,7 @@ impl Manifest<'_> {
         Ok(())
     }
 
-    /// Lays the slots of one period behind those of the same representation before.
+    /// Appends the slots of one period to those of the same representation in earlier ones.
     fn add(&mut self, track: usize, representation: &Node, set: &Node, slots: Vec<Slot>) {
         let id = representation.attribute("id").unwrap_or_default();
         let number = |name| representation.number(name).or_else(|| set.number(name));
@@ -286,7 +286,7 @@ fn is_held(slot: &Slot, pieces: &dyn Pieces) -> bool {
     slot.of.as_ref().is_some_and(|of| pieces.get(of).is_some())
 }
 
-/// The addresses that relative ones are seen from: each `BaseURL`, from each of the outer ones.
+/// The base addresses of an element: each `BaseURL`, resolved against each of the outer ones.
 fn bases(node: &Node, outer: &[Url]) -> Vec<Url> {
     let own: Vec<&str> = node
         .all("BaseURL")
@@ -329,7 +329,7 @@ fn is_trick(set: &Node) -> bool {
         .any(|s| s.ends_with("trickmode"))
 }
 
-/// ISO 8601, of which manifests use days and less. What isn't one is no time at all.
+/// A duration of ISO 8601, of which manifests use days and shorter units. Any other text is zero.
 fn duration(text: &str) -> Duration {
     let mut seconds = 0.0;
     let mut number = String::new();

@@ -1,5 +1,5 @@
-//! HLS playlists (RFC 8216 and its successor draft-pantos-hls-rfc8216bis): what they say, and the
-//! video that they describe together.
+//! HLS playlists (RFC 8216 and its successor draft-pantos-hls-rfc8216bis), and the videos that they
+//! describe.
 
 mod read;
 
@@ -71,11 +71,11 @@ pub struct Stream {
     pub url: String,
     /// Its group of sound renditions.
     pub audio: Option<String>,
-    /// Bits per second, 0 if not told.
+    /// Bits per second; 0 if the playlist doesn't say.
     pub bandwidth: u64,
     /// Picture height in pixels.
     pub height: Option<u32>,
-    /// Codecs are told, and none is of pictures.
+    /// The playlist lists codecs, and none of them is of pictures.
     pub audio_only: bool,
 }
 
@@ -105,9 +105,9 @@ pub struct Media {
     pub target: Duration,
     /// `EXT-X-ENDLIST`: nothing more will come.
     pub ended: bool,
-    /// It lists less than an earlier version: the rest is there (`EXT-X-SKIP`).
+    /// It leaves out segments that an earlier version lists (`EXT-X-SKIP`).
     pub delta: bool,
-    /// It tells its discontinuities' numbers (`EXT-X-DISCONTINUITY-SEQUENCE`).
+    /// It numbers its discontinuities (`EXT-X-DISCONTINUITY-SEQUENCE`).
     pub counts_discontinuities: bool,
     /// The sender began anew between two versions: what was lost in between is unknown.
     pub restarted: bool,
@@ -125,7 +125,7 @@ pub struct Segment {
     pub parts: Vec<PartialSegment>,
     /// How it is encrypted: the method's name.
     pub protected: Option<String>,
-    /// `EXTINF`; of one that is not listed yet, as long as its parts are.
+    /// `EXTINF`; if the segment is not listed yet, the sum of its parts.
     pub duration: Duration,
     /// Discontinuities before it since the stream began (`EXT-X-DISCONTINUITY-SEQUENCE` counted).
     pub discontinuity: u32,
@@ -149,8 +149,8 @@ impl Media {
     /// Adds what a later version of the same playlist brings. Returns false, and changes nothing,
     /// if it is not the same stream.
     ///
-    /// Numbers name segments only as long as the sender counts as it should. Some never count up,
-    /// some start over: then the segments that both versions list show which number is which.
+    /// Numbers name segments only if the sender counts correctly. Some never count up, some start
+    /// over: then the segments that both versions list show which number is which.
     ///
     /// Where the versions name one segment by two addresses, the one that is `held` stays.
     pub fn unite(&mut self, later: &Self, held: &dyn Fn(&Ref) -> bool) -> bool {
@@ -201,7 +201,8 @@ impl Media {
 
     /// How the numbers of a later version become ours.
     fn join(&self, later: &Self) -> Option<Renumbering> {
-        // Tokens change. Where every segment has a path of its own, only that counts.
+        // Tokens in queries change. If every segment has a path of its own, only the paths are
+        // compared.
         let by_path = self.have_own_paths() && later.have_own_paths();
         let same = |a: &Segment, b: &Segment| match (&a.of, &b.of) {
             (Some(a), Some(b)) => {
@@ -233,8 +234,8 @@ impl Media {
             later.segments.first_key_value()?,
             self.segments.last_key_value()?,
         );
-        // Where else does the later one's first segment stand? The last place at which nothing
-        // contradicts, since windows slide forward.
+        // Otherwise we look for the later one's first segment among ours. The last place at which
+        // nothing contradicts is taken, since windows slide forward.
         let found = self.segments.iter().rev().find_map(|(number, segment)| {
             let known = segment.of.is_some() && first.1.of.is_some() && same(segment, first.1);
             let by = (*number as i64)
@@ -250,8 +251,8 @@ impl Media {
                 restarted: false,
             });
         }
-        // Nothing in common: further on, or a sender that began anew with segments of the same
-        // kind. What lies in between is unknown, so the clocks may differ.
+        // They have nothing in common: the window has moved on, or the sender began anew with
+        // segments of the same kind. What lies in between is unknown, so the clocks may differ.
         let next = last.1.discontinuity.saturating_add(1) as i32 - first.1.discontinuity as i32;
         if as_counted && *first.0 > *last.0 {
             // A delta update doesn't say what it leaves out.
@@ -358,8 +359,8 @@ impl Master {
             .chain(self.renditions.iter().map(|r| &*r.url))
     }
 
-    /// The video that it describes, of those media playlists that `media` has: what was never
-    /// loaded was never played. `None` when there is none.
+    /// The video that it describes, made of the media playlists that `media` has: one that was
+    /// never loaded was never played. `None` when there is none.
     pub fn assembly<'m>(&self, media: impl Fn(&str) -> Option<&'m Media>) -> Option<Assembly> {
         let mut seen = HashSet::new();
         let mut load =
@@ -410,7 +411,7 @@ impl Master {
                 )),
             }
         }
-        // What starts with the lowest number is the time line that the others are laid on.
+        // The playlist that starts with the lowest number gives the time line for the others.
         let all = || {
             groups
                 .iter()

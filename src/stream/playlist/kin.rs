@@ -1,12 +1,12 @@
 //! Which addresses may be of one video, where no playlist says so: pictures and their sound, a
 //! fragment and its initialisation segment.
 //!
-//! Their addresses differ in words for what they are of the video ("audio", "init", "720p") and in
-//! the number of the segment. Whatever else differs names another video.
+//! Their addresses differ in words for their role in the video ("audio", "init", "720p") and in the
+//! number of the segment. If anything else differs, they are of two videos.
 
 use crate::stream::address;
 
-/// Words for a part that a piece plays in its video.
+/// Words for the role of a piece in its video.
 const ROLES: [&str; 60] = [
     "a",
     "aac",

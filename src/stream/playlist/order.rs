@@ -16,13 +16,14 @@ use crate::{
     stream::{Assembly, Init, Piece, Ref, Slot, Track, TrackKind, Variant, address},
 };
 
-/// Time between two segments that is no gap.
+/// The longest time between two segments that is no gap.
 const SLACK: Duration = Duration::from_millis(500);
 /// Segments this close together are the same one in two qualities.
 const SAME: Duration = Duration::from_millis(100);
-/// Sound that starts and ends within so much of the pictures belongs to them.
+/// Sound belongs to pictures if it starts and ends at most this long before or after them.
 const PAIR: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(10));
-/// Of the segments of two qualities, the share that both have after a switch; more are two videos.
+/// The largest share of segments that two qualities may both have after a switch; if they share
+/// more time, they are two videos.
 const SWITCH: f64 = 0.25;
 /// Values of a digit group that may be qualities or videos of their own.
 const MAX_SPLIT: usize = 16;
@@ -33,7 +34,7 @@ const LENGTHS: [&str; 8] = [
 /// Frames of TS time stamps wrap at 2^33.
 const WRAP: u64 = 1 << 33;
 
-/// What a piece tells about its place. Reads its head and tail, and the headers of fragments.
+/// What a piece itself says about its place. Reads its head and tail, and the headers of fragments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe(Seen);
 
@@ -61,7 +62,7 @@ enum Seen {
     },
 }
 
-/// What a piece is to a video without a playlist; `None` if nothing.
+/// What a piece can be in a video without a playlist; `None` if nothing.
 ///
 /// # Errors
 /// What reading returns.
@@ -73,7 +74,7 @@ pub fn probe(piece: &Piece) -> io::Result<Option<Probe>> {
     let range = 0..body.len();
     let open = body.open()?;
     if let Some(head) = ts::head(&open, range.clone())? {
-        // A stretch without tables can't be told from any other.
+        // A stretch without tables can't be distinguished from any other.
         let Some(program) = head.program else {
             return Ok(None);
         };
@@ -87,7 +88,7 @@ pub fn probe(piece: &Piece) -> io::Result<Option<Probe>> {
                 sound: program.streams.iter().any(|s| !s.is_video()),
                 kinds: program.streams.iter().map(|s| s.kind).collect(),
                 start,
-                // The last picture is shown for a moment, too.
+                // The last picture is shown for a moment, which counts.
                 end: last + ts::CLOCK / 25,
             });
         return Ok(seen.map(Probe));
@@ -256,14 +257,14 @@ pub fn assemblies(pieces: &[(&Piece, &Probe)]) -> Vec<Assembly> {
     found
 }
 
-/// Which sound belongs to which pictures: of one stretch of time, named alike, and nobody else's
-/// for all that their addresses say.
+/// Which sound belongs to which pictures: they cover the same time, are named alike, and their
+/// addresses fit no others as well.
 fn pairs(pictures: &[Sequence], sound: &[Sequence]) -> HashMap<usize, usize> {
     let mut found: HashMap<usize, usize> = HashMap::new();
     for (s, own) in sound.iter().enumerate() {
         let near =
             (0..pictures.len()).filter(|&p| !pictures[p].sound && belongs(own, &pictures[p]));
-        // Two that are equally near: whose sound it is can't be known.
+        // If two are equally near, it can't be known whose sound it is.
         if let Some(p) = only_best(near, |p| common_folder(&pictures[p].url, &own.url)) {
             found.entry(p).or_insert(s);
         }
@@ -367,11 +368,13 @@ fn place<'a>(
                     common_prefix(i.url, &piece.url),
                 )
             };
-            // One that is named as its own would be, and no other as near to that.
+            // The initialisation segment that is named as this segment's own would be, if no other
+            // is as near to that.
             let of_kin = |i: &&InitSegment<'_>| has_all(i) && kin::may_be_one(i.url, &piece.url);
             let init = only_best(inits.iter().filter(of_kin), likeness);
             let ids = times.iter().map(|t| t.0).collect();
-            // Without it neither the scale nor the kind of its tracks is known.
+            // Without an initialisation segment neither the scale nor the kind of the tracks is
+            // known.
             let Some(init) = init else {
                 let (_, start, duration) = times[0];
                 let time = |t: u64| Duration::from_millis(t / 90);
@@ -440,7 +443,7 @@ fn common_prefix(a: &str, b: &str) -> usize {
     a.bytes().zip(b.bytes()).take_while(|(x, y)| x == y).count()
 }
 
-/// Length of the folders that both are in.
+/// How many bytes of folders the two addresses have in common.
 fn common_folder(a: &str, b: &str) -> usize {
     a.as_bytes()[..common_prefix(a, b)]
         .iter()
@@ -467,8 +470,9 @@ struct Segment {
     end: Duration,
 }
 
-/// Parts a group by what in its addresses names a video. Qualities of one video stay together if
-/// they are named as such, and if a switch between them is all that they have in common.
+/// Divides a group by the part of the addresses that names a video. Qualities of one video stay
+/// together if they are named as such, and if a switch between them is all that they have in
+/// common.
 fn runs(mut group: Vec<TimedSegment<'_>>) -> Vec<Sequence> {
     unwrap_times(&mut group);
     group.sort_by_key(|p| p.start);
@@ -499,7 +503,7 @@ fn differ_in_quality(parts: &[Vec<TimedSegment<'_>>]) -> bool {
     })
 }
 
-/// Parts a group until no position of its addresses tells two videos in it apart.
+/// Divides a group until no position in its addresses distinguishes two videos in it.
 ///
 /// A position that takes few values, each in several segments, names the video or its quality; one
 /// that takes another value in each segment numbers them, or is a token. Where two segments have
@@ -519,7 +523,7 @@ fn separate(group: Vec<TimedSegment<'_>>) -> Vec<Vec<TimedSegment<'_>>> {
         }
         let left: usize = parts.values().map(|p| clashes(p)).sum();
         let names = match shared {
-            // Of two segments, what numbers them can't be told from what names them.
+            // With two segments, a number can't be distinguished from a name.
             0 => parts.len() < group.len() || group.len() == 2 && varying > 1,
             _ => left < shared,
         };
@@ -542,7 +546,7 @@ fn clashes(group: &[TimedSegment<'_>]) -> usize {
         .count()
 }
 
-/// Times that went over the end of a 33-bit clock come after it.
+/// Moves times that lie behind a wrap of the 33-bit clock behind the others.
 fn unwrap_times(group: &mut [TimedSegment<'_>]) {
     let wrap = Duration::from_nanos(WRAP * 100_000 / 9);
     let earliest = group.iter().map(|p| p.start).min().unwrap_or_default();
@@ -583,7 +587,7 @@ fn run(parts: Vec<Vec<TimedSegment<'_>>>) -> Sequence {
     }
 }
 
-/// Whether `sound` covers the same stretch of time as `pictures`, and is named as theirs would be.
+/// Whether `sound` covers the same time as `pictures`, and is named as their sound would be.
 fn belongs(sound: &Sequence, pictures: &Sequence) -> bool {
     kin::may_be_one(&sound.url, &pictures.url)
         && sound.start.abs_diff(pictures.start) < PAIR.0

@@ -41,9 +41,9 @@ pub(super) struct BodyTable<'a> {
     pieces: &'a dyn Pieces,
     pub(super) bodies: Vec<Body>,
     known: HashMap<*const Piece, usize>,
-    /// Those that stand in an address itself.
+    /// Bytes that stand in an address itself, by address.
     inline: HashMap<String, Option<usize>>,
-    /// What pieces have in common with those that can share a file with them.
+    /// The form of each initialisation segment that was looked at.
     forms: HashMap<BodyRange, Option<Form>>,
 }
 
@@ -63,7 +63,7 @@ impl<'a> BodyTable<'a> {
             return self.inline(of);
         }
         let piece = self.pieces.get(of)?;
-        // Compressed on the wire: its bytes are not the segment's.
+        // A compressed body's bytes are not the segment's.
         if piece.encoding.as_deref().is_some_and(|e| e != "identity") {
             return None;
         }
@@ -78,7 +78,7 @@ impl<'a> BodyTable<'a> {
         Some(BodyRange { body, range })
     }
 
-    /// Bytes that stand in the playlist.
+    /// Places bytes that stand in the playlist itself.
     fn inline(&mut self, of: &Ref) -> Option<BodyRange> {
         if !self.inline.contains_key(&of.url) {
             let body = address::inline(&of.url).map(|bytes| {
@@ -114,8 +114,8 @@ impl<'a> BodyTable<'a> {
         })
     }
 
-    /// What `slot` must have in common with others to share a file with them; `None` where that
-    /// can't be said.
+    /// The form of a slot: slots of another form can't share a file with it. `None` if it isn't
+    /// known.
     pub(super) fn form(&mut self, slot: &FilledSlot) -> Option<Form> {
         let place = slot.head();
         if let Some(known) = self.forms.get(place) {

@@ -147,8 +147,8 @@ fn take(
     taken
 }
 
-/// The slots of a variant without advertisements, moved together; in the place of a segment that
-/// was only loaded in parts, those.
+/// The slots of a variant without the advertisements, whose time is closed. If a segment was only
+/// loaded in parts, its parts take its place.
 fn lay(variant: &Variant, adverts: &[Advert], table: &mut BodyTable<'_>) -> Vec<Slot> {
     // Tracks of one video lose the same stretches of time, whether or not they have slots there.
     let gone = |start: Duration| -> Duration {
@@ -208,7 +208,8 @@ fn missing(
             .iter()
             .flatten()
             .filter(|(s, _)| s.start < time.end && s.start + s.duration > time.start);
-        // The most telling: bytes that are there but can't be used.
+        // The longest reason is the most helpful one: it says why bytes that are there can't be
+        // used.
         here.filter_map(|(_, p)| p.as_ref().err().copied())
             .max_by_key(|w| w.len())
             .unwrap_or("never loaded")

@@ -48,7 +48,7 @@ pub(super) struct Stretch {
 pub(super) struct Advert {
     pub(super) number: u32,
     pub(super) time: Range<Duration>,
-    /// More than its address and its length says that it isn't part of the video.
+    /// Not only its address and its length show that it isn't part of the video.
     pub(super) certain: bool,
 }
 
@@ -70,8 +70,8 @@ impl Stretch {
     fn is_kin(&self, other: &Self) -> bool {
         let alike = !self.patterns.is_disjoint(&other.patterns)
             || !self.folders.is_disjoint(&other.folders);
-        // One that was encrypted as a whole beside a clear one lies in the same folder only if it
-        // is the same video.
+        // An encrypted stretch beside a clear one lies in the same folder only if it is of the same
+        // video.
         alike
             && !self.heights.is_disjoint(&other.heights)
             && self.named_advert == other.named_advert
@@ -119,10 +119,10 @@ pub(super) fn is_short(time: Duration, all: &[Stretch]) -> bool {
     time <= BLOCK && time * 3 <= total
 }
 
-/// Stretches that are not the video: they belong to no stretch of the longest family by name, place
-/// or size, and are short beside it.
+/// Stretches that are advertisements: they are kin to no stretch of the longest family, by name,
+/// place or size, and are short beside it.
 pub(super) fn adverts(stretches: &[Stretch]) -> Vec<Advert> {
-    // Families: each stretch joins the first that has one of its kin.
+    // Families of stretches that are kin: a stretch unites all families in which it has kin.
     let mut families: Vec<Vec<&Stretch>> = Vec::new();
     for stretch in stretches {
         let (mut kin, others): (Vec<_>, Vec<_>) = families

@@ -231,7 +231,7 @@ impl Source<'_> {
         let offset: u64 = attribute(nodes, "presentationTimeOffset")
             .and_then(|v| v.parse().ok())
             .unwrap_or(0);
-        // The last number counts more than what lengths add up to (23009-1, 5.3.9.5.3).
+        // The last number is more exact than the sum of the lengths (23009-1, 5.3.9.5.3).
         let last = attribute(nodes, "endNumber").and_then(|v| v.parse::<u64>().ok());
         let numbered = last
             .and_then(|last| last.checked_sub(first))
@@ -325,7 +325,7 @@ fn timeline(line: &Node, first: u64, end: Option<u128>) -> Result<Vec<Tick>, Das
                 .and_then(|e| e.number::<u64>("t"))
                 .map(u128::from);
             let until = next.or(end).unwrap_or(0).saturating_sub(time.into());
-            // A remainder that is rounding is no segment.
+            // A remainder that comes from rounding is no segment.
             until
                 .saturating_sub(u128::from(length / 1000))
                 .div_ceil(u128::from(length.max(1)))

@@ -16,7 +16,7 @@ use crate::stream::{
 
 /// Variants and renditions in one multivariant playlist.
 const MAX_STREAMS: usize = 1_000;
-/// A longer segment is a mistake.
+/// The longest length that is believed, in seconds; a longer one is a mistake.
 const LONGEST_SEGMENT: f64 = 3600.0;
 /// Variables in one playlist (`EXT-X-DEFINE`).
 const MAX_VARIABLES: usize = 64;
@@ -45,7 +45,7 @@ pub fn parse(text: &[u8], url: &str) -> Result<Playlist, HlsError> {
     reader.finish()
 }
 
-/// What is known between two lines.
+/// The state between two lines.
 struct PlaylistReader<'a> {
     base: &'a Url,
     resolver: Resolver,
@@ -223,8 +223,9 @@ impl<'a> PlaylistReader<'a> {
         Ok(())
     }
 
-    /// A variable, told here or in the playlist's own address. One that a master playlist tells
-    /// (`IMPORT`) stays unknown: its segments are then found by their times, as without a playlist.
+    /// A variable, defined here or in the playlist's own address. One from a multivariant playlist
+    /// (`IMPORT`) stays unknown: the segments are then put in order by their times, as without a
+    /// playlist.
     fn define(&mut self, attributes: &Attributes<'_>) {
         let (name, value) = match (attributes.get("NAME"), attributes.get("QUERYPARAM")) {
             (Some(name), _) => (*name, attributes.get("VALUE").map(|v| (*v).to_owned())),
@@ -324,7 +325,7 @@ impl<'a> PlaylistReader<'a> {
             }
             return Ok(Playlist::Master(self.master));
         }
-        // Numbers are known now, wherever the tags stood.
+        // The first number is known only now, because its tags may stand anywhere.
         let first = self.sequence.saturating_add(self.skipped);
         let segments = std::mem::take(&mut self.media.segments);
         self.media.segments = segments
@@ -373,7 +374,7 @@ fn filled<'l>(
 
 type Attributes<'a> = HashMap<&'a str, &'a str>;
 
-/// `NAME=value,NAME="value"` (RFC 8216, 4.2). Quotes that are missing or never closed are forgiven.
+/// `NAME=value,NAME="value"` (RFC 8216, 4.2). Missing or unclosed quotes are tolerated.
 fn attributes(list: &str) -> Attributes<'_> {
     let mut found = HashMap::new();
     let mut rest = list.trim();
@@ -415,8 +416,8 @@ fn stream(attributes: &Attributes<'_>) -> Stream {
     }
 }
 
-/// The method of a key, unless it is `NONE`. A key whose method can't be read is a key all the
-/// same.
+/// The method of a key, unless it is `NONE`. A key whose method can't be read still counts as a
+/// key.
 fn method(value: &str) -> Option<String> {
     let attributes = attributes(value);
     match attributes.get("METHOD").map(|m| m.trim_matches('"')) {
