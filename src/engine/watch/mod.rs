@@ -13,6 +13,8 @@
 
 mod folder;
 mod plan;
+mod problems;
+mod tree;
 mod walk;
 
 use std::{ffi::OsString, io, path::PathBuf};

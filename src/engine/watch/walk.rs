@@ -1,9 +1,8 @@
 //! The thread that walks the folders: it opens, watches and lists them.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, hash_map::Entry},
+    collections::{BTreeMap, HashSet},
     ffi::{OsStr, OsString},
-    io,
     os::{
         fd::{AsFd, OwnedFd},
         unix::ffi::OsStrExt,
@@ -13,28 +12,25 @@ use std::{
     time::SystemTime,
 };
 
-use inotify::{WatchDescriptor, WatchMask, Watches};
-use rustix::{
-    fs::{AtFlags, FileType, Mode, OFlags, RawDir, openat, statat},
-    io::Errno,
-};
+use inotify::{WatchMask, Watches};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, openat, statat};
 
 use super::{
     super::{
         open::{born, fd_path},
         staging::{self, Leftover, Stagings},
-        trust::{Access, Dir, Refusal},
+        trust::{Access, Dir},
     },
-    Cause, Change, Folder, FolderId, FoundFile, Target, Unwatched, WatchPlan,
+    Change, Folder, FolderId, FoundFile, Target, Unwatched, WatchPlan,
     folder::Role,
     plan::{Component, literal, private, same_literal},
+    problems::{MOST_FOLDERS, Problem, Problems},
+    tree::{Node, Tree},
 };
 use crate::{inode::Inode, rule::Rule};
 
 /// Folders below a recursive rule's own are watched down to this depth.
 const MAX_DEPTH: usize = 32;
-/// A rule's share of the watches.
-const MOST_FOLDERS: usize = 8192;
 /// Rules' own folders that are kept open; more than these are opened when they are needed.
 const MOST_OPEN: usize = 256;
 
@@ -129,16 +125,6 @@ struct Scope {
     private: bool,
 }
 
-struct Node {
-    folder: Arc<Folder>,
-    watch: WatchDescriptor,
-    parent: Option<FolderId>,
-    below: HashSet<FolderId>,
-    /// The walk that came to it last.
-    walk: u64,
-    private: bool,
-}
-
 /// The thread's state.
 pub(crate) struct Walker<T> {
     watches: Watches,
@@ -146,24 +132,12 @@ pub(crate) struct Walker<T> {
     trace: bool,
     tell: T,
     plan: WatchPlan,
-    nodes: HashMap<FolderId, Node>,
+    tree: Tree,
     stagings: Stagings,
+    /// The number of the present walk.
     walk: u64,
-    /// Watched folders of each rule or other target, by its address.
-    counts: HashMap<usize, usize>,
-    open: usize,
-    unwatched: Vec<(PathBuf, Problem)>,
-    /// Folders of which a problem was reported already.
-    said: HashSet<PathBuf>,
+    problems: Problems,
     started: bool,
-}
-
-/// Why a folder can't be watched; of one kind there is one message.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Problem {
-    System(i32),
-    TooMany(String),
-    Unsafe,
 }
 
 impl<T: Fn(News)> Walker<T> {
@@ -173,13 +147,10 @@ impl<T: Fn(News)> Walker<T> {
             trace,
             tell,
             plan: WatchPlan::default(),
-            nodes: HashMap::new(),
+            tree: Tree::default(),
             stagings,
             walk: 0,
-            counts: HashMap::new(),
-            open: 0,
-            unwatched: Vec::new(),
-            said: HashSet::new(),
+            problems: Problems::default(),
             started: false,
         }
     }
@@ -216,10 +187,16 @@ impl<T: Fn(News)> Walker<T> {
                 WalkRequest::Private { dir, root } => Walk::Private(self.enter_private(dir, &root)),
                 WalkRequest::End => break,
             };
-            self.complain();
+            self.report_problems();
             (self.tell)(News::Done(done));
         }
         self.stagings.tidy();
+    }
+
+    fn report_problems(&mut self) {
+        for unwatched in self.problems.take() {
+            (self.tell)(News::Unwatched(unwatched));
+        }
     }
 
     /// At the start, files that are there already are nothing new, and what an earlier run left is
@@ -230,7 +207,7 @@ impl<T: Fn(News)> Walker<T> {
         } else {
             self.started = true;
             self.all(Existing::None);
-            self.complain();
+            self.report_problems();
             (self.tell)(News::Ready);
             self.leftovers();
         }
@@ -259,14 +236,10 @@ impl<T: Fn(News)> Walker<T> {
         };
         match Dir::resolve(Path::new("/")) {
             Ok(root) => self.enter(&root, None, roles, scope),
-            Err(refusal) => self.refused("/".into(), refusal, true),
+            Err(refusal) => self.problems.refused("/".into(), refusal, true),
         }
-        let left: Vec<FolderId> = self
-            .nodes
-            .iter()
-            .filter(|(_, node)| !node.private && node.walk != self.walk)
-            .map(|(&id, _)| id)
-            .collect();
+        let left = |node: &&Node| !node.private && node.walk != self.walk;
+        let left: Vec<FolderId> = self.tree.iter().filter(left).map(|n| n.folder.id).collect();
         for id in left {
             self.forget_one(id);
         }
@@ -274,7 +247,7 @@ impl<T: Fn(News)> Walker<T> {
 
     /// A folder appeared in a watched one: it is entered for each role that it may have.
     fn appeared(&mut self, parent: FolderId, name: &OsStr, existing: Existing) {
-        let Some(node) = self.nodes.get(&parent) else {
+        let Some(node) = self.tree.get(parent) else {
             return;
         };
         let (folder, private) = (node.folder.clone(), node.private);
@@ -307,7 +280,7 @@ impl<T: Fn(News)> Walker<T> {
     /// If a folder was moved to another place that we watch, it has been entered under its new path
     /// already. Otherwise it is forgotten.
     fn moved(&mut self, id: FolderId) {
-        let Some(node) = self.nodes.get(&id) else {
+        let Some(node) = self.tree.get(id) else {
             return;
         };
         let there = Dir::resolve(node.folder.path()).map(|dir| dir.inode);
@@ -318,35 +291,17 @@ impl<T: Fn(News)> Walker<T> {
 
     /// Forgets a folder and all below it.
     fn forget(&mut self, id: FolderId) {
-        for id in self.tree(id) {
+        for id in self.tree.with_all_below(id) {
             self.forget_one(id);
         }
     }
 
-    /// A folder and all below it.
-    fn tree(&self, id: FolderId) -> Vec<FolderId> {
-        let mut tree = vec![id];
-        let mut next = 0;
-        while let Some(id) = tree.get(next) {
-            if let Some(node) = self.nodes.get(id) {
-                tree.extend(&node.below);
-            }
-            next += 1;
-        }
-        tree
-    }
-
     fn forget_one(&mut self, id: FolderId) {
-        let Some(node) = self.nodes.remove(&id) else {
+        let Some(node) = self.tree.remove(id) else {
             return;
         };
         // Fails if the kernel has removed it already.
         let _ = self.watches.remove(node.watch);
-        self.open -= usize::from(node.folder.dir.is_some());
-        self.count(owner(&node.folder.roles), None);
-        if let Some(parent) = node.parent.and_then(|parent| self.nodes.get_mut(&parent)) {
-            parent.below.remove(&id);
-        }
         (self.tell)(News::Forgotten(id));
     }
 
@@ -371,7 +326,7 @@ impl<T: Fn(News)> Walker<T> {
             })
             .collect();
         self.walk += 1;
-        let before = self.nodes.len();
+        let before = self.tree.len();
         if !roles.is_empty()
             && let Ok(dir) = Dir::admit(Access::Ours, dir)
         {
@@ -382,7 +337,7 @@ impl<T: Fn(News)> Walker<T> {
             };
             self.enter(&dir, None, roles, scope);
         }
-        self.nodes.len() > before
+        self.tree.len() > before
     }
 
     /// Watches a folder for these roles, then looks into it.
@@ -400,16 +355,16 @@ impl<T: Fn(News)> Walker<T> {
             Ok(watch) => watch,
             Err(e) => {
                 let errno = e.raw_os_error().unwrap_or_default();
-                return self.unwatched.push((path, Problem::System(errno)));
+                return self.problems.add(path, Problem::System(errno));
             }
         };
         let id = watch.get_watch_descriptor_id();
-        let known = self.nodes.get(&id);
+        let known = self.tree.get(id);
         if known.is_none()
             && let Some(problem) = self.too_many(&roles)
         {
             let _ = self.watches.remove(watch);
-            return self.unwatched.push((path, problem));
+            return self.problems.add(path, problem);
         }
         // A folder with two paths (a bind mount, a link) has the roles of both, and the first path.
         let moved = known.is_some_and(|n| n.walk != self.walk && n.folder.path != path);
@@ -433,37 +388,39 @@ impl<T: Fn(News)> Walker<T> {
         } else {
             added.clone()
         };
-        let old_tree = if moved { self.tree(id) } else { Vec::new() };
+        let old_tree = if moved {
+            self.tree.with_all_below(id)
+        } else {
+            Vec::new()
+        };
+        if known.is_none() {
+            self.problems.solved(&path);
+        }
         let folder = self.folder(id, dir, path, [before, added].concat(), scope);
-        self.register(&folder, watch, parent, moved, scope);
+        if moved || !self.tree.renew(&folder, self.walk) {
+            self.tree.add(Node {
+                folder: folder.clone(),
+                watch,
+                parent,
+                below: HashSet::new(),
+                walk: self.walk,
+                private: scope.private,
+            });
+        }
         (self.tell)(News::Watched(folder.clone()));
         self.descend(&folder, dir, (&look_for, &had), None, scope);
         // Folders that were below it, and were not found under the new path, have been moved
         // elsewhere.
         for below in old_tree {
-            if self.nodes.get(&below).is_some_and(|n| n.walk != self.walk) {
+            if self.tree.get(below).is_some_and(|n| n.walk != self.walk) {
                 self.forget_one(below);
             }
         }
     }
 
-    /// Counts a folder to another rule's share from now on.
-    fn count(&mut self, before: Option<usize>, after: Option<usize>) {
-        if let Some(Entry::Occupied(mut count)) = before.map(|owner| self.counts.entry(owner)) {
-            *count.get_mut() -= 1;
-            if *count.get() == 0 {
-                count.remove();
-            }
-        }
-        if let Some(owner) = after {
-            *self.counts.entry(owner).or_default() += 1;
-        }
-    }
-
     fn too_many(&self, roles: &[Role]) -> Option<Problem> {
-        let count = owner(roles).and_then(|owner| self.counts.get(&owner))?;
         match &roles.first()?.watched().target {
-            Target::Rule(rule) if *count >= MOST_FOLDERS => {
+            Target::Rule(rule) if self.tree.share(roles) >= MOST_FOLDERS => {
                 Some(Problem::TooMany(rule.name.clone()))
             }
             Target::Rule(_) | Target::Change(_) => None,
@@ -479,9 +436,10 @@ impl<T: Fn(News)> Walker<T> {
         roles: Vec<Role>,
         scope: Scope,
     ) -> Arc<Folder> {
-        let known = self.nodes.get(&id).map(|node| node.folder.clone());
+        let known = self.tree.get(id).map(|node| node.folder.clone());
         let ends_here = |role: &Role| matches!(role, Role::Leaf { watched, depth: 0 } if matches!(watched.target, Target::Rule(_)));
-        let keep_open = scope.private || self.open < MOST_OPEN && roles.iter().any(ends_here);
+        let keep_open =
+            scope.private || self.tree.open() < MOST_OPEN && roles.iter().any(ends_here);
         let kept = known.as_ref().and_then(|folder| folder.dir.clone());
         let dup = || dir.fd.try_clone().ok().map(Arc::new);
         let mut folder = Folder {
@@ -502,50 +460,6 @@ impl<T: Fn(News)> Walker<T> {
             }
         }
         Arc::new(folder)
-    }
-
-    fn register(
-        &mut self,
-        folder: &Arc<Folder>,
-        watch: WatchDescriptor,
-        parent: Option<FolderId>,
-        moved: bool,
-        scope: Scope,
-    ) {
-        let id = folder.id;
-        let now = owner(&folder.roles);
-        let node = match self.nodes.remove(&id) {
-            Some(mut node) => {
-                self.count(owner(&node.folder.roles), now);
-                self.open -= usize::from(node.folder.dir.is_some());
-                if moved {
-                    if let Some(old) = node.parent.and_then(|p| self.nodes.get_mut(&p)) {
-                        old.below.remove(&id);
-                    }
-                    node.parent = parent;
-                }
-                node.folder = folder.clone();
-                node.walk = self.walk;
-                node
-            }
-            None => {
-                self.count(None, now);
-                self.said.remove(&folder.path);
-                Node {
-                    folder: folder.clone(),
-                    watch,
-                    parent,
-                    below: HashSet::new(),
-                    walk: self.walk,
-                    private: scope.private,
-                }
-            }
-        };
-        self.open += usize::from(node.folder.dir.is_some());
-        if let Some(parent) = node.parent.and_then(|p| self.nodes.get_mut(&p)) {
-            parent.below.insert(id);
-        }
-        self.nodes.insert(id, node);
     }
 
     /// Looks for what `roles` want in a watched folder: folders to enter, and files that were there
@@ -624,7 +538,10 @@ impl<T: Fn(News)> Walker<T> {
             }
             match dir.enter(&name, child.named) {
                 Ok(entered) => self.enter(&entered, Some(folder.id), child.roles, scope),
-                Err(refusal) => self.refused(folder.path.join(&name), refusal, child.named),
+                Err(refusal) => {
+                    let path = folder.path.join(&name);
+                    self.problems.refused(path, refusal, child.named);
+                }
             }
         }
     }
@@ -638,43 +555,9 @@ impl<T: Fn(News)> Walker<T> {
         }
     }
 
-    /// A folder was not entered. That is reported only if a rule names it; a folder of another user
-    /// is never reported.
-    fn refused(&mut self, path: PathBuf, refusal: Refusal, named: bool) {
-        match refusal {
-            Refusal::System(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
-            Refusal::System(e) => self
-                .unwatched
-                .push((path, Problem::System(e.raw_os_error()))),
-            Refusal::Unsafe if named => self.unwatched.push((path, Problem::Unsafe)),
-            refusal => tracing::debug!("{}: not entered: {refusal:?}", path.display()),
-        }
-    }
-
-    /// Reports each kind of problem once, and each folder once.
-    fn complain(&mut self) {
-        let mut kinds: BTreeMap<Problem, Vec<PathBuf>> = BTreeMap::new();
-        for (path, problem) in std::mem::take(&mut self.unwatched) {
-            if self.said.len() < MOST_FOLDERS && self.said.insert(path.clone()) {
-                kinds.entry(problem).or_default().push(path);
-            }
-        }
-        for (problem, paths) in kinds {
-            let cause = match problem {
-                Problem::System(errno) => Cause::System(io::Error::from_raw_os_error(errno)),
-                Problem::TooMany(rule) => Cause::TooMany {
-                    rule,
-                    most: MOST_FOLDERS,
-                },
-                Problem::Unsafe => Cause::Unsafe,
-            };
-            (self.tell)(News::Unwatched(Unwatched { paths, cause }));
-        }
-    }
-
     /// What a crash, or the last end, left in staging.
     fn leftovers(&mut self) {
-        let leaves = self.nodes.values().filter(|n| n.folder.holds_candidates());
+        let leaves = self.tree.iter().filter(|n| n.folder.holds_candidates());
         let folders: Vec<PathBuf> = leaves.map(|n| n.folder.path.clone()).collect();
         for left in self.stagings.leftovers(&self.plan.library, &folders) {
             let known = self.plan.rules.iter().find(|r| r.name == left.origin.rule);
@@ -692,8 +575,8 @@ impl<T: Fn(News)> Walker<T> {
         let name = &left.origin.name;
         let of_rule = |folder: &&Arc<Folder>| matches!(folder.target(name), Some(Target::Rule(r)) if r.name == rule.name);
         let folders: Vec<_> = self
-            .nodes
-            .values()
+            .tree
+            .iter()
             .map(|n| &n.folder)
             .filter(of_rule)
             .collect();
@@ -732,11 +615,6 @@ fn add(children: &mut BTreeMap<OsString, Child>, name: &OsStr, role: &Role, name
     let child = children.entry(name.to_owned()).or_default();
     child.roles.push(role.below());
     child.named |= named;
-}
-
-/// The rule, by its address, to whose share a folder counts.
-fn owner(roles: &[Role]) -> Option<usize> {
-    roles.first().map(|role| Arc::as_ptr(role.watched()).addr())
 }
 
 /// A watched folder, if it is where it was.

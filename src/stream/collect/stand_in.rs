@@ -36,8 +36,7 @@ impl Search<'_> {
         of.url.starts_with("data:") || self.pieces.find(of).is_some()
     }
 
-    /// Finds the initialisation segments: one is taken if no other has its name, and it fits the
-    /// segments.
+    /// Finds initialisation segments that are held under another address.
     fn inits(&self, variant: &mut Variant) {
         let wanted: HashSet<Ref> = variant
             .slots
@@ -141,8 +140,8 @@ impl Search<'_> {
     }
 
     /// Whether a stand-in goes on where the nearest piece that the playlist names ends. It must
-    /// come from the same operator if most pieces lie under the names in the playlist: these were
-    /// not redirected.
+    /// come from the same operator: other pieces lie under the addresses in the playlist, so this
+    /// one was not redirected to another.
     fn fits_beside(
         &self,
         variant: &Variant,

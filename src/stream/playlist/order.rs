@@ -20,7 +20,7 @@ use crate::{
 const SLACK: Duration = Duration::from_millis(500);
 /// Segments this close together are the same one in two qualities.
 const SAME: Duration = Duration::from_millis(100);
-/// Sound belongs to pictures if it starts and ends at most this long before or after them.
+/// Sound belongs to pictures if its start and its end are less than this apart from theirs.
 const PAIR: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(10));
 /// The largest share of segments that two qualities may both have after a switch; if they share
 /// more time, they are two videos.
