@@ -92,12 +92,16 @@ pub(crate) fn inspect(reader: &mut Reader, gaps: &Gaps) -> Step<Report> {
         report.protected();
         return Ok(report);
     }
-    let samples = samples(reader, gaps, &moov)?;
-    let fragmented = moov.fragmented || top.fragments.count > 0;
-    if fragmented {
-        judge_fragments(reader, gaps, &top, &head, &moov, &samples, &mut report)?;
+    let film = Film {
+        samples: samples(reader, gaps, &moov)?,
+        top,
+        head,
+        moov,
+    };
+    if film.moov.fragmented || film.top.fragments.count > 0 {
+        film.judge_fragments(reader, gaps, &mut report)?;
     } else {
-        judge_film(reader, gaps, &top, &head, &moov, &samples, &mut report)?;
+        film.judge_whole(reader, gaps, &mut report)?;
     }
     Ok(report)
 }
@@ -336,125 +340,134 @@ impl Samples {
     }
 }
 
-fn judge_film(
-    reader: &mut Reader,
-    gaps: &Gaps,
-    top: &Top,
-    head: &Head,
-    moov: &Moov,
-    samples: &Samples,
-    report: &mut Report,
-) -> Step<()> {
-    let len = reader.len();
-    let end = top.end.max(samples.end);
-    // Cut inside a leading `moov`: the places of the samples are not all known, but mostly how many
-    // bytes they have.
-    let end = if head.end > len && top.media == 0 {
-        end.max(head.end.saturating_add(samples.bytes))
-    } else {
-        end
-    };
-    let mut missing = samples.missing.clone();
-    missing.extend(gaps.among(&[], false, &top.other_at));
-    let missing = gaps::merged(missing);
-    report.content_len = Some(end.max(top.stop.min(len)));
-    if end > len {
-        // The file is cut before `moov` states the size of any sample, so only the length of `moov`
-        // itself is known.
-        let silent = head.end > len && top.media == 0 && samples.bytes == 0;
-        report.open_ended |= silent;
-        let what = format!("ends {} bytes early", end - len);
-        if silent {
-            report.lacks(0.0, end as f64, what);
-        } else {
-            report.lacks_end(len, missing, end, what);
-        }
-    } else if !missing.is_empty() {
-        report.lacks_stretches(missing, end);
-    } else if moov.broken {
-        report.damaged("its table of contents (moov) has gaps");
-    } else if moov.tracks.is_empty() || samples.count == 0 && top.media == 0 {
-        report.lacks(0.0, 1.0, "it has a table of contents and no content");
-    } else if let Some(at) = samples.odd {
-        report.damaged(format!(
-            "the bytes at {at} are not the sample that belongs there"
-        ));
-    } else if top.open {
-        // `mdat` reached to the end of the file; the samples say where it really ends.
-        report.content_len = Some(end);
-    }
-    rest::note(reader, report)
+/// A file with a `moov`: all that its boxes say.
+struct Film {
+    top: Top,
+    /// The head of `moov`.
+    head: Head,
+    moov: Moov,
+    samples: Samples,
 }
 
-fn judge_fragments(
-    reader: &mut Reader,
-    gaps: &Gaps,
-    top: &Top,
-    head: &Head,
-    moov: &Moov,
-    samples: &Samples,
-    report: &mut Report,
-) -> Step<()> {
-    let len = reader.len();
-    let boxed = top.end.max(samples.end).max(top.fragments.end);
-    let end = boxed.max(top.sidx_end.unwrap_or(0));
-    let dense = moov.tracks.iter().all(moov::Track::is_dense);
-    let rest = rest::follows(reader, gaps, top.stop, 8, |bytes| {
-        let kind = bytes.get(4..8);
-        matches!(kind, Some(b"moof" | b"mdat")) && bytes[0] < 0x10
-    })?;
-    let mut missing = gaps.among(&top.media_at, dense, &top.other_at);
-    // Behind a gap that swallowed the head of a box no box can be found, but further gaps count
-    // too.
-    let lost = !rest.is_tail();
-    let unknown = if lost {
-        gaps.stretches(top.stop..len, true)
-    } else {
-        Vec::new()
-    };
-    let end = if unknown.is_empty() {
-        end
-    } else {
-        end.max(len)
-    };
-    let in_gap = !unknown.is_empty();
-    missing.extend(unknown);
-    let sum = gaps::bytes_of(&missing);
-    let present = len.min(end).saturating_sub(sum) as f64;
-    // Seconds here, and of the whole where `mehd` says it.
-    let (have, whole) = (
-        top.fragments.seconds(moov),
-        moov::seconds(moov.total.unwrap_or(0), moov.timescale),
-    );
-    let short = !top.closed && !in_gap && whole > 0.0 && have + TOLERANCE < whole;
-    report.content_len = Some(end);
-    let promised = top.closed || top.indexed && top.sidx_end >= Some(boxed) || whole > 0.0;
-    report.open_ended = !promised;
-    if head.end > len {
-        report.lacks(0.0, 1.0, "ends before its table of contents (moov) does");
-    } else if short {
-        report.open_ended = false;
-        report.content_len = None;
-        // The rest is estimated by the bytes a second so far.
-        report.lacks(
-            have * (present / boxed.max(1) as f64),
-            whole,
-            format!("{have:.1} of {whole:.1} seconds"),
-        );
-    } else if end > len {
-        let what = format!("ends {} bytes early", end - len);
-        report.lacks_end(len, missing, end, what);
-    } else if !missing.is_empty() {
-        report.lacks_stretches(missing, end);
-    } else if is_begun(reader, top.stop)? {
-        let what = "ends inside the head of a box";
-        report.lacks_end(len, missing, len + 8, what);
-    } else if lost {
-        report.damaged(format!("the bytes at {} are no part of an MP4", top.stop));
-    } else if top.fragments.count == 0 && samples.count == 0 {
-        report.lacks(0.0, 1.0, "its beginning only: no fragment follows");
+impl Film {
+    /// Judges a film whose samples are all described by `moov`.
+    fn judge_whole(&self, reader: &mut Reader, gaps: &Gaps, report: &mut Report) -> Step<()> {
+        let Self {
+            top,
+            head,
+            moov,
+            samples,
+        } = self;
+        let len = reader.len();
+        let end = top.end.max(samples.end);
+        // Cut inside a leading `moov`: the places of the samples are not all known, but mostly how many
+        // bytes they have.
+        let end = if head.end > len && top.media == 0 {
+            end.max(head.end.saturating_add(samples.bytes))
+        } else {
+            end
+        };
+        let mut missing = samples.missing.clone();
+        missing.extend(gaps.among(&[], false, &top.other_at));
+        let missing = gaps::merged(missing);
+        report.content_len = Some(end.max(top.stop.min(len)));
+        if end > len {
+            // The file is cut before `moov` states the size of any sample, so only the length of `moov`
+            // itself is known.
+            let silent = head.end > len && top.media == 0 && samples.bytes == 0;
+            report.open_ended |= silent;
+            let what = format!("ends {} bytes early", end - len);
+            if silent {
+                report.lacks(0.0, end as f64, what);
+            } else {
+                report.lacks_end(len, missing, end, what);
+            }
+        } else if !missing.is_empty() {
+            report.lacks_stretches(missing, end);
+        } else if moov.broken {
+            report.damaged("its table of contents (moov) has gaps");
+        } else if moov.tracks.is_empty() || samples.count == 0 && top.media == 0 {
+            report.lacks(0.0, 1.0, "it has a table of contents and no content");
+        } else if let Some(at) = samples.odd {
+            report.damaged(format!(
+                "the bytes at {at} are not the sample that belongs there"
+            ));
+        } else if top.open {
+            // `mdat` reached to the end of the file; the samples say where it really ends.
+            report.content_len = Some(end);
+        }
+        rest::note(reader, report)
     }
-    rest::note(reader, report)
+
+    /// Judges a film in fragments.
+    fn judge_fragments(&self, reader: &mut Reader, gaps: &Gaps, report: &mut Report) -> Step<()> {
+        let Self {
+            top,
+            head,
+            moov,
+            samples,
+        } = self;
+        let len = reader.len();
+        let boxed = top.end.max(samples.end).max(top.fragments.end);
+        let end = boxed.max(top.sidx_end.unwrap_or(0));
+        let dense = moov.tracks.iter().all(moov::Track::is_dense);
+        let rest = rest::follows(reader, gaps, top.stop, 8, |bytes| {
+            let kind = bytes.get(4..8);
+            matches!(kind, Some(b"moof" | b"mdat")) && bytes[0] < 0x10
+        })?;
+        let mut missing = gaps.among(&top.media_at, dense, &top.other_at);
+        // Behind a gap that swallowed the head of a box no box can be found, but further gaps count
+        // too.
+        let lost = !rest.is_tail();
+        let unknown = if lost {
+            gaps.stretches(top.stop..len, true)
+        } else {
+            Vec::new()
+        };
+        let end = if unknown.is_empty() {
+            end
+        } else {
+            end.max(len)
+        };
+        let in_gap = !unknown.is_empty();
+        missing.extend(unknown);
+        let sum = gaps::bytes_of(&missing);
+        let present = len.min(end).saturating_sub(sum) as f64;
+        // Seconds here, and of the whole where `mehd` says it.
+        let (have, whole) = (
+            top.fragments.seconds(moov),
+            moov::seconds(moov.total.unwrap_or(0), moov.timescale),
+        );
+        let short = !top.closed && !in_gap && whole > 0.0 && have + TOLERANCE < whole;
+        report.content_len = Some(end);
+        let promised = top.closed || top.indexed && top.sidx_end >= Some(boxed) || whole > 0.0;
+        report.open_ended = !promised;
+        if head.end > len {
+            report.lacks(0.0, 1.0, "ends before its table of contents (moov) does");
+        } else if short {
+            report.open_ended = false;
+            report.content_len = None;
+            // The rest is estimated by the bytes a second so far.
+            report.lacks(
+                have * (present / boxed.max(1) as f64),
+                whole,
+                format!("{have:.1} of {whole:.1} seconds"),
+            );
+        } else if end > len {
+            let what = format!("ends {} bytes early", end - len);
+            report.lacks_end(len, missing, end, what);
+        } else if !missing.is_empty() {
+            report.lacks_stretches(missing, end);
+        } else if is_begun(reader, top.stop)? {
+            let what = "ends inside the head of a box";
+            report.lacks_end(len, missing, len + 8, what);
+        } else if lost {
+            report.damaged(format!("the bytes at {} are no part of an MP4", top.stop));
+        } else if top.fragments.count == 0 && samples.count == 0 {
+            report.lacks(0.0, 1.0, "its beginning only: no fragment follows");
+        }
+        rest::note(reader, report)
+    }
 }
 
 /// Whether fewer bytes are left than the head of a box has, and they begin like one.
