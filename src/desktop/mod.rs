@@ -35,6 +35,8 @@ pub mod health;
 #[cfg(feature = "tray")]
 mod icon;
 #[cfg(feature = "tray")]
+mod inbox;
+#[cfg(feature = "tray")]
 pub mod menu;
 #[cfg(feature = "tray")]
 pub mod mpris;

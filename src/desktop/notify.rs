@@ -11,8 +11,7 @@
 use std::{
     collections::HashMap,
     io,
-    sync::mpsc::{self, RecvTimeoutError, Sender},
-    thread::{self, JoinHandle},
+    sync::mpsc::{Receiver, RecvTimeoutError},
     time::Instant,
 };
 
@@ -22,6 +21,7 @@ use zbus::{blocking::Connection, zvariant::Value};
 use super::{
     APP_ID,
     bus::NOTIFICATIONS,
+    inbox::InboxThread,
     popups::{Popup, PopupEffect, PopupInput, Popups},
     wake::{Wake, Waker},
 };
@@ -40,10 +40,7 @@ pub enum NotifierMessage {
 /// The thread. Dropping it ends and joins it; close the connection before, so that no call holds it
 /// up.
 #[derive(Debug)]
-pub struct Notifier {
-    to: Option<Sender<NotifierMessage>>,
-    thread: Option<JoinHandle<()>>,
-}
+pub struct Notifier(InboxThread<NotifierMessage>);
 
 impl Notifier {
     /// Starts the thread. What a click asks for goes to `waker`.
@@ -51,7 +48,6 @@ impl Notifier {
     /// # Errors
     /// The kernel gives no thread.
     pub fn start(popups: Popups, waker: Waker) -> io::Result<Self> {
-        let (to, from) = mpsc::channel();
         let mut worker = Worker {
             popups,
             server: Server {
@@ -60,41 +56,25 @@ impl Notifier {
                 abilities: None,
             },
         };
-        let thread = thread::Builder::new()
-            .name("notify".into())
-            .spawn(move || {
-                loop {
-                    let received = match worker.popups.deadline() {
-                        Some(at) => from.recv_timeout(at.saturating_duration_since(Instant::now())),
-                        None => from.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                    };
-                    match received {
-                        Ok(message) => worker.take(message),
-                        Err(RecvTimeoutError::Timeout) => worker.input(PopupInput::Tick),
-                        Err(RecvTimeoutError::Disconnected) => return,
-                    }
+        let run = move |from: Receiver<NotifierMessage>| {
+            loop {
+                let received = match worker.popups.deadline() {
+                    Some(at) => from.recv_timeout(at.saturating_duration_since(Instant::now())),
+                    None => from.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                };
+                match received {
+                    Ok(message) => worker.take(message),
+                    Err(RecvTimeoutError::Timeout) => worker.input(PopupInput::Tick),
+                    Err(RecvTimeoutError::Disconnected) => return,
                 }
-            })?;
-        Ok(Self {
-            to: Some(to),
-            thread: Some(thread),
-        })
+            }
+        };
+        InboxThread::start("notify", run).map(Self)
     }
 
     /// Sends to the thread.
     pub fn send(&self, message: NotifierMessage) {
-        if let Some(to) = &self.to {
-            let _ = to.send(message);
-        }
-    }
-}
-
-impl Drop for Notifier {
-    fn drop(&mut self) {
-        self.to = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        self.0.send(message);
     }
 }
 

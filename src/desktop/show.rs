@@ -12,8 +12,7 @@ use std::{
     os::{fd::AsFd, unix::process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::mpsc::{self, Receiver, Sender},
-    thread::{self, JoinHandle},
+    sync::mpsc::Receiver,
 };
 
 use zbus::{
@@ -21,7 +20,7 @@ use zbus::{
     zvariant::{Fd, Value},
 };
 
-use super::event_loop::GDK_GL;
+use super::{event_loop::GDK_GL, inbox::InboxThread};
 use crate::text::file_uri;
 
 const FILE_MANAGER: &str = "org.freedesktop.FileManager1";
@@ -50,10 +49,7 @@ enum OpenerMessage {
 /// The thread. Dropping it ends and joins it; close the connection before, so that no call holds it
 /// up.
 #[derive(Debug)]
-pub struct Opener {
-    to: Option<Sender<OpenerMessage>>,
-    thread: Option<JoinHandle<()>>,
-}
+pub struct Opener(InboxThread<OpenerMessage>);
 
 impl Opener {
     /// Starts the thread.
@@ -61,39 +57,17 @@ impl Opener {
     /// # Errors
     /// The kernel gives no thread.
     pub fn start() -> io::Result<Self> {
-        let (to, from) = mpsc::channel();
-        let thread = thread::Builder::new()
-            .name("show".into())
-            .spawn(move || run(&from))?;
-        Ok(Self {
-            to: Some(to),
-            thread: Some(thread),
-        })
+        InboxThread::start("show", |from| run(&from)).map(Self)
     }
 
     /// Shows it as soon as the thread gets to it.
     pub fn show(&self, request: OpenRequest) {
-        self.send(OpenerMessage::Show(request));
+        self.0.send(OpenerMessage::Show(request));
     }
 
     /// The session bus is there, or gone.
     pub fn bus(&self, connection: Option<Connection>) {
-        self.send(OpenerMessage::Bus(connection));
-    }
-
-    fn send(&self, message: OpenerMessage) {
-        if let Some(to) = &self.to {
-            let _ = to.send(message);
-        }
-    }
-}
-
-impl Drop for Opener {
-    fn drop(&mut self) {
-        self.to = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        self.0.send(OpenerMessage::Bus(connection));
     }
 }
 
