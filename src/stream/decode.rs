@@ -18,60 +18,69 @@ pub enum Undecoded {
     TooLong,
     /// It is damaged.
     #[error("decoding {0}")]
-    Damaged(&'static str, #[source] io::Error),
+    Damaged(String, #[source] io::Error),
 }
 
-/// Undoes the `Content-Encoding` (RFC 9110, 8.4): `gzip`, `br`, `zstd`, `deflate`.
+/// Undoes the `Content-Encoding` (RFC 9110, 8.4): `gzip`, `br`, `zstd`, `deflate`, several one
+/// after the other.
 ///
 /// # Errors
 /// See [`Undecoded`]. Memory stays below [`MAX`] and a window.
 pub fn decode(encoding: &str, bytes: &[u8]) -> Result<Vec<u8>, Undecoded> {
-    match encoding {
-        "gzip" | "x-gzip" => all("gzip", flate2::read::MultiGzDecoder::new(bytes)),
-        "deflate" => all("deflate", flate2::read::ZlibDecoder::new(bytes)),
-        "br" => all("br", brotli_decompressor::Decompressor::new(bytes, 4096)),
-        "zstd" => {
-            let zstd =
-                ruzstd::decoding::StreamingDecoder::new_with_max_window_size(bytes, MAX_WINDOW);
-            all(
-                "zstd",
-                zstd.map_err(|e| Undecoded::Damaged("zstd", io::Error::other(e.to_string())))?,
-            )
-        }
-        other => Err(Undecoded::Unknown(other.into())),
-    }
-}
-
-/// The first bytes of what `bytes`, a beginning, decodes to: as many as can be had, up to `most`.
-pub fn head(encoding: &str, bytes: &[u8], most: usize) -> Vec<u8> {
-    let from: Box<dyn Read + '_> = match encoding {
-        "gzip" | "x-gzip" => Box::new(flate2::read::MultiGzDecoder::new(bytes)),
-        "deflate" => Box::new(flate2::read::ZlibDecoder::new(bytes)),
-        "br" => Box::new(brotli_decompressor::Decompressor::new(bytes, 4096)),
-        "zstd" => {
-            match ruzstd::decoding::StreamingDecoder::new_with_max_window_size(bytes, MAX_WINDOW) {
-                Ok(zstd) => Box::new(zstd),
-                Err(_) => return Vec::new(),
-            }
-        }
-        _ => return Vec::new(),
-    };
     let mut out = Vec::new();
-    // What was decoded before the error counts.
-    let _ = from.take(most as u64).read_to_end(&mut out);
-    out
-}
-
-fn all(name: &'static str, from: impl Read) -> Result<Vec<u8>, Undecoded> {
-    let mut out = Vec::new();
-    from.take(MAX + 1)
+    plain(encoding, bytes)?
+        .take(MAX + 1)
         .read_to_end(&mut out)
-        .map_err(|e| Undecoded::Damaged(name, e))?;
+        .map_err(|e| Undecoded::Damaged(encoding.into(), e))?;
     if out.len() as u64 > MAX {
         Err(Undecoded::TooLong)
     } else {
         Ok(out)
     }
+}
+
+/// The first bytes of what `bytes`, a beginning, decodes to: as many as can be had, up to `most`.
+pub fn head(encoding: &str, bytes: &[u8], most: usize) -> Vec<u8> {
+    let start = |bytes: Vec<u8>, coding: &str| {
+        let mut out = Vec::new();
+        if let Ok(plain) = undo(coding, Box::new(&*bytes)) {
+            // What was decoded before the error counts.
+            let _ = plain.take(most as u64).read_to_end(&mut out);
+        }
+        out
+    };
+    codings(encoding).fold(bytes.into(), start)
+}
+
+/// The codings to undo, one after the other: the last in the header was applied last.
+fn codings(encoding: &str) -> impl Iterator<Item = &str> {
+    encoding.rsplit(',').map(str::trim)
+}
+
+/// What is behind all codings.
+fn plain<'a>(encoding: &str, bytes: &'a [u8]) -> Result<Box<dyn Read + 'a>, Undecoded> {
+    let mut from: Box<dyn Read + 'a> = Box::new(bytes);
+    for coding in codings(encoding) {
+        // No layer may be longer than all of it, so that none keeps us busy for nothing.
+        from = undo(coding, Box::new(from.take(MAX + 1)))?;
+    }
+    Ok(from)
+}
+
+fn undo<'a>(coding: &str, from: Box<dyn Read + 'a>) -> Result<Box<dyn Read + 'a>, Undecoded> {
+    Ok(match coding {
+        "gzip" | "x-gzip" => Box::new(flate2::read::MultiGzDecoder::new(from)),
+        "deflate" => Box::new(flate2::read::ZlibDecoder::new(from)),
+        "br" => Box::new(brotli_decompressor::Decompressor::new(from, 4096)),
+        "zstd" => {
+            let zstd =
+                ruzstd::decoding::StreamingDecoder::new_with_max_window_size(from, MAX_WINDOW);
+            let damaged = |e| Undecoded::Damaged("zstd".into(), io::Error::other(format!("{e}")));
+            Box::new(zstd.map_err(damaged)?)
+        }
+        "identity" => from,
+        other => return Err(Undecoded::Unknown(other.into())),
+    })
 }
 
 #[cfg(test)]
@@ -114,6 +123,13 @@ mod tests {
             );
             assert_eq!(head(coding, &bytes, 9), b"#EXTM3U\n#", "{coding}");
         }
+        for (codings, bytes) in [("br, gzip", gzip(BR)), ("identity,gzip", gzip(&want))] {
+            assert_eq!(decode(codings, &bytes).unwrap(), want, "{codings}");
+        }
+        let noise: Vec<u8> = (0..60_000_u32).map(|n| ((n * n) >> 7) as u8).collect();
+        let twice = gzip(&gzip(&noise));
+        let start = head("gzip, gzip", &twice[..4096], 4096);
+        assert!(start.len() > 500 && noise.starts_with(&start), "{start:?}");
         assert!(matches!(
             decode("compress", b""),
             Err(Undecoded::Unknown(_))

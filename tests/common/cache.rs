@@ -13,8 +13,21 @@ use std::{
 /// Writes a `_0` file of Chromium's simple cache (`net/disk_cache/simple/simple_entry_format.h`):
 /// an answer with status 200. `number` makes its name.
 pub fn entry(cache: &Path, number: u64, url: &str, kind: &str, body: &[u8]) -> io::Result<PathBuf> {
+    entry_with(cache, number, url, kind, &[], body)
+}
+
+/// The same with more header lines.
+pub fn entry_with(
+    cache: &Path,
+    number: u64,
+    url: &str,
+    kind: &str,
+    more: &[&str],
+    body: &[u8],
+) -> io::Result<PathBuf> {
+    let more: String = more.iter().map(|line| format!("{line}\0")).collect();
     let headers = format!(
-        "HTTP/1.1 200\0content-type:{kind}\0content-length:{}\0\0",
+        "HTTP/1.1 200\0content-type:{kind}\0content-length:{}\0{more}\0",
         body.len()
     );
     answer(cache, number, url, &headers, body)

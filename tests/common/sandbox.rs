@@ -44,8 +44,8 @@ impl Default for Sandbox {
 }
 
 impl Sandbox {
-    /// In the system's temp folder, with the shipped rules and the browser caches off, nothing too
-    /// small or too short, and one rule, `test`, for `Flash*` in [`Sandbox::tmp`].
+    /// In the system's temp folder, with the shipped rules and the browser caches off, and one
+    /// rule, `test`, for `Flash*` in [`Sandbox::tmp`].
     pub fn new() -> Self {
         Self::on(&std::env::temp_dir())
     }
@@ -120,8 +120,6 @@ impl Sandbox {
     pub fn configure(&self, keys: Value) {
         let mut config = json!({
             "library": self.library(),
-            "min_size": "1 B",
-            "min_duration": "0 s",
             "min_free": "0 B",
             "sources": { "temporary_files": true, "browser_cache": false },
             "notifications": false,

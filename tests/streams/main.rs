@@ -418,7 +418,6 @@ impl Session {
         sandbox.set("RUST_LOG", "fisga=debug");
         sandbox.configure(json!({
             "sources": { "temporary_files": false, "browser_cache": true },
-            "min_duration": "3 s",
             "name": "{title}",
         }));
         let mut site = Site::start(&clips::sets(), &clips::players(), |port| {
@@ -732,7 +731,7 @@ fn from_the_page_to_the_player() {
     let desk = Desk::on_x11();
     desk.sandbox.configure(json!({
         "sources": { "temporary_files": true, "browser_cache": true },
-        "notifications": true, "thumbnails": true, "min_duration": "3 s",
+        "notifications": true, "thumbnails": true,
     }));
     let applications = desk.sandbox.path("home/.local/share/applications");
     std::fs::create_dir_all(&applications).unwrap();

@@ -84,17 +84,42 @@ pub fn classify(content: &(impl Content + ?Sized)) -> Class {
 /// begins, and what it is.
 ///
 /// A picture's own headers say where it ends. A transport stream is found by its packets, at the
-/// start or at the end. That reads a few kilobytes and no more.
+/// start or at the end, and fragments by their boxes. That reads a few kilobytes and no more.
 pub fn behind_foreign(content: &(impl Content + ?Sized)) -> Option<(u64, Class)> {
     let from_packets = || packets_at_start(content).or_else(|| packets_at_end(content));
     if let Some(start) = from_packets() {
         return Some((start, Class::Segment));
     }
-    let start = picture_end(content).filter(|at| *at > 0 && at + 16 < content.len())?;
-    match classify(&From { content, start }) {
+    let media = |start: u64| match classify(&From { content, start }) {
         class @ (Class::Segment | Class::File) => Some((start, class)),
         _ => None,
-    }
+    };
+    let end = picture_end(content).filter(|at| *at > 0 && at + 16 < content.len());
+    // Some write the first bytes of a picture, and no more of it.
+    end.and_then(media)
+        .or_else(|| boxes_at_start(content).and_then(media))
+}
+
+/// The first box of a fragment or its initialisation in the first bytes: one that another follows.
+fn boxes_at_start(content: &(impl Content + ?Sized)) -> Option<u64> {
+    let mut head = [0; FOREIGN];
+    let n = content.read_at(0, &mut head).ok()?;
+    let follows = |at: u64| {
+        let mut next = [0; 8];
+        content
+            .read_at(at, &mut next)
+            .is_ok_and(|n| n == next.len())
+            && matches!(
+                &next[4..],
+                b"moov" | b"moof" | b"mdat" | b"sidx" | b"styp" | b"emsg" | b"prft" | b"free"
+            )
+    };
+    let begins = |at: &usize| {
+        let size = u32::from_be_bytes([head[*at], head[at + 1], head[at + 2], head[at + 3]]);
+        matches!(&head[at + 4..at + 8], b"ftyp" | b"styp" | b"moof" | b"sidx")
+            && follows(*at as u64 + u64::from(size))
+    };
+    (0..n.saturating_sub(8)).find(begins).map(|at| at as u64)
 }
 
 /// Bytes from `start` on.

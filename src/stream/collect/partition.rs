@@ -96,6 +96,8 @@ pub(crate) struct Partition {
     done: HashMap<u64, Done>,
     /// Videos of which nothing can be held, to be reported: address and reason.
     notices: Vec<(String, String)>,
+    /// Reasons that were given for such.
+    said: HashSet<String>,
     /// When something may be due.
     pub(crate) look: Option<Instant>,
 }
@@ -151,8 +153,10 @@ impl Partition {
 
     /// Takes in a video that was seen and can't be held.
     pub(crate) fn notice(&mut self, url: &str, reason: String, now: Instant) {
-        self.notices.push((url.into(), reason));
-        self.look_soon(now);
+        if self.said.insert(reason.clone()) {
+            self.notices.push((url.into(), reason));
+            self.look_soon(now);
+        }
     }
 
     /// Whether the piece went into a video that was given out whole.
