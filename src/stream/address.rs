@@ -237,7 +237,7 @@ pub(crate) fn inline(url: &str) -> Option<Vec<u8>> {
 }
 
 /// Undoes base64 (RFC 4648, 4 and 5); white space and padding are passed over.
-fn base64(text: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn base64(text: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(text.len() / 4 * 3);
     let (mut bits, mut count) = (0_u32, 0);
     for &c in text {

@@ -98,7 +98,151 @@ fn webm(cache: &mut Cache, sound: bool) {
     }
 }
 
-pub(crate) const CASES: [Case; 16] = [
+/// Vimeo's player: its manifest is JSON, and the initialisation segments are in it.
+fn vimeo(cache: &mut Cache, film: &str, id: &str, put: fn(&mut Cache, &str, &str)) {
+    let track = |name: &str| {
+        let (init, fragments) = fmp4(&format!("{name}-{film}"));
+        let segments: Vec<String> = (0..fragments.len())
+            .map(|n| {
+                let (start, end) = (n * 4, (n * 4 + 4).min(24));
+                format!(
+                    r#"{{"start":{start}.0,"end":{end}.0,"url":"segment-{n}.m4s?r=x&s={n}","size":{}}}"#,
+                    fragments[n].len()
+                )
+            })
+            .collect();
+        format!(
+            r#"[{{"id":"{id}-{name}","base_url":"{name}/","format":"dash","bitrate":700000,"height":180,"duration":24.0,"init_segment":"{}","segments":[{}]}}]"#,
+            crate::foreign::base64(&init),
+            segments.join(",")
+        )
+    };
+    let text = format!(
+        r#"{{"clip_id":"{id}","base_url":"../../parts/{id}/","video":{},"audio":{}}}"#,
+        track("v"),
+        track("a")
+    );
+    put(
+        cache,
+        &format!("https://vod.example/{id}/v2/playlist.json?omit=av1"),
+        &text,
+    );
+    for name in ["v", "a"] {
+        let (_, fragments) = fmp4(&format!("{name}-{film}"));
+        cache.segments(&fragments, |n| {
+            format!("https://vod.example/parts/{id}/{name}/segment-{n}.m4s?r=x&s={n}")
+        });
+    }
+}
+
+pub(crate) const CASES: [Case; 21] = [
+    case(
+        "a player's manifest with its initialisation segments",
+        |c| {
+            vimeo(c, "one", "a1", |c, url, text| {
+                c.put(url, "application/json", text.as_bytes());
+            });
+        },
+        ONE,
+    ),
+    case(
+        "two players' manifests, compressed",
+        |c| {
+            for (film, id) in [("one", "a1"), ("two", "b2")] {
+                vimeo(c, film, id, |c, url, text| {
+                    let body = crate::foreign::gzip(text.as_bytes());
+                    c.put_with(url, "application/json", "content-encoding:gzip", &body);
+                });
+            }
+        },
+        crate::BOTH,
+    ),
+    case(
+        "a player's manifest of files with an index",
+        |c| {
+            let track = |name: &str, ids: [u32; 2]| {
+                let bytes = read(&format!("{name}-one.mp4"));
+                let boxes = boxes(&bytes);
+                let (_, at, size) = boxes.iter().find(|(kind, ..)| kind == b"sidx").unwrap();
+                let of = |id: u32, file: &str| {
+                    format!(
+                        r#"{{"id":{id},"baseUrl":"https://up.example/{file}.m4s?e=x&uip=1","backupUrl":["https://mirror.example/{file}.m4s?e=x&uip=1"],"bandwidth":{id}000,"codecs":"x","height":180,"SegmentBase":{{"Initialization":"0-{}","indexRange":"{at}-{}"}}}}"#,
+                        at - 1,
+                        at + size - 1
+                    )
+                };
+                // One id for two codecs; the second was never played.
+                format!(
+                    "[{},{}]",
+                    of(ids[0], name),
+                    of(ids[1], &format!("{name}-other"))
+                )
+            };
+            let text = format!(
+                r#"{{"code":0,"message":"0","data":{{"from":"local","dash":{{"duration":24,"video":{},"audio":{}}}}}}}"#,
+                track("v", [64, 64]),
+                track("a", [30280, 30216])
+            );
+            let url = "https://api.example/x/player/playurl?cid=1";
+            c.put(url, "application/json; charset=utf-8", text.as_bytes());
+            for (name, host) in [("v", "mirror"), ("a", "up")] {
+                let url = format!("https://{host}.example/{name}.m4s?e=x&uip=1");
+                c.put(&url, "video/mp4", &read(&format!("{name}-one.mp4")));
+            }
+        },
+        ONE,
+    ),
+    case(
+        "a manifest in base64 in an answer of a player's server",
+        |c| {
+            let text = mpd(
+                "PT24S",
+                &format!(
+                    "<Period>{}</Period>",
+                    set(
+                        "video",
+                        "v",
+                        &format!("<BaseURL>{FILM}</BaseURL>{NUMBERED}")
+                    )
+                ),
+            );
+            let answer = format!(
+                r#"{{"trackId":7,"manifestMimeType":"application/dash+xml","manifest":"{}"}}"#,
+                crate::foreign::base64(text.as_bytes())
+            );
+            let url = "https://api.example/playbackinfo?id=7";
+            c.put(url, "application/json", answer.as_bytes());
+            let (init, fragments) = fmp4("fmp4-one");
+            c.put(&format!("{FILM}init.mp4"), "video/mp4", &init);
+            c.segments(&fragments, |n| format!("{FILM}seg{n}.m4s"));
+        },
+        ONE,
+    ),
+    case(
+        "two playlists as text in one answer",
+        |c| {
+            let lists: Vec<String> = ["one", "two"]
+                .iter()
+                .map(|film| {
+                    let text =
+                        crate::vod(SEGMENTS, |n| format!("https://cdn.example/{film}/{n}.ts"));
+                    format!(r#"{{"hls":"{}"}}"#, text.replace('\n', "\\n"))
+                })
+                .collect();
+            let text = format!("[{}]", lists.join(","));
+            c.put(
+                "https://api.example/feed",
+                "application/json",
+                text.as_bytes(),
+            );
+            for film in ["one", "two"] {
+                c.segments(&crate::ts(film), |n| {
+                    format!("https://cdn.example/{film}/{n}.ts")
+                });
+            }
+        },
+        crate::BOTH,
+    ),
     case(
         "an end number that the length contradicts",
         |c| {

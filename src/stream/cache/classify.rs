@@ -1,7 +1,7 @@
 //! What a stored answer is, by its first bytes. An answer that is neither media nor a playlist is
 //! let go, and no more of it is read.
 
-use crate::content::Content;
+use crate::{content::Content, stream::playlist::json};
 
 /// What part an answer may play in a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,6 +10,8 @@ pub enum Class {
     Hls,
     /// A DASH manifest.
     Dash,
+    /// What may be a player's own manifest in JSON.
+    Json,
     /// WebVTT.
     Subtitles,
     /// A piece of a stream, which can't, or may not, be played by itself: TS, fMP4 segments and
@@ -19,6 +21,13 @@ pub enum Class {
     File,
     /// Neither media nor a playlist.
     Nothing,
+}
+
+impl Class {
+    /// Whether it is read as text.
+    pub(crate) fn is_text(self) -> bool {
+        matches!(self, Self::Hls | Self::Dash | Self::Json | Self::Subtitles)
+    }
 }
 
 /// Bytes of head that decide about everything but MP4.
@@ -50,6 +59,12 @@ pub fn classify(content: &(impl Content + ?Sized)) -> Class {
     match text(head) {
         Class::Nothing => {}
         class => return class,
+    }
+    if matches!(head.first(), Some(b'{' | b'[')) {
+        // What tells such a manifest stands behind a few fields.
+        let mut more = [0; FOREIGN];
+        let n = content.read_at(0, &mut more).unwrap_or(0);
+        return text(&more[..n]);
     }
     if head.first() == Some(&0x47) && (have <= PACKET || head[PACKET] == 0x47) && have >= PACKET {
         return Class::Segment;
@@ -260,6 +275,8 @@ pub fn text(head: &[u8]) -> Class {
             && head.windows(4).any(|w| w == b"<MPD")
     {
         Class::Dash
+    } else if json::is_likely(head) {
+        Class::Json
     } else {
         Class::Nothing
     }

@@ -37,6 +37,7 @@ use crate::{
             ranges::Ranges,
         },
         decode,
+        playlist::json,
     },
 };
 
@@ -49,6 +50,13 @@ const MAX_SUBTITLES: usize = 1 << 20;
 /// Bytes of a compressed answer that are decoded to see what it is, and bytes of what they hold.
 const ENCODED_HEAD: usize = 4096;
 const DECODED_HEAD: usize = 4096;
+
+/// Reasons that are remembered as given.
+const MAX_SAID: usize = 4096;
+const TOO_MANY: &str = "more pieces of videos came than can be held at a time";
+const TOO_MANY_PLAYLISTS: &str = "more playlists came than can be held at a time";
+const UNSTORED: &str = "the browser doesn't store it: the server gives it in ranges without ETag or \
+                        Last-Modified";
 
 /// A held cache entry.
 #[derive(Debug)]
@@ -112,8 +120,8 @@ pub struct Collector {
     outdated: Vec<EntryId>,
     /// Incomplete videos that were given out, by place and key.
     earlier: HashMap<(Place, String), VideoId>,
-    /// Sites for which it was reported that the browser doesn't store their ranges.
-    unstored: HashSet<Place>,
+    /// Reasons that were reported for sites whose videos can't be held: each once a site.
+    said: HashSet<(Place, String)>,
     count: VideoId,
 }
 
@@ -158,7 +166,7 @@ impl Collector {
             delivered: HashMap::new(),
             outdated: Vec::new(),
             earlier: HashMap::new(),
-            unstored: HashSet::new(),
+            said: HashSet::new(),
             count: 0,
         }
     }
@@ -173,10 +181,7 @@ impl Collector {
     pub fn entry(&mut self, held: &HeldEntry<'_>, now: Instant) -> bool {
         self.forget(held.id);
         if self.holds.len() >= MAX_PIECES {
-            tracing::warn!(
-                "more pieces of streams than can be held; {} is let go",
-                held.source.display()
-            );
+            self.refuse(held, TOO_MANY.into(), now);
             return false;
         }
         match self.look(held, now) {
@@ -189,11 +194,55 @@ impl Collector {
                 self.holds.insert(held.id, EntryState::Growing(now));
                 true
             }
+            Err(why @ Malformed::Damaged(_)) => {
+                self.refuse(held, why.to_string(), now);
+                false
+            }
             Err(why) => {
                 tracing::trace!("{}: {why}", held.source.display());
                 false
             }
         }
+    }
+
+    /// What is seen of a video and can't be held is said once a site.
+    fn refuse(&mut self, held: &HeldEntry<'_>, reason: String, now: Instant) {
+        if !is_media(held) {
+            return;
+        }
+        let folder = held.source.parent().unwrap_or(Path::new(""));
+        let content = held.storage.open().ok();
+        let (partition, url) = content
+            .and_then(|content| match held.format {
+                Source::Chromium => {
+                    let key = chromium::key(&content).ok()?;
+                    let (partition, url) = (chromium::partition(&key), chromium::url(&key));
+                    Some((partition.to_owned(), url.to_owned()))
+                }
+                _ => {
+                    let entry = firefox::answer(&content).ok()?;
+                    Some((entry.partition, entry.url))
+                }
+            })
+            // Without a key, the entry's own name is all that is known.
+            .unwrap_or_else(|| (String::new(), held.source.display().to_string()));
+        self.notice((folder.to_owned(), partition), &url, reason, now);
+    }
+
+    /// Why something of a site can't be held, unless that was said.
+    fn notice(&mut self, place: Place, url: &str, reason: String, now: Instant) {
+        if self.is_new(&place, &reason) {
+            let partition = self.partitions.entry(place).or_default();
+            partition.notice(url, reason, now);
+        }
+    }
+
+    /// Whether a reason was not given for a site yet.
+    fn is_new(&mut self, place: &Place, reason: &str) -> bool {
+        if self.said.len() >= MAX_SAID {
+            self.said.clear();
+        }
+        self.said.insert((place.clone(), reason.to_owned()))
     }
 
     /// What is due at `now`.
@@ -323,16 +372,17 @@ impl Collector {
             (class, piece.body) = (found, plain);
         }
         match class {
-            Class::Hls | Class::Dash => {
-                if piece.body.is_whole() && piece.body.len() <= decode::MAX {
-                    let mut bytes = Vec::new();
-                    piece
-                        .body
-                        .open()?
-                        .copy_to(0..piece.body.len(), &mut bytes)?;
-                    return Ok(self.document(place, piece.url, &bytes, now));
+            Class::Hls | Class::Dash | Class::Json => {
+                if !piece.body.is_whole() || piece.body.len() > decode::MAX {
+                    return Ok(None);
                 }
-                Ok(None)
+                let mut bytes = Vec::new();
+                let open = piece.body.open()?;
+                open.copy_to(0..piece.body.len(), &mut bytes)?;
+                if class == Class::Json {
+                    return Ok(self.manifests(&place, &piece.url, &bytes, now));
+                }
+                Ok(self.document(place, piece.url, &bytes, now))
             }
             Class::Nothing => Ok(None),
             Class::File | Class::Segment | Class::Subtitles => {
@@ -374,7 +424,7 @@ impl Collector {
             if piece.body.len() > decode::MAX {
                 return Err("it is too large to be decoded".into());
             }
-            if class != Class::Subtitles && class != Class::Hls && class != Class::Dash {
+            if !class.is_text() {
                 let decoded = Body::encoded(piece.body.clone(), encoding);
                 return decoded.map_err(|e| e.to_string());
             }
@@ -389,11 +439,32 @@ impl Collector {
             Ok(_) if class == Class::Nothing => None,
             Ok(plain) => Some((plain, class)),
             Err(why) => {
-                let partition = self.partitions.entry(place.clone()).or_default();
-                partition.notice(&piece.url, why, now);
+                self.notice(place.clone(), &piece.url, why, now);
                 None
             }
         }
+    }
+
+    /// What a player has in place of a playlist. Of several in one answer each has an address of
+    /// its own: a fragment changes nothing that they name.
+    fn manifests(
+        &mut self,
+        place: &Place,
+        url: &str,
+        bytes: &[u8],
+        now: Instant,
+    ) -> Option<EntryState> {
+        let mut state = None;
+        for (n, text) in json::manifests(bytes).iter().enumerate() {
+            let own = if n == 0 {
+                url.to_owned()
+            } else {
+                format!("{url}#{n}")
+            };
+            let kept = self.document(place.clone(), own, text.as_bytes(), now);
+            state = state.or(kept);
+        }
+        state
     }
 
     fn document(
@@ -404,15 +475,13 @@ impl Collector {
         now: Instant,
     ) -> Option<EntryState> {
         let url = without_directives(&url).into_owned();
-        if self.partitions.values().map(Partition::text).sum::<usize>() + bytes.len() > MAX_TEXT {
-            tracing::warn!("more playlists than can be remembered; {url} is not");
+        let all: usize = self.partitions.values().map(Partition::text).sum();
+        let partition = self.partitions.entry(place.clone()).or_default();
+        if all + bytes.len() > MAX_TEXT || !partition.has_room_for(&url) {
+            self.notice(place, &url, TOO_MANY_PLAYLISTS.into(), now);
             return None;
         }
-        self.partitions.entry(place.clone()).or_default().document(
-            &url,
-            &String::from_utf8_lossy(bytes),
-            now,
-        );
+        partition.document(&url, &String::from_utf8_lossy(bytes), now);
         let same = |state: &EntryState| matches!(state, EntryState::Playlist(p, u, _) if *p == place && *u == url);
         self.outdated.extend(
             self.holds
@@ -603,13 +672,12 @@ impl Collector {
             let Some(spread) = self.ranges.get(key).filter(|s| s.ranges.is_unstored()) else {
                 continue;
             };
-            if self.unstored.insert(spread.place.clone()) {
+            let (place, url) = (spread.place.clone(), chromium::url(&key.1).to_owned());
+            if self.is_new(&place, UNSTORED) {
                 out.push(Outcome::Dropped {
-                    folder: spread.place.0.clone(),
-                    url: chromium::url(&key.1).to_owned(),
-                    reason: "the browser doesn't store it: the server gives it in ranges without \
-                             ETag or Last-Modified"
-                        .into(),
+                    folder: place.0,
+                    url,
+                    reason: UNSTORED.into(),
                 });
             }
         }

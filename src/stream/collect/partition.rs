@@ -96,8 +96,6 @@ pub(crate) struct Partition {
     done: HashMap<u64, Done>,
     /// Videos of which nothing can be held, to be reported: address and reason.
     notices: Vec<(String, String)>,
-    /// Reasons that were given for such.
-    said: HashSet<String>,
     /// When something may be due.
     pub(crate) look: Option<Instant>,
 }
@@ -115,11 +113,14 @@ impl Partition {
         self.look = Some(self.look.map_or(due, |look| look.min(due)));
     }
 
-    /// Takes in a playlist. Returns whether it is kept as a new version.
+    /// Whether there is room for a playlist from there.
+    pub(crate) fn has_room_for(&self, url: &str) -> bool {
+        self.documents.len() < MAX_DOCUMENTS || self.documents.contains_key(url)
+    }
+
+    /// Takes in a playlist, if there [is room for it](Self::has_room_for). Returns whether it is kept as a
+    /// new version.
     pub(crate) fn document(&mut self, url: &str, text: &str, now: Instant) -> bool {
-        if self.documents.len() >= MAX_DOCUMENTS && !self.documents.contains_key(url) {
-            return false;
-        }
         let empty = || Stored {
             document: Document {
                 url: url.into(),
@@ -153,10 +154,8 @@ impl Partition {
 
     /// Takes in a video that was seen and can't be held.
     pub(crate) fn notice(&mut self, url: &str, reason: String, now: Instant) {
-        if self.said.insert(reason.clone()) {
-            self.notices.push((url.into(), reason));
-            self.look_soon(now);
-        }
+        self.notices.push((url.into(), reason));
+        self.look_soon(now);
     }
 
     /// Whether the piece went into a video that was given out whole.

@@ -437,7 +437,48 @@ fn no_more_is_held_than_the_limit() {
         b.get(&format!("https://cdn.example/{n}.ts"), &ts(0));
     }
     assert_eq!(b.held.len(), MAX_PIECES);
-    assert!(!b.get("https://cdn.example/more.ts", &ts(0)));
+    for name in ["more", "evenmore"] {
+        assert!(!b.get(&format!("https://cdn.example/{name}.ts"), &ts(0)));
+    }
+    b.wait(5);
+    assert_eq!(b.dropped, [TOO_MANY]);
     b.wait(600);
     assert_eq!(b.held.len(), 0);
+}
+
+#[test]
+fn what_is_seen_and_not_held_is_said_once_a_site() {
+    let mut b = Browser::new();
+    let url = |n: u8| format!("https://cdn.example/seg{n}.ts");
+    for n in 0..3 {
+        let coding = "Content-Type: video/mp2t\nContent-Encoding: xyz\n";
+        assert!(!b.get_as(SITE, &url(n), coding, b"who knows what this is"));
+        let key = format!("1/0/_dk_{SITE} {SITE} {}", url(n + 10));
+        for (id, body) in [(1000, &ts(0)[..]), (2000, b"<html></html>")] {
+            let file = answer_file(&key, "no status\n", body, 0);
+            let source = format!("{FOLDER}/{:016x}_0", id + u64::from(n));
+            assert!(!b.entry(id + u64::from(n), &source, file));
+        }
+    }
+    assert!(!b.get_as(
+        "https://b.example",
+        &url(0),
+        "Content-Type: video/mp4\nContent-Encoding: xyz\n",
+        b"?"
+    ));
+    b.wait(2);
+    b.dropped.sort();
+    let unknown = "content coding \"xyz\" is unknown";
+    let damaged = "the entry is damaged: no headers";
+    assert_eq!(b.dropped, [unknown, unknown, damaged]);
+}
+
+#[test]
+fn more_playlists_than_can_be_held_are_said() {
+    let mut b = Browser::new();
+    for n in 0..1002 {
+        b.get(&format!("https://cdn.example/{n}.m3u8"), &list(0..2, END));
+    }
+    b.wait(2);
+    assert_eq!(b.dropped, [TOO_MANY_PLAYLISTS]);
 }

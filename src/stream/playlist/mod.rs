@@ -4,6 +4,7 @@
 pub mod assemble;
 pub mod dash;
 pub mod hls;
+pub(crate) mod json;
 mod kin;
 pub mod order;
 mod xml;
