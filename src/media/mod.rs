@@ -125,9 +125,11 @@ fn container(reader: &mut Reader, gaps: &Gaps) -> Step<Report> {
         report.damaged("its beginning is missing");
         return Ok(report);
     }
+    // What begins as a page may be a script's words before what it sends.
+    let is_page = head.trim_ascii_start().starts_with(b"<");
     match other::known(reader)? {
-        Some(what) => Ok(Report::not_media(what)),
-        None => behind_something(reader, gaps),
+        Some(what) if !is_page => Ok(Report::not_media(what)),
+        _ => behind_something(reader, gaps),
     }
 }
 

@@ -85,6 +85,21 @@ fn mp3() -> Vec<u8> {
     )
 }
 
+/// Frames and nothing else.
+fn mp3_without_info() -> Vec<u8> {
+    made(
+        "ffmpeg SOUND -c:a libmp3lame -b:a 64k -write_xing 0 -id3v2_version 0 -f mp3 $out",
+        "mp3",
+    )
+}
+
+/// A tag of two kilobytes of padding.
+fn id3v2() -> Vec<u8> {
+    let mut tag = b"ID3\x04\0\0\0\0\x0f\x76".to_vec();
+    tag.resize(10 + 0x7f6, 0);
+    tag
+}
+
 /// An MP3 whose first frame counts itself, and says nothing of bytes.
 fn info_counts_itself() -> Vec<u8> {
     let mut bytes = mp3();
@@ -152,7 +167,7 @@ fn ape_footer() -> Vec<u8> {
 
 #[test]
 fn good_files_of_other_programs_are_whole() {
-    use Container::{Aac, Avi, Flv, M4a, Mov, Mp3, Mp4, Ogg, Ts, Wav};
+    use Container::{Aac, Avi, Flac, Flv, M4a, Mov, Mp3, Mp4, Ogg, Ts, Wav, Webm};
     use Kind::{Audio, Video};
     let mp4 = || h264_in("-movflags +faststart -f mp4");
     let stuffed = "-c:v mpeg2video -b:v 3M -minrate 3M -maxrate 3M -bufsize 1M";
@@ -407,6 +422,137 @@ fn good_files_of_other_programs_are_whole() {
                 bytes
             },
             Ts,
+            Video,
+            3.0,
+        ),
+        (
+            "TS with the bytes that a Blu-ray has before each packet",
+            h264_in("-f mpegts -mpegts_m2ts_mode 1"),
+            Ts,
+            Video,
+            3.0,
+        ),
+        (
+            "TS with the bytes that a broadcast has behind each packet",
+            ts().chunks(188)
+                .flat_map(|packet| [packet, &[0xff; 16]].concat())
+                .collect(),
+            Ts,
+            Video,
+            3.0,
+        ),
+        (
+            "TS behind a script's words",
+            [&b"<br />\n<b>Warning</b>: x\n<html></html>"[..], &ts()].concat(),
+            Ts,
+            Video,
+            3.0,
+        ),
+        (
+            "TS behind a page",
+            [&b"<!DOCTYPE html><html></html>\n"[..], &ts()].concat(),
+            Ts,
+            Video,
+            3.0,
+        ),
+        (
+            "MP3 behind a comment",
+            [&b"<!-- cached -->"[..], &mp3_without_info()].concat(),
+            Mp3,
+            Audio,
+            2.0,
+        ),
+        (
+            "MP3 that begins inside a frame",
+            mp3_without_info()[100..].to_vec(),
+            Mp3,
+            Audio,
+            2.0,
+        ),
+        (
+            "MP3 behind two tags",
+            [id3v2(), id3v2(), mp3_without_info()].concat(),
+            Mp3,
+            Audio,
+            2.0,
+        ),
+        (
+            "AAC that begins inside a frame",
+            made("ffmpeg SOUND -c:a aac -f adts $out", "aac")[57..].to_vec(),
+            Aac,
+            Audio,
+            2.0,
+        ),
+        (
+            "FLAC behind a tag",
+            [id3v2(), made("ffmpeg SOUND -c:a flac -f flac $out", "flac")].concat(),
+            Flac,
+            Audio,
+            2.0,
+        ),
+        (
+            "WAVE of no stated length",
+            {
+                let mut bytes = made("ffmpeg SOUND -c:a pcm_s16le -f wav $out", "wav");
+                let data = find(&bytes, b"data");
+                bytes[4..8].fill(0);
+                bytes[data + 4..data + 8].fill(0);
+                bytes
+            },
+            Wav,
+            Audio,
+            2.0,
+        ),
+        (
+            "MP4 whose length is all ones",
+            {
+                let mut bytes = h264_in("-movflags +faststart -f mp4");
+                let head = find(&bytes, b"mvhd");
+                bytes[head + 20..head + 24].fill(0xff);
+                bytes
+            },
+            Mp4,
+            Video,
+            3.0,
+        ),
+        (
+            "MP4 with hint tracks",
+            h264_in("-movflags +faststart+rtphint -f mp4"),
+            Mp4,
+            Video,
+            3.0,
+        ),
+        (
+            "MP4 and a box that reaches past the end",
+            [
+                h264_in("-movflags +faststart -f mp4"),
+                b"\0\xff\xff\xffCAME".to_vec(),
+                noise(8, 500),
+            ]
+            .concat(),
+            Mp4,
+            Video,
+            3.0,
+        ),
+        (
+            "FLV whose size is 0",
+            {
+                let mut bytes = h264_in("-f flv");
+                let size = find(&bytes, b"filesize") + 9;
+                bytes[size..size + 8].fill(0);
+                bytes
+            },
+            Flv,
+            Video,
+            3.0,
+        ),
+        (
+            "live WebM",
+            made(
+                "ffmpeg VIDEO -c:v libvpx -deadline realtime -cpu-used 8 -f webm -live 1 $out",
+                "webm",
+            ),
+            Webm,
             Video,
             3.0,
         ),
