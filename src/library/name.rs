@@ -21,13 +21,13 @@
 //! stays, so that the names of the original script,
 //! `video-{time:%H:%M:%S}-{date:%d-%m-%Y}-{number}`, can be had.
 
-use std::{ffi::OsStr, fmt, os::unix::ffi::OsStrExt, str::FromStr, time::Duration};
+mod template;
+mod text;
 
-use chrono::{
-    DateTime, Local,
-    format::{Item, StrftimeItems},
-};
-use unicode_segmentation::UnicodeSegmentation;
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+
+pub use self::template::{Fields, Template, TemplateError};
+use self::text::{clean, cut, extension, is_device};
 
 /// Longest file name that Linux file systems take, in bytes (`NAME_MAX`, limits.h(0p)).
 pub const NAME_MAX: usize = 255;
@@ -69,90 +69,11 @@ impl Limits {
 /// Bytes set aside for " (4294967295)" or a number field, and for the "_" after a reserved name.
 const RESERVE: usize = 14;
 
-/// Stands for the number in a [`Name`]; no field can bring it, control characters are replaced.
-const NUMBER: char = '\0';
-
-/// Stands for the title in a [`Name`].
-const TITLE: char = '\u{1}';
-
-const FIELDS: &str = "{title}, {program}, {date}, {time}, {rule}, {container}, {length}, {number}";
-
-/// The configuration's `name`, checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Template {
-    source: String,
-    parts: Vec<TemplatePart>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum TemplatePart {
-    Text(String),
-    Title,
-    Program,
-    /// A strftime format; both `{date}` and `{time}`.
-    At(String),
-    Rule,
-    Container,
-    Length,
-    Number,
-}
-
-/// Why a template is refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TemplateError {
-    /// A field that does not exist.
-    #[error("unknown field {{{0}}}: allowed are {FIELDS}")]
-    UnknownField(String),
-    /// A format after a field that takes none.
-    #[error("{{{0}}} takes no format: only {{date:…}} and {{time:…}} do")]
-    NoFormat(String),
-    /// A format that strftime does not know.
-    #[error("{{{field}:{format}}}: not a strftime format (for example %Y-%m-%d or %H.%M.%S)")]
-    Format {
-        /// "date" or "time".
-        field: String,
-        /// The format.
-        format: String,
-    },
-    /// `{` without `}` or the other way round.
-    #[error("a brace without its partner: {{field}} is a field, {{{{ and }}}} are braces")]
-    Brace,
-    /// A character that not every system takes in a file name.
-    #[error(
-        "{0:?} can't be in a file name: not allowed are control characters and / \\ * ? \" < > |"
-    )]
-    Character(char),
-    /// Nothing at all.
-    #[error("the name is empty: allowed are text and {FIELDS}")]
-    Empty,
-}
-
-/// The values of a template's fields.
-#[derive(Clone, Debug)]
-pub struct Fields {
-    /// Title, if there is one; white space alone is none.
-    pub title: Option<String>,
-    /// The program that wrote the file.
-    pub program: Option<String>,
-    /// The rule that matched.
-    pub rule: String,
-    /// Container, as an extension without the dot; also the extension of the name.
-    pub container: String,
-    /// Length of the video.
-    pub length: Option<Duration>,
-    /// When the file was held.
-    pub at: DateTime<Local>,
-    /// The share that is there, 0 to 1, of a video that is not whole: becomes "45 %" after the
-    /// title.
-    pub share: Option<f64>,
-}
-
 /// A file name that is complete but for its number and the limits of its folder: see
 /// [`Name::attempt`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Name {
-    /// Has [`TITLE`] and [`NUMBER`] where the template has those fields.
-    stem: String,
+    stem: Vec<StemPart>,
     /// The title, which is cut if the whole name would be too long.
     title: String,
     /// What follows each title, or the end of a name without one.
@@ -160,157 +81,12 @@ pub struct Name {
     extension: String,
 }
 
-impl Template {
-    /// Checks a template.
-    ///
-    /// # Errors
-    /// The first thing that is wrong with it, and what is allowed.
-    pub fn parse(source: &str) -> Result<Self, TemplateError> {
-        let mut parts = Vec::new();
-        let mut text = String::new();
-        let mut chars = source.chars().peekable();
-        while let Some(c) = chars.next() {
-            match c {
-                '{' | '}' if chars.next_if_eq(&c).is_some() => text.push(c),
-                '{' => {
-                    let mut field = String::new();
-                    loop {
-                        match chars.next() {
-                            Some('}') => break,
-                            None | Some('{') => return Err(TemplateError::Brace),
-                            Some(c) => field.push(c),
-                        }
-                    }
-                    if !text.is_empty() {
-                        parts.push(TemplatePart::Text(std::mem::take(&mut text)));
-                    }
-                    parts.push(TemplatePart::parse(&field)?);
-                }
-                '}' => return Err(TemplateError::Brace),
-                c if is_refused(c) && c != ':' => return Err(TemplateError::Character(c)),
-                c => text.push(c),
-            }
-        }
-        if !text.is_empty() {
-            parts.push(TemplatePart::Text(text));
-        }
-        if parts.is_empty() {
-            return Err(TemplateError::Empty);
-        }
-        Ok(Self {
-            source: source.to_owned(),
-            parts,
-        })
-    }
-
-    /// The template as it was written.
-    pub fn as_str(&self) -> &str {
-        &self.source
-    }
-
-    /// The name of one file.
-    pub fn name(&self, fields: &Fields) -> Name {
-        let title = match clean(fields.title.as_deref().unwrap_or_default()) {
-            title if title.is_empty() => "Video".to_owned(),
-            title => title,
-        };
-        let share = fields.share.map(|share| format!(" {}", percent(share)));
-        Name {
-            stem: self.render(fields),
-            title,
-            share: share.unwrap_or_default(),
-            extension: extension(&fields.container),
-        }
-    }
-
-    fn render(&self, fields: &Fields) -> String {
-        let mut out = String::new();
-        for part in &self.parts {
-            match part {
-                TemplatePart::Text(text) => out.push_str(text),
-                TemplatePart::Title => out.push(TITLE),
-                TemplatePart::Program => {
-                    out.push_str(&clean(fields.program.as_deref().unwrap_or_default()))
-                }
-                TemplatePart::At(format) => out.extend(
-                    fields
-                        .at
-                        .format(format)
-                        .to_string()
-                        .chars()
-                        .map(|c| if c == ':' { c } else { replace(c) }),
-                ),
-                TemplatePart::Rule => out.push_str(&clean(&fields.rule)),
-                TemplatePart::Container => out.push_str(&clean(&fields.container)),
-                TemplatePart::Length => {
-                    out.push_str(&fields.length.map(length).unwrap_or_default())
-                }
-                TemplatePart::Number => out.push(NUMBER),
-            }
-        }
-        out
-    }
-}
-
-impl Default for Template {
-    fn default() -> Self {
-        let date_and_time =
-            ["%Y-%m-%d", "%H.%M.%S"].map(|format| TemplatePart::At(format.to_owned()));
-        let [date, time] = date_and_time;
-        let space = || TemplatePart::Text(" ".to_owned());
-        Self {
-            source: "{title} {date} {time}".to_owned(),
-            parts: vec![TemplatePart::Title, space(), date, space(), time],
-        }
-    }
-}
-
-impl FromStr for Template {
-    type Err = TemplateError;
-
-    fn from_str(source: &str) -> Result<Self, TemplateError> {
-        Self::parse(source)
-    }
-}
-
-impl fmt::Display for Template {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.source)
-    }
-}
-
-impl TemplatePart {
-    fn parse(field: &str) -> Result<Self, TemplateError> {
-        let (field, format) = match field.split_once(':') {
-            Some((field, format)) => (field, Some(format)),
-            None => (field, None),
-        };
-        let at = |default: &str| {
-            let format = format.unwrap_or(default);
-            if format.is_empty() || StrftimeItems::new(format).any(|item| item == Item::Error) {
-                return Err(TemplateError::Format {
-                    field: field.to_owned(),
-                    format: format.to_owned(),
-                });
-            }
-            Ok(Self::At(format.to_owned()))
-        };
-        let part = match field {
-            "date" => return at("%Y-%m-%d"),
-            "time" => return at("%H.%M.%S"),
-            "title" => Self::Title,
-            "program" => Self::Program,
-            "rule" => Self::Rule,
-            "container" => Self::Container,
-            "length" => Self::Length,
-            "number" => Self::Number,
-            _ => return Err(TemplateError::UnknownField(field.to_owned())),
-        };
-        match format {
-            Some(_) => Err(TemplateError::NoFormat(field.to_owned())),
-            None => Ok(part),
-        }
-    }
+/// A part of a name that is not made yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum StemPart {
+    Text(String),
+    Title,
+    Number,
 }
 
 impl Name {
@@ -318,7 +94,7 @@ impl Name {
     /// replaced.
     pub fn plain(stem: &str, extension_of: &str) -> Self {
         Self {
-            stem: TITLE.to_string(),
+            stem: vec![StemPart::Title],
             title: clean(stem),
             share: String::new(),
             extension: extension(extension_of),
@@ -334,7 +110,7 @@ impl Name {
         let room = limits.max - RESERVE - 1 - self.extension.len();
         let (mut stem, fits) = self.fill(n, room);
         // If more than the title had to be cut, the number may be gone.
-        let numbered = self.stem.contains(NUMBER) && fits;
+        let numbered = self.stem.contains(&StemPart::Number) && fits;
         if !limits.colon {
             stem = stem.replace(':', "-");
         }
@@ -371,11 +147,16 @@ impl Name {
     /// title had to be cut for that.
     fn fill(&self, n: u32, room: usize) -> (String, bool) {
         let with = |title: &str| {
-            let stem = self.stem.replace(TITLE, &format!("{title}{}", self.share));
-            stem.replace(NUMBER, &n.to_string())
+            let parts = self.stem.iter().map(|part| match part {
+                StemPart::Text(text) => text.clone(),
+                StemPart::Title => format!("{title}{}", self.share),
+                StemPart::Number => n.to_string(),
+            });
+            parts.collect::<String>()
         };
         let single_spaced = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-        let (rest, titles) = (with(""), self.stem.matches(TITLE).count());
+        let titles = self.stem.iter().filter(|part| **part == StemPart::Title);
+        let (rest, titles) = (with(""), titles.count());
         if titles == 0 {
             let start = single_spaced(&rest);
             let left = room - self.share.len();
@@ -389,103 +170,14 @@ impl Name {
     }
 }
 
-/// A container's name as an extension.
-fn extension(container: &str) -> String {
-    let harmless = container.chars().filter(char::is_ascii_alphanumeric);
-    harmless.take(16).collect()
-}
-
-/// A share as in a name: "45 %", and never "100 %" of something that is not whole.
-fn percent(share: f64) -> String {
-    format!("{} %", (share.clamp(0.0, 0.99) * 100.0).floor())
-}
-
-/// A length as in a name: `45s`, `3m25s`, `1h02m03s`.
-fn length(length: Duration) -> String {
-    let s = length.as_secs_f64().round() as u64;
-    match (s / 3600, s / 60 % 60, s % 60) {
-        (0, 0, s) => format!("{s}s"),
-        (0, m, s) => format!("{m}m{s:02}s"),
-        (h, m, s) => format!("{h}h{m:02}m{s:02}s"),
-    }
-}
-
-/// Text from outside, fit for a name: one line, single spaces, nothing that a system refuses or
-/// that makes a name read as another one. Text that runs from right to left stays; composed
-/// characters are left as they are.
-fn clean(text: &str) -> String {
-    let text: String = text
-        .chars()
-        .filter(|&c| !is_invisible(c))
-        .map(replace)
-        .collect();
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-fn replace(c: char) -> char {
-    match c {
-        '"' => '\'',
-        '<' => '(',
-        '>' => ')',
-        '*' | '?' => ' ',
-        c if c.is_control() || is_invisible(c) => ' ',
-        c if is_refused(c) => '-',
-        c => c,
-    }
-}
-
-/// Whether a character is refused somewhere: by POSIX (`/` and NUL), by Windows (the others), or by
-/// us, because it hides or turns text.
-fn is_refused(c: char) -> bool {
-    matches!(c, '/' | '\\' | ':' | '*' | '?' | '"' | '<' | '>' | '|')
-        || c.is_control()
-        || is_invisible(c)
-}
-
-/// Overrides, embeddings and isolates of direction (Unicode UAX #9), which can make `gpj.exe` read
-/// as `exe.jpg`, and characters without width that join nothing. The joiners of emoji and Indic
-/// scripts (U+200C, U+200D) and the marks that right-to-left text is written with (U+200E, U+200F,
-/// U+061C) stay.
-fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200b}' | '\u{2060}' | '\u{feff}')
-}
-
-/// Names that Windows keeps for devices, whatever extension follows.
-fn is_device(stem: &str) -> bool {
-    let stem = stem.to_uppercase();
-    let port = |rest: &str| {
-        matches!(rest, "¹" | "²" | "³") || rest.len() == 1 && rest.as_bytes()[0].is_ascii_digit()
-    };
-    matches!(
-        stem.as_str(),
-        "CON" | "PRN" | "AUX" | "NUL" | "CONIN$" | "CONOUT$"
-    ) || stem.strip_prefix("COM").is_some_and(port)
-        || stem.strip_prefix("LPT").is_some_and(port)
-}
-
-/// The longest beginning of at most `max` bytes that ends between two characters as people see
-/// them; between two code points where the first of them alone is longer.
-fn cut(text: &str, max: usize) -> &str {
-    if text.len() <= max {
-        return text;
-    }
-    match text
-        .grapheme_indices(true)
-        .map(|(at, _)| at)
-        .take_while(|&at| at <= max)
-        .last()
-    {
-        Some(0) | None => &text[..text.floor_char_boundary(max)],
-        Some(end) => &text[..end],
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use chrono::TimeZone;
+    use std::time::Duration;
+
+    use chrono::{Local, TimeZone};
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{text::is_refused, *};
 
     fn fields(title: &str) -> Fields {
         Fields {
@@ -683,19 +375,6 @@ mod tests {
                 .attempt(1, Limits::USUAL)
                 .contains("xxx 50 % 2026-11-21")
         );
-    }
-
-    #[test]
-    fn lengths() {
-        for (s, text) in [
-            (0.4, "0s"),
-            (45.0, "45s"),
-            (205.2, "3m25s"),
-            (59.9, "1m00s"),
-            (3723.0, "1h02m03s"),
-        ] {
-            assert_eq!(length(Duration::from_secs_f64(s)), text);
-        }
     }
 
     fn limits() -> impl Strategy<Value = Limits> {
