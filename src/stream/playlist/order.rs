@@ -4,17 +4,17 @@
 //! them and show what is missing in between; sound is found by the stretch of time that it covers.
 //! The true end is unknown.
 
+mod probe;
+
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    io,
     time::Duration,
 };
 
+pub use self::probe::{Probe, probe};
+use self::probe::{Seen, scaled, ticks};
 use super::kin;
-use crate::{
-    container::{adts, fmp4, ts},
-    stream::{Assembly, Init, Piece, Ref, Slot, Track, TrackKind, Variant, address},
-};
+use crate::stream::{Assembly, Init, Piece, Ref, Slot, Track, TrackKind, Variant, address};
 
 /// The longest time between two segments that is no gap.
 const SLACK: Duration = Duration::from_millis(500);
@@ -34,131 +34,6 @@ const LENGTHS: [&str; 8] = [
 /// Frames of TS time stamps wrap at 2^33.
 const WRAP: u64 = 1 << 33;
 
-/// What a piece itself says about its place. Reads its head and tail, and the headers of fragments.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Probe(Seen);
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Seen {
-    /// Transport stream, or packed audio: times in ticks of 1/90000 s.
-    Ticks {
-        video: bool,
-        sound: bool,
-        kinds: Vec<u8>,
-        start: u64,
-        end: u64,
-    },
-    /// An initialisation segment: id, time scale and handler of each track.
-    Init(Vec<(u32, u32, [u8; 4])>),
-    /// Fragments: of each track where it starts and how long it lasts, in units of a scale that the
-    /// init has.
-    Fragments(Vec<(u32, u64, u64)>),
-    /// Initialisation and fragments in one, in nanoseconds.
-    Whole {
-        video: bool,
-        sound: bool,
-        start: u64,
-        end: u64,
-    },
-}
-
-/// What a piece can be in a video without a playlist; `None` if nothing.
-///
-/// # Errors
-/// What reading returns.
-pub fn probe(piece: &Piece) -> io::Result<Option<Probe>> {
-    let body = &piece.body;
-    if !body.is_whole() || body.is_empty() {
-        return Ok(None);
-    }
-    let range = 0..body.len();
-    let open = body.open()?;
-    if let Some(head) = ts::head(&open, range.clone())? {
-        // A stretch without tables can't be distinguished from any other.
-        let Some(program) = head.program else {
-            return Ok(None);
-        };
-        let last = ts::last_time(&open, range)?;
-        let seen = head
-            .time
-            .zip(last)
-            .filter(|_| !head.scrambled)
-            .map(|(start, last)| Seen::Ticks {
-                video: program.has_video(),
-                sound: program.streams.iter().any(|s| !s.is_video()),
-                kinds: program.streams.iter().map(|s| s.kind).collect(),
-                start,
-                // The last picture is shown for a moment, which counts.
-                end: last + ts::CLOCK / 25,
-            });
-        return Ok(seen.map(Probe));
-    }
-    if let Some(head) = adts::head(&open, range.clone())? {
-        let end = adts::duration(&open, head.start..range.end)?;
-        let seen = head.time.map(|start| Seen::Ticks {
-            video: false,
-            sound: true,
-            kinds: vec![0x0f],
-            start,
-            end: start + end,
-        });
-        return Ok(seen.map(Probe));
-    }
-    let init = fmp4::init(&open, range.clone())?;
-    let fragments = fmp4::fragments(&open, range)?;
-    let mut times: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
-    for traf in fragments.iter().flat_map(|f| &f.trafs) {
-        let Some(time) = traf.time else { continue };
-        let told = traf.duration;
-        let default = init.as_ref().map_or(0, |i| i.default_duration(traf.track));
-        let duration = if told > 0 {
-            told
-        } else {
-            traf.samples.saturating_mul(default)
-        };
-        let entry = times.entry(traf.track).or_insert((time, time));
-        *entry = (
-            entry.0.min(time),
-            entry.1.max(time.saturating_add(duration)),
-        );
-    }
-    Ok(match init {
-        Some(init) if init.protected() => None,
-        Some(init) if times.is_empty() => Some(Seen::Init(
-            init.tracks
-                .iter()
-                .map(|t| (t.id, t.timescale, t.handler))
-                .collect(),
-        )),
-        Some(init) => {
-            let nanos = |t: &fmp4::Trak, v: u64| {
-                (u128::from(v) * 1_000_000_000 / u128::from(t.timescale)) as u64
-            };
-            let spans = init
-                .tracks
-                .iter()
-                .filter_map(|t| times.get(&t.id).map(|(a, b)| (nanos(t, *a), nanos(t, *b))));
-            let span = spans.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
-            let has = |kind: &[u8; 4]| init.tracks.iter().any(|t| t.handler == *kind);
-            let (video, sound) = (has(b"vide"), has(b"soun"));
-            span.map(|(start, end)| Seen::Whole {
-                video,
-                sound,
-                start,
-                end,
-            })
-        }
-        None if times.is_empty() => None,
-        None => Some(Seen::Fragments(
-            times
-                .into_iter()
-                .map(|(id, (a, b))| (id, a, b.saturating_sub(a)))
-                .collect(),
-        )),
-    }
-    .map(Probe))
-}
-
 /// A segment with its place in time.
 #[derive(Clone, Debug)]
 struct TimedSegment<'a> {
@@ -170,54 +45,6 @@ struct TimedSegment<'a> {
     sound: bool,
 }
 
-impl Probe {
-    /// When the piece begins on its own clock; a fragment's clock is in its initialisation segment.
-    pub(crate) fn start(&self, init: Option<&Self>) -> Option<Duration> {
-        match &self.0 {
-            Seen::Ticks { start, .. } => Some(ticks(*start)),
-            Seen::Whole { start, .. } => Some(Duration::from_nanos(*start)),
-            Seen::Fragments(times) => {
-                let Seen::Init(tracks) = &init?.0 else {
-                    return None;
-                };
-                let times = times.iter().map(|(id, start, _)| {
-                    let (_, scale, _) = tracks.iter().find(|t| t.0 == *id)?;
-                    Some(scaled(u128::from(*start), *scale))
-                });
-                times.collect::<Option<Vec<_>>>()?.into_iter().min()
-            }
-            Seen::Init(_) => None,
-        }
-    }
-
-    /// Whether both have the same streams: segments of one track do.
-    pub(crate) fn is_like(&self, other: &Self) -> bool {
-        let ids = |times: &[(u32, u64, u64)]| times.iter().map(|t| t.0).collect::<Vec<_>>();
-        match (&self.0, &other.0) {
-            (Seen::Ticks { kinds: a, .. }, Seen::Ticks { kinds: b, .. }) => a == b,
-            (Seen::Fragments(a), Seen::Fragments(b)) => ids(a) == ids(b),
-            (Seen::Init(a), Seen::Init(b)) => a == b,
-            (
-                Seen::Whole { video, sound, .. },
-                Seen::Whole {
-                    video: v, sound: s, ..
-                },
-            ) => video == v && sound == s,
-            _ => false,
-        }
-    }
-}
-
-fn ticks(t: u64) -> Duration {
-    Duration::from_nanos((u128::from(t) * 1_000_000_000 / u128::from(ts::CLOCK)) as u64)
-}
-
-/// Units of a time scale, no more than a century.
-fn scaled(t: u128, scale: u32) -> Duration {
-    let nanos = u64::try_from(t * 1_000_000_000 / u128::from(scale.max(1)));
-    Duration::from_nanos(nanos.unwrap_or(u64::MAX / 4).min(u64::MAX / 4))
-}
-
 /// Videos in pieces that no playlist names.
 pub fn assemblies(pieces: &[(&Piece, &Probe)]) -> Vec<Assembly> {
     let inits: Vec<InitSegment<'_>> = pieces
@@ -227,7 +54,7 @@ pub fn assemblies(pieces: &[(&Piece, &Probe)]) -> Vec<Assembly> {
     let mut groups: BTreeMap<(String, bool, bool, Vec<u32>), Vec<TimedSegment<'_>>> =
         BTreeMap::new();
     for (piece, probe) in pieces {
-        let Some((placed, tracks)) = place(piece, &probe.0, &inits) else {
+        let Some((placed, tracks)) = place(piece, probe.seen(), &inits) else {
             continue;
         };
         groups
@@ -301,7 +128,7 @@ struct InitSegment<'a> {
 
 impl<'a> InitSegment<'a> {
     fn new(piece: &'a Piece, probe: &'a Probe) -> Option<Self> {
-        match &probe.0 {
+        match probe.seen() {
             Seen::Init(tracks) => Some(Self {
                 url: &piece.url,
                 tracks,
@@ -317,9 +144,9 @@ fn place<'a>(
     seen: &Seen,
     inits: &[InitSegment<'_>],
 ) -> Option<(TimedSegment<'a>, Vec<u32>)> {
-    let placed = |init, start, end, video, sound| TimedSegment {
+    let placed = |start, end, video, sound| TimedSegment {
         url: &piece.url,
-        init,
+        init: Init::Own,
         start,
         end,
         video,
@@ -335,7 +162,7 @@ fn place<'a>(
         } => {
             let end = if end < start { end + WRAP } else { *end };
             Some((
-                placed(Init::Own, ticks(*start), ticks(end), *video, *sound),
+                placed(ticks(*start), ticks(end), *video, *sound),
                 kinds.iter().map(|k| (*k).into()).collect(),
             ))
         }
@@ -344,63 +171,68 @@ fn place<'a>(
             sound,
             start,
             end,
-        } => Some((
-            placed(
-                Init::Own,
-                Duration::from_nanos(*start),
-                Duration::from_nanos(*end),
-                *video,
-                *sound,
-            ),
-            Vec::new(),
-        )),
+        } => {
+            let nanos = Duration::from_nanos;
+            Some((
+                placed(nanos(*start), nanos(*end), *video, *sound),
+                Vec::new(),
+            ))
+        }
         Seen::Init(_) => None,
         Seen::Fragments(times) => {
-            let has_all = |i: &&InitSegment<'_>| {
-                times
-                    .iter()
-                    .all(|(id, _, _)| i.tracks.iter().any(|t| t.0 == *id))
-            };
-            let likeness = |i: &InitSegment<'_>| {
-                (
-                    common_folder(i.url, &piece.url),
-                    same_digits(i.url, &piece.url),
-                    common_prefix(i.url, &piece.url),
-                )
-            };
-            // The initialisation segment that is named as this segment's own would be, if no other
-            // is as near to that.
-            let of_kin = |i: &&InitSegment<'_>| has_all(i) && kin::may_be_one(i.url, &piece.url);
-            let init = only_best(inits.iter().filter(of_kin), likeness);
             let ids = times.iter().map(|t| t.0).collect();
-            // Without an initialisation segment neither the scale nor the kind of the tracks is
-            // known.
-            let Some(init) = init else {
-                let (_, start, duration) = times[0];
-                let time = |t: u64| Duration::from_millis(t / 90);
-                return Some((
-                    placed(
-                        Init::Unknown,
-                        time(start),
-                        time(start.saturating_add(duration)),
-                        true,
-                        false,
-                    ),
-                    ids,
-                ));
-            };
-            let spans = times.iter().filter_map(|(id, start, duration)| {
-                let scale = init.tracks.iter().find(|t| t.0 == *id)?.1;
-                let end = u128::from(*start) + u128::from(*duration);
-                Some((scaled((*start).into(), scale), scaled(end, scale)))
-            });
-            let (start, end) = spans.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))?;
-            let has = |kind: &[u8; 4]| init.tracks.iter().any(|t| t.2 == *kind);
-            let (video, sound) = (has(b"vide"), has(b"soun"));
-            let init = Init::At(Ref::whole(init.url));
-            Some((placed(init, start, end, video, sound), ids))
+            Some((place_fragments(piece, times, inits)?, ids))
         }
     }
+}
+
+/// Places fragments by the initialisation segment that is named as their own would be, if no other
+/// is as near to that. `times` are those of each track: id, start, and length.
+fn place_fragments<'a>(
+    piece: &'a Piece,
+    times: &[(u32, u64, u64)],
+    inits: &[InitSegment<'_>],
+) -> Option<TimedSegment<'a>> {
+    let has_all = |i: &InitSegment<'_>| {
+        let has = |id| i.tracks.iter().any(|t| t.0 == id);
+        times.iter().all(|&(id, _, _)| has(id))
+    };
+    let of_kin = |i: &&InitSegment<'_>| has_all(i) && kin::may_be_one(i.url, &piece.url);
+    let likeness = |i: &InitSegment<'_>| {
+        (
+            common_folder(i.url, &piece.url),
+            same_digits(i.url, &piece.url),
+            common_prefix(i.url, &piece.url),
+        )
+    };
+    // Without an initialisation segment neither the scale nor the kind of the tracks is known.
+    let Some(init) = only_best(inits.iter().filter(of_kin), likeness) else {
+        let (_, start, duration) = times[0];
+        let time = |t: u64| Duration::from_millis(t / 90);
+        return Some(TimedSegment {
+            url: &piece.url,
+            init: Init::Unknown,
+            start: time(start),
+            end: time(start.saturating_add(duration)),
+            video: true,
+            sound: false,
+        });
+    };
+    let spans = times.iter().filter_map(|(id, start, duration)| {
+        let scale = init.tracks.iter().find(|t| t.0 == *id)?.1;
+        let end = u128::from(*start) + u128::from(*duration);
+        Some((scaled((*start).into(), scale), scaled(end, scale)))
+    });
+    let (start, end) = spans.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))?;
+    let has = |kind: &[u8; 4]| init.tracks.iter().any(|t| t.2 == *kind);
+    Some(TimedSegment {
+        url: &piece.url,
+        init: Init::At(Ref::whole(init.url)),
+        start,
+        end,
+        video: has(b"vide"),
+        sound: has(b"soun"),
+    })
 }
 
 /// What the addresses of one video's segments have in common: all but numbers and the values of
