@@ -2,6 +2,7 @@
 
 use std::{
     fs::File,
+    io,
     os::unix::ffi::OsStrExt,
     sync::Arc,
     time::{Instant, SystemTime},
@@ -16,7 +17,10 @@ use crate::{
     content::Content,
     engine::{Hold, lease},
     library::folder::PlaceError,
-    media::{self, Report, Verdict, firefox},
+    media::{
+        self, Report, Verdict,
+        firefox::{self, NotProven, RepairPlan},
+    },
     stream::OpenBody,
 };
 
@@ -122,19 +126,10 @@ impl Pipeline {
         if whole && !item.finished {
             return self.saver.keep(item);
         }
-        let mut videos = Vec::new();
-        let mut unproven = None;
-        for found in firefox::repair(file).map_err(PlaceError::Read)? {
-            match found {
-                Ok(plan) => {
-                    let mut report = media::inspect(&plan.view(file)).map_err(PlaceError::Read)?;
-                    if let Some(doubt) = plan.doubt() {
-                        report.verdict = Verdict::Damaged {
-                            reason: doubt.to_string(),
-                        };
-                    }
-                    videos.push((plan, report));
-                }
+        let (mut videos, mut unproven) = (Vec::new(), None);
+        for video in repaired(file).map_err(PlaceError::Read)? {
+            match video {
+                Ok(video) => videos.push(video),
                 Err(why) => unproven = Some(why),
             }
         }
@@ -220,9 +215,29 @@ fn is_firefox(hold: &Hold) -> bool {
         .is_some_and(|name| name.as_bytes().starts_with(FIREFOX))
 }
 
+/// A video that can be put back into order, and a report on it; or why not.
+type Repaired = Result<(RepairPlan, Report), NotProven>;
+
+/// The videos in a file of Firefox's.
+fn repaired(file: &File) -> io::Result<Vec<Repaired>> {
+    let judge = |plan: RepairPlan| {
+        let mut report = media::inspect(&plan.view(file))?;
+        if let Some(doubt) = plan.doubt() {
+            report.verdict = Verdict::Damaged {
+                reason: doubt.to_string(),
+            };
+        }
+        Ok((plan, report))
+    };
+    let found = firefox::repair(file)?.into_iter();
+    found
+        .map(|video| video.map_or_else(|why| Ok(Err(why)), |plan| judge(plan).map(Ok)))
+        .collect()
+}
+
 /// A file that looks whole by its structure, but whose blocks are not proven to be in order, is not
 /// called whole.
-fn doubtful(report: &Report, unproven: Option<firefox::NotProven>) -> Report {
+fn doubtful(report: &Report, unproven: Option<NotProven>) -> Report {
     match unproven {
         Some(why) if report.verdict != Verdict::Complete => Report {
             verdict: Verdict::Damaged {

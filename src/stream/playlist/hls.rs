@@ -361,7 +361,7 @@ impl Master {
 
     /// The video that it describes, made of the media playlists that `media` has: one that was
     /// never loaded was never played. `None` when there is none.
-    pub fn assembly<'m>(&self, media: impl Fn(&str) -> Option<&'m Media>) -> Option<Assembly> {
+    pub fn assembly<'m>(&'m self, media: impl Fn(&str) -> Option<&'m Media>) -> Option<Assembly> {
         let mut seen = HashSet::new();
         let mut load =
             |url: &str| media(url).filter(|m| m.url != self.url && seen.insert(m.url.clone()));
@@ -374,67 +374,21 @@ impl Master {
             .collect();
         let played: Vec<&Stream> = streams.iter().map(|(s, _)| *s).collect();
         streams.sort_by_key(|(s, _)| std::cmp::Reverse((s.height, s.bandwidth)));
-        let mut groups = Vec::new();
-        if !streams.is_empty() {
-            let kind = if all_sound {
-                TrackKind::Audio
-            } else {
-                TrackKind::Video
-            };
-            groups.push((
-                kind,
-                None,
-                "",
-                streams
-                    .into_iter()
-                    .map(|(s, m)| (s.bandwidth, s.height, m))
-                    .collect(),
-            ));
-        }
+        let kind = match all_sound {
+            true => TrackKind::Audio,
+            false => TrackKind::Video,
+        };
+        let mut groups = Vec::from_iter(Group::of_streams(kind, streams));
         for rendition in &self.renditions {
-            let Some(media) = load(&rendition.url) else {
-                continue;
-            };
-            let same =
-                |(kind, language, name, _): &&mut (TrackKind, Option<String>, &str, Vec<_>)| {
-                    *kind == rendition.kind
-                        && *language == rendition.language
-                        && *name == rendition.name
-                };
-            match groups.iter_mut().find(same) {
-                Some((_, _, _, variants)) => variants.push((0, None, media)),
-                None => groups.push((
-                    rendition.kind,
-                    rendition.language.clone(),
-                    &rendition.name,
-                    vec![(0, None, media)],
-                )),
+            if let Some(media) = load(&rendition.url) {
+                Group::add(&mut groups, rendition, media);
             }
         }
         // The playlist that starts with the lowest number gives the time line for the others.
-        let all = || {
-            groups
-                .iter()
-                .flat_map(|(_, _, _, v)| v.iter().map(|(_, _, m)| *m))
-        };
+        let all = || groups.iter().flat_map(|g| &g.qualities).map(|q| q.media);
         let reference = all().min_by_key(|m| m.first())?;
         let ended = all().all(|m| m.ended && !m.restarted);
-        let slots = |m: &Media| m.slots(m.first(), reference.start_of(m.first()));
-        let mut tracks: Vec<Track> = groups
-            .iter()
-            .map(|(kind, language, _, variants)| Track {
-                kind: *kind,
-                language: language.clone(),
-                variants: variants
-                    .iter()
-                    .map(|&(bandwidth, height, m)| Variant {
-                        bandwidth,
-                        height,
-                        slots: slots(m),
-                    })
-                    .collect(),
-            })
-            .collect();
+        let mut tracks: Vec<Track> = groups.iter().map(|g| g.track(reference)).collect();
         tracks.extend(self.unloaded_sound(&tracks, &played));
         Some(Assembly {
             url: self.url.clone(),
@@ -474,6 +428,76 @@ impl Master {
                 slots: slots.collect(),
             }],
         })
+    }
+}
+
+/// The playlists of one track, each of another quality.
+struct Group<'a> {
+    kind: TrackKind,
+    language: Option<&'a str>,
+    name: &'a str,
+    qualities: Vec<Quality<'a>>,
+}
+
+struct Quality<'a> {
+    media: &'a Media,
+    bandwidth: u64,
+    height: Option<u32>,
+}
+
+impl<'a> Group<'a> {
+    /// All qualities of the whole.
+    fn of_streams(kind: TrackKind, streams: Vec<(&'a Stream, &'a Media)>) -> Option<Self> {
+        let qualities = streams.into_iter().map(|(stream, media)| Quality {
+            media,
+            bandwidth: stream.bandwidth,
+            height: stream.height,
+        });
+        let qualities: Vec<_> = qualities.collect();
+        (!qualities.is_empty()).then_some(Self {
+            kind,
+            language: None,
+            name: "",
+            qualities,
+        })
+    }
+
+    /// Adds a rendition to the group of its language and name, or as a new one.
+    fn add(groups: &mut Vec<Self>, rendition: &'a Rendition, media: &'a Media) {
+        let (kind, language) = (rendition.kind, rendition.language.as_deref());
+        let name = &*rendition.name;
+        let same = |g: &&mut Self| (g.kind, g.language, g.name) == (kind, language, name);
+        let quality = Quality {
+            media,
+            bandwidth: 0,
+            height: None,
+        };
+        match groups.iter_mut().find(same) {
+            Some(group) => group.qualities.push(quality),
+            None => groups.push(Self {
+                kind,
+                language,
+                name,
+                qualities: vec![quality],
+            }),
+        }
+    }
+
+    /// The track, on the time line of `reference`.
+    fn track(&self, reference: &Media) -> Track {
+        let variants = self.qualities.iter().map(|quality| {
+            let first = quality.media.first();
+            Variant {
+                bandwidth: quality.bandwidth,
+                height: quality.height,
+                slots: quality.media.slots(first, reference.start_of(first)),
+            }
+        });
+        Track {
+            kind: self.kind,
+            language: self.language.map(str::to_owned),
+            variants: variants.collect(),
+        }
     }
 }
 
