@@ -152,7 +152,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 }
 
 fn fail(status: u8, message: &str) -> ExitCode {
-    // Without a stderr there is nobody to tell.
+    // Without a stderr nobody can read an error.
     let _ = writeln!(io::stderr(), "fisga: {}", text::one_line(message));
     ExitCode::from(status)
 }

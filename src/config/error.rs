@@ -107,7 +107,7 @@ impl Problem {
         }
     }
 
-    /// What serde found wrong; its own text tells the position, which the key makes needless, and
+    /// What serde found wrong; its own text gives the position, which the key makes needless, and
     /// for an unknown key what is allowed.
     pub(super) fn of_serde(error: &serde_path_to_error::Error<serde_json::Error>) -> Self {
         let inner = error.inner();

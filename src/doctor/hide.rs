@@ -34,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// What became of one hidden file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Try {
-    /// The engine has it, so long after its creation began.
+    /// The engine holds it, this long after its creation began.
     Held { how: How, after: Duration },
     /// The engine hasn't, and why.
     Lost(String),

@@ -78,7 +78,7 @@ fn queue(limit: Option<u64>) -> Finding {
     }
 }
 
-/// fcntl(2), "Leases": they tell whether anyone still has a file open for writing.
+/// fcntl(2), "Leases": they show whether anyone still has a file open for writing.
 fn leases(enabled: Option<u8>) -> Finding {
     match enabled {
         Some(0) => {

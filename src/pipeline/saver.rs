@@ -76,7 +76,7 @@ pub(super) struct Saver {
     titles: Titles,
     /// When the last picture was made.
     pictured: Cell<Option<Instant>>,
-    /// The user was told that the library's file system refuses the template's names.
+    /// It was reported that the library's file system refuses the template's names.
     said_renamed: Cell<bool>,
     /// When the next incomplete video goes to the trash.
     expiry: Option<Instant>,

@@ -28,7 +28,7 @@ pub struct Program {
     pub bus_name: String,
 }
 
-/// A browser, as its cache tells of it.
+/// A browser, as far as its cache identifies it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Browser<'a> {
     /// Its name, or its folder's.

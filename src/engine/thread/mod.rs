@@ -5,7 +5,7 @@
 //!
 //! | room | what it keeps |
 //! |---|---|
-//! | [`folders`] | watched folders, as the walking thread told of them |
+//! | [`folders`] | watched folders, as the walking thread reported them |
 //! | [`holds`] | what is held, and when to look at it |
 //! | [`pending`] | what is searched for, or waits for a descriptor |
 

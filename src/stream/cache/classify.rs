@@ -61,7 +61,7 @@ pub fn classify(content: &(impl Content + ?Sized)) -> Class {
         class => return class,
     }
     if matches!(head.first(), Some(b'{' | b'[')) {
-        // What tells such a manifest stands behind a few fields.
+        // The mark of such a manifest stands behind a few fields.
         let mut more = [0; FOREIGN];
         let n = content.read_at(0, &mut more).unwrap_or(0);
         return text(&more[..n]);

@@ -25,7 +25,7 @@ pub(crate) struct Change {
 pub(crate) struct Rescale {
     /// Every time is multiplied by this.
     pub(crate) factor: u32,
-    /// How long a sample lasts that says nothing itself, in old units (`trex`).
+    /// How long a sample lasts that states no duration, in old units (`trex`).
     pub(crate) default_duration: u32,
 }
 
