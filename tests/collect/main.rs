@@ -1,5 +1,6 @@
 //! The collector against a model: random sites are played, and of each file that comes out it is
-//! known of which film every sample is.
+//! known of which film every sample is. Of each film that was seen, something comes out, or the
+//! reason why not.
 //!
 //! 10,000 sites in each run. More of them, and others:
 //!
@@ -47,49 +48,108 @@ fn number(name: &str, default: u64) -> u64 {
 fn every_file_is_a_stretch_of_one_film() {
     let (sites, seed) = (number("FISGA_SITES", 10_000), number("FISGA_SEED", 1));
     let threads = std::thread::available_parallelism().map_or(2, usize::from) as u64;
-    let tried: u64 = std::thread::scope(|scope| {
+    let counts = std::thread::scope(|scope| {
         let runs: Vec<_> = (0..threads)
             .map(|thread| scope.spawn(move || run(seed, (thread..sites).step_by(threads as usize))))
             .collect();
-        runs.into_iter().map(|run| run.join().unwrap()).sum()
+        let runs = runs.into_iter().map(|run| run.join().unwrap());
+        runs.reduce(Counts::add).unwrap()
     });
-    println!("{tried} files of {sites} sites");
-    assert!(tried * 2 > sites, "most sites give a file: {tried}");
+    println!("{sites} sites: {counts:?}");
+    assert!(
+        counts.files * 2 > sites,
+        "most sites give a file: {counts:?}"
+    );
+    // What the generator makes does come up.
+    let rare = [
+        counts.complete,
+        counts.in_ranges,
+        counts.of_firefox,
+        counts.reasons,
+    ];
+    assert!(rare.iter().all(|n| n * 50 > sites), "{counts:?}");
 }
 
-/// Plays sites, and returns how many files came of them.
-fn run(seed: u64, sites: impl Iterator<Item = u64>) -> u64 {
-    let mut file = tempfile::tempfile().unwrap();
-    let mut files = 0;
-    for n in sites {
-        let site = Site::new(seed, n);
-        files += play(&site, &mut file, &format!("seed {seed}, site {n}"));
+/// What came of sites.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    files: u64,
+    /// Of them, what was called complete.
+    complete: u64,
+    /// Complete files of films that were asked for in ranges.
+    in_ranges: u64,
+    /// Files out of Firefox's cache.
+    of_firefox: u64,
+    /// Videos that are not kept, with the reason.
+    reasons: u64,
+}
+
+impl Counts {
+    fn add(self, other: Self) -> Self {
+        Self {
+            files: self.files + other.files,
+            complete: self.complete + other.complete,
+            in_ranges: self.in_ranges + other.in_ranges,
+            of_firefox: self.of_firefox + other.of_firefox,
+            reasons: self.reasons + other.reasons,
+        }
     }
-    files
 }
 
-fn play(site: &Site, file: &mut File, name: &str) -> u64 {
+/// Plays sites, and returns what came of them.
+fn run(seed: u64, sites: impl Iterator<Item = u64>) -> Counts {
+    let mut file = tempfile::tempfile().unwrap();
+    let play = |n| {
+        play(
+            &Site::new(seed, n),
+            &mut file,
+            &format!("seed {seed}, site {n}"),
+        )
+    };
+    sites.map(play).fold(Counts::default(), Counts::add)
+}
+
+fn play(site: &Site, file: &mut File, name: &str) -> Counts {
     let mut collector = Collector::new(LIMITS);
     let mut now = Instant::now();
     let mut outcomes = Vec::new();
     for (id, entry) in (0..).zip(&site.entries) {
-        let source = format!("/cache/Default/Cache/Cache_Data/{id:016x}_0");
+        let (source, format) = if site.firefox {
+            (
+                format!("/cache/p.default/cache2/entries/{id:040X}"),
+                Source::Firefox,
+            )
+        } else {
+            let part = if entry.ranges { 's' } else { '0' };
+            let name = format!("{id:016x}_{part}");
+            (
+                format!("/cache/Default/Cache/Cache_Data/{name}"),
+                Source::Chromium,
+            )
+        };
         let held = HeldEntry {
             id,
             source: Path::new(&source),
-            format: Source::Chromium,
-            storage: Storage::Bytes(entry.clone().into()),
+            format,
+            storage: Storage::Bytes(entry.bytes.clone().into()),
             spool: None,
         };
         collector.entry(&held, now);
         now += Duration::from_millis(200);
     }
     outcomes.extend(collector.finish(now));
-    let mut whole = BTreeSet::new();
-    let mut files = 0;
+    let (mut whole, mut told) = (BTreeSet::new(), BTreeSet::new());
+    let mut counts = Counts::default();
     for outcome in outcomes {
-        let Outcome::Video(video) = outcome else {
-            continue;
+        let video = match outcome {
+            Outcome::Video(video) => video,
+            Outcome::Dropped { url, reason, .. } => {
+                assert!(!reason.is_empty(), "{name}: {url}");
+                counts.reasons += 1;
+                told.extend(site.films.iter().filter(|f| f.has(&url)).map(|f| f.id));
+                continue;
+            }
+            Outcome::Release(_) => continue,
         };
         let planned = video
             .plan()
@@ -107,10 +167,21 @@ fn play(site: &Site, file: &mut File, name: &str) -> u64 {
         if let Err(why) = judge(site, &marks, complete) {
             panic!("{name}: {}: {why}\n{marks:?}\n{site}", video.url);
         }
-        if complete {
-            whole.extend(marks.first().map(|m| m.film));
-        }
-        files += 1;
+        told.extend(marks.iter().map(|m| m.film));
+        let film = marks.first().map(|m| m.film).filter(|_| complete);
+        whole.extend(film);
+        let in_ranges = |id| site.films.iter().any(|f| Some(f.id) == id && f.single);
+        counts.files += 1;
+        counts.complete += u64::from(complete);
+        counts.in_ranges += u64::from(complete && in_ranges(film));
+        counts.of_firefox += u64::from(site.firefox);
+    }
+    for film in site.films.iter().filter(|f| f.seen) {
+        assert!(
+            told.contains(&film.id),
+            "{name}: film {} was seen, and nothing is said of it\n{site}",
+            film.id
+        );
     }
     for film in site.films.iter().filter(|f| f.is_plain()) {
         assert!(
@@ -119,7 +190,7 @@ fn play(site: &Site, file: &mut File, name: &str) -> u64 {
             film.id
         );
     }
-    files
+    counts
 }
 
 /// Whether a file is a stretch of one film with its own sound, and complete only if it is.

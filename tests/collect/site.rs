@@ -16,6 +16,10 @@ pub(crate) struct Film {
     pub(crate) adverts: Vec<u8>,
     /// Its playlist says that nothing more comes.
     pub(crate) ended: bool,
+    /// Something of it is in the cache.
+    pub(crate) seen: bool,
+    /// Each track is one file, which was asked for in ranges.
+    pub(crate) single: bool,
     sound: Sound,
     playlist: bool,
     live: bool,
@@ -44,11 +48,36 @@ enum Sound {
 pub(crate) struct Site {
     pub(crate) films: Vec<Film>,
     /// Cache entries in the order of their arrival.
-    pub(crate) entries: Vec<Vec<u8>>,
+    pub(crate) entries: Vec<Entry>,
+    /// They are Firefox's.
+    pub(crate) firefox: bool,
     urls: Vec<String>,
 }
 
+/// A file of the cache.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    /// It holds ranges of an answer.
+    pub(crate) ranges: bool,
+    /// As it is on disk.
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// An answer of a server, or the parts of one that were asked for.
+enum Answer {
+    Whole(Vec<u8>),
+    Ranges {
+        parts: Vec<(usize, Vec<u8>)>,
+        total: usize,
+    },
+}
+
 impl Film {
+    /// Whether an address is one of it.
+    pub(crate) fn has(&self, url: &str) -> bool {
+        url.contains(&self.host) && url.contains(&self.name)
+    }
+
     /// It is all there, under the names that its playlist has: nothing excuses losing it.
     pub(crate) fn is_plain(&self) -> bool {
         let one = !matches!(self.sound, Sound::Apart { switched: true, .. });
@@ -101,11 +130,21 @@ impl Site {
             dice.roll(2);
         }
         let (style, one_host, first) = (dice.roll(3) as u8, dice.chance(70), dice.roll(8));
+        let firefox = dice.chance(50);
         let mut films = Vec::new();
-        let mut stored: Vec<Vec<(String, Vec<u8>)>> = Vec::new();
+        let mut stored: Vec<Vec<(String, Answer)>> = Vec::new();
         for n in 0..=dice.roll(4) {
-            let film = Film::new(&mut dice, n as u8, (style, one_host, first));
-            stored.push(film.stored(&mut dice));
+            let mut film = Film::new(&mut dice, n as u8, (style, one_host, first));
+            // Firefox stores no ranges.
+            film.single &= !firefox;
+            let answers = if film.single {
+                film.in_ranges(&mut dice)
+            } else {
+                let whole = |(url, body)| (url, Answer::Whole(body));
+                film.stored(&mut dice).into_iter().map(whole).collect()
+            };
+            film.seen = film.is_in(answers.iter().map(|(url, _)| url.as_str()));
+            stored.push(answers);
             films.push(film);
         }
         // Videos that are watched in several tabs come at once.
@@ -119,8 +158,14 @@ impl Site {
                 0
             };
             match queues[next].next() {
-                Some((url, body)) => {
-                    entries.push(entry(&url, &body));
+                Some((url, answer)) => {
+                    match answer {
+                        Answer::Whole(body) if firefox => entries.push(of_firefox(&url, &body)),
+                        Answer::Whole(body) => entries.push(of_chromium(&url, &body)),
+                        Answer::Ranges { parts, total } => {
+                            entries.extend(ranges(&url, &parts, total))
+                        }
+                    }
                     urls.push(url);
                 }
                 None => drop(queues.remove(next)),
@@ -129,6 +174,7 @@ impl Site {
         Self {
             films,
             entries,
+            firefox,
             urls,
         }
     }
@@ -156,6 +202,15 @@ impl Film {
         let live = playlist && !apart && dice.chance(25);
         let host = if one_host || dice.chance(30) { 0 } else { id };
         let advert = playlist && !live && !apart && dice.chance(20);
+        let dash = apart && dice.chance(50);
+        let qualities = if playlist && !live && !advert && !apart && dice.chance(25) {
+            2
+        } else {
+            1
+        };
+        let switched = matches!(sound, Sound::Apart { switched: true, .. });
+        let simple = playlist && !live && !advert && !dash && !switched && qualities == 1;
+        let single = simple && dice.chance(30);
         Self {
             id,
             segments: 0..3 + dice.roll(6) as u16,
@@ -164,14 +219,12 @@ impl Film {
             sound,
             playlist,
             live,
-            redirected: dice.chance(15),
+            seen: false,
+            single,
+            redirected: !single && dice.chance(15),
             gaps: dice.chance(40),
-            qualities: if playlist && !live && !advert && !apart && dice.chance(25) {
-                2
-            } else {
-                1
-            },
-            dash: apart && dice.chance(50),
+            qualities,
+            dash,
             host: format!("cdn{host}.example"),
             name: NAMES[(first + u64::from(id)) as usize % NAMES.len()].into(),
             style,
@@ -205,6 +258,52 @@ impl Film {
         let (edge, mark) = (n % 3, if url.contains('?') { '&' } else { '?' });
         let url = url.replacen("https://", &format!("https://edge{edge}."), 1);
         format!("{url}{mark}tok={}", u32::from(n) * 7919)
+    }
+
+    /// Whether a playlist or a segment of it is among these addresses: an initialisation segment
+    /// alone is nothing.
+    fn is_in<'a>(&self, mut urls: impl Iterator<Item = &'a str>) -> bool {
+        urls.any(|url| self.has(url) && !url.contains("init.mp4"))
+    }
+
+    /// The same as one file for each track, of which parts were asked for.
+    fn in_ranges(&self, dice: &mut Dice) -> Vec<(String, Answer)> {
+        let mut out: Vec<(String, Answer)> = Vec::new();
+        for (url, text) in self.playlists(dice) {
+            out.push((url, Answer::Whole(text)));
+        }
+        for (track, what) in self.tracks() {
+            let (mut parts, mut total) = (Vec::new(), 0);
+            for (n, part) in self.file(track).into_iter().enumerate() {
+                let from = total;
+                total += part.len();
+                // The first part has the initialisation.
+                if n == 0 || !(self.gaps && dice.chance(25)) {
+                    parts.push((from, part));
+                }
+            }
+            let url = self.url(&what, &format!("all.{}", self.ends_in()));
+            out.push((url, Answer::Ranges { parts, total }));
+        }
+        out
+    }
+
+    /// The tracks that are listened to and seen, and what they are called.
+    fn tracks(&self) -> Vec<(u8, String)> {
+        let mut tracks = vec![(b'v', "v".to_owned())];
+        if self.is_fragmented() {
+            tracks.push((b'a', "a0".to_owned()));
+        }
+        tracks
+    }
+
+    /// A track in one file: the initialisation, if it has one, and each segment.
+    fn file(&self, track: u8) -> Vec<Vec<u8>> {
+        let scale = if track == b'v' { 12_800 } else { 48_000 };
+        let head = self.is_fragmented().then(|| init(track, scale));
+        let segments = self.segments.clone();
+        let segments = segments.map(|n| self.segment(self.id, n, 0, track));
+        head.into_iter().chain(segments).collect()
     }
 
     /// Which pieces the cache has: address and bytes.
@@ -321,7 +420,28 @@ impl Film {
         out
     }
 
+    /// The playlist of a file of its own.
+    fn list_of_ranges(&self, what: &str) -> Vec<u8> {
+        let track = what.as_bytes()[0] + what.as_bytes().get(1).map_or(0, |n| n - b'0');
+        let url = self.url(what, &format!("all.{}", self.ends_in()));
+        let mut text = format!("#EXTM3U\n#EXT-X-TARGETDURATION:{SECONDS}\n");
+        let mut from = 0;
+        for (n, part) in self.file(track).iter().enumerate() {
+            let len = part.len();
+            text += &if n == 0 && self.is_fragmented() {
+                format!("#EXT-X-MAP:URI=\"{url}\",BYTERANGE=\"{len}@0\"\n")
+            } else {
+                format!("#EXTINF:{SECONDS},\n#EXT-X-BYTERANGE:{len}@{from}\n{url}\n")
+            };
+            from += len;
+        }
+        (text + "#EXT-X-ENDLIST\n").into_bytes()
+    }
+
     fn list(&self, what: &str) -> Vec<u8> {
+        if self.single {
+            return self.list_of_ranges(what);
+        }
         let mut text = format!("#EXTM3U\n#EXT-X-TARGETDURATION:{SECONDS}\n");
         for id in &self.adverts {
             for n in 0..2 {
@@ -392,26 +512,77 @@ impl Film {
     }
 }
 
-/// A cache entry as Chromium writes it.
-fn entry(url: &str, body: &[u8]) -> Vec<u8> {
+/// An answer as Chromium writes it.
+fn of_chromium(url: &str, body: &[u8]) -> Entry {
+    let head = format!("HTTP/1.1 200 OK\0content-length: {}\0\0", body.len());
+    chromium_file(url, &head, body)
+}
+
+fn chromium_head(url: &str) -> Vec<u8> {
+    let key = format!("1/0/_dk_https://site.example https://site.example {url}");
+    let mut out = 0xfcfb_6d1b_a772_5c30_u64.to_le_bytes().to_vec();
+    out.extend([5, key.len() as u32, 0, 0].map(u32::to_le_bytes).concat());
+    out.extend(key.as_bytes());
+    out
+}
+
+fn chromium_file(url: &str, head: &str, body: &[u8]) -> Entry {
     let end = |flags: u32, size: u32| {
         let fields = [flags, 0, size, 0].map(u32::to_le_bytes).concat();
         [&0xf4fa_6f45_970d_41d8_u64.to_le_bytes()[..], &fields].concat()
     };
-    let key = format!("1/0/_dk_https://site.example https://site.example {url}");
-    let head = format!("HTTP/1.1 200 OK\0content-length: {}\0\0", body.len());
     let mut pickle = vec![0; 24];
     pickle.extend((head.len() as u32).to_le_bytes());
     pickle.extend(head.as_bytes());
-    let mut out = 0xfcfb_6d1b_a772_5c30_u64.to_le_bytes().to_vec();
-    out.extend([5, key.len() as u32, 0, 0].map(u32::to_le_bytes).concat());
-    out.extend(key.as_bytes());
-    out.extend(body);
-    out.extend(end(1, 0));
-    out.extend(&pickle);
-    out.extend([9; 32]);
-    out.extend(end(3, pickle.len() as u32));
-    out
+    let mut bytes = chromium_head(url);
+    bytes.extend(body);
+    bytes.extend(end(1, 0));
+    bytes.extend(&pickle);
+    bytes.extend([9; 32]);
+    bytes.extend(end(3, pickle.len() as u32));
+    Entry {
+        ranges: false,
+        bytes,
+    }
+}
+
+/// Ranges as Chromium writes them: the headers, then what was asked for.
+fn ranges(url: &str, parts: &[(usize, Vec<u8>)], total: usize) -> [Entry; 2] {
+    let head = format!(
+        "HTTP/1.1 206 x\0content-type: video/mp4\0etag: \"x\"\0content-range: bytes 0-1/{total}\0\0"
+    );
+    let mut bytes = chromium_head(url);
+    for (from, part) in parts {
+        bytes.extend(0xeb97_bf01_6553_676b_u64.to_le_bytes());
+        bytes.extend((*from as u64).to_le_bytes());
+        bytes.extend((part.len() as u64).to_le_bytes());
+        bytes.extend([0; 8]);
+        bytes.extend(part);
+    }
+    [
+        chromium_file(url, &head, b""),
+        Entry {
+            ranges: true,
+            bytes,
+        },
+    ]
+}
+
+/// An answer as Firefox writes it.
+fn of_firefox(url: &str, body: &[u8]) -> Entry {
+    let key = format!("O^partitionKey=%28https%2Csite.example%29,:{url}");
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n", body.len());
+    let mut bytes = body.to_vec();
+    bytes.extend([0; 4]);
+    bytes.extend(vec![0; body.len().div_ceil(256 << 10) * 2]);
+    let fields = [3, 1, 0, 0, 0, 0, key.len() as u32, 0];
+    bytes.extend(fields.map(u32::to_be_bytes).concat());
+    bytes.extend(format!("{key}\0request-method\0GET\0response-head\0{head}\0").as_bytes());
+    bytes.extend((body.len() as u32).to_be_bytes());
+    Entry {
+        ranges: false,
+        bytes,
+    }
 }
 
 impl fmt::Display for Site {
