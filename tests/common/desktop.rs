@@ -26,6 +26,8 @@ impl Xvfb {
             "1280x800x24",
             "-nolisten",
             "tcp",
+            // As a display manager starts it: the end of its last client is not its own.
+            "-noreset",
         ]);
         let (server, line) = first_line(&mut command);
         Self {

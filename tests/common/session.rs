@@ -206,14 +206,23 @@ impl Session {
         )
     }
 
-    /// A window manager, for the file manager's window.
+    /// A window manager, for the file manager's window; returns when it manages windows, as it
+    /// does in a desktop before a panel starts. A window that is mapped while it begins may never
+    /// be seen.
     pub fn openbox(&self) -> Group {
-        Group::start(
+        let group = Group::start(
             self.sandbox
                 .command(program("openbox", "openbox"))
                 .stdout(Stdio::null())
                 .stderr(Stdio::null()),
-        )
+        );
+        let check = "_NET_SUPPORTING_WM_CHECK";
+        eventually("a window manager", || {
+            self.tool("xprop", "x11-utils", &["-root", check])
+                .contains("window id")
+                .then_some(())
+        });
+        group
     }
 
     /// fisga in the tray; returns when it is on the bus.
