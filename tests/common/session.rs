@@ -81,7 +81,7 @@ impl Drop for Session {
             let log = std::fs::read(self.sandbox.path("fisga.log")).unwrap_or_default();
             let end = log.len().saturating_sub(16 * 1024);
             eprintln!("fisga's log:\n{}", String::from_utf8_lossy(&log[end..]));
-            for command in [&["status", "--json"][..], &["history"]] {
+            for command in [&["status", "--json"][..], &["history", "--json"]] {
                 let said = self.sandbox.run(command);
                 eprintln!(
                     "fisga {}:\n{}",
